@@ -1,0 +1,25 @@
+# The commands of the project; `make` alone lists them. None needs an activated environment.
+SHELL := /bin/bash
+VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: ## install everything into .venv, and Psi4 (PYTHON=..., GOLF_PSI4_PYTHON=... to choose)
+	@setup/install.sh
+
+run: setup ## run the whole study of config.yaml and print the table
+	$(VENV) snakemake --cores all
+
+test: setup ## run the test suite
+	$(VENV) python -m pytest --durations=15
+
+lint: setup ## ruff, mypy, snakefmt and snakemake --lint
+	$(VENV) ruff check .
+	$(VENV) ruff format --check .
+	$(VENV) mypy golf
+	$(VENV) snakefmt --check Snakefile rules
+	$(VENV) snakemake --lint

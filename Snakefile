@@ -1,0 +1,45 @@
+# GOLF: train a neural network potential that relaxes molecules as DFT does, with few DFT labels.
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if not workflow.config_settings.configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/dataset.smk"
+include: "rules/labels.smk"
+include: "rules/training.smk"
+include: "rules/rounds.smk"
+include: "rules/evaluation.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    input:
+        f"{RESULTS}/models/final.pt",
+        f"{RESULTS}/evaluation/summary.csv",
+
+
+rule data:
+    """Only the labelled training set and the test set with its DFT minima, nothing trained."""
+    input:
+        f"{RESULTS}/labels/initial.h5",
+        f"{RESULTS}/evaluation/reference.h5",
+
+
+localrules:
+    all,
+    data,
+    merge_labels,
+    merge_references,
+    evaluate_arm,
+    publish_model,
+    summarize,
+
+
+onsuccess:
+    print_summary()

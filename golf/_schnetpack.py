@@ -1,0 +1,34 @@
+"""The parts of SchNetPack that golf uses, importable beside a current PyTorch.
+
+SchNetPack 2.1.1 imports `T_co` from `torch.utils.data.dataloader`, which PyTorch has renamed to `_T_co`. The old name
+is set here before SchNetPack is imported. Delete this module, and import from schnetpack, once upstream has mended it.
+"""
+
+import warnings
+
+from torch.utils.data import dataloader
+
+if not hasattr(dataloader, "T_co"):
+    dataloader.T_co = dataloader._T_co  # type: ignore[attr-defined]
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of SchNetPack's own dependencies, at their import
+    from schnetpack import properties
+    from schnetpack.atomistic import Atomwise, Forces, PairwiseDistances, ZBLRepulsionEnergy
+    from schnetpack.model import NeuralNetworkPotential
+    from schnetpack.nn import BesselRBF, CosineCutoff, GaussianRBF
+    from schnetpack.representation import PaiNN, SchNet
+
+__all__ = [
+    "Atomwise",
+    "BesselRBF",
+    "CosineCutoff",
+    "Forces",
+    "GaussianRBF",
+    "NeuralNetworkPotential",
+    "PaiNN",
+    "PairwiseDistances",
+    "SchNet",
+    "ZBLRepulsionEnergy",
+    "properties",
+]

@@ -1,0 +1,170 @@
+"""Molecules of different sizes as tensors: pairs within the cutoff, batches by tensor indexing.
+
+The atoms of all molecules lie one after the other, as in `ConformationSet`. A pair of atoms stands once, with i < j;
+who needs both directions mirrors it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from golf.conformations import ConformationSet, Status
+
+
+@dataclass(frozen=True)
+class Batch:
+    """n molecules with A atoms and U undirected pairs."""
+
+    numbers: Tensor  # [A] int64, atomic numbers
+    molecule: Tensor  # [A] int64, which molecule an atom belongs to
+    n_molecules: int
+    pair_i: Tensor  # [U] int64, rows of the batch
+    pair_j: Tensor  # [U] int64, pair_i < pair_j
+    vectors: Tensor  # [U, 3] angstrom, from i to j
+
+    @property
+    def n_atoms(self) -> Tensor:
+        """Atoms of each molecule [n]."""
+        return torch.bincount(self.molecule, minlength=self.n_molecules)
+
+
+def pairs_within(positions: Tensor, offset: Tensor, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs of atoms of the same molecule that are closer than the cutoff.
+
+    Args:
+        positions: [A, 3] angstrom.
+        offset: int64 [n + 1]; the atoms of molecule k are the rows offset[k]:offset[k + 1].
+        cutoff: angstrom.
+
+    Returns:
+        pair_i [U], pair_j [U] with i < j, ordered by i, and the vectors from i to j [U, 3] in the type of `positions`.
+    """
+    device = positions.device
+    atom = torch.arange(len(positions), device=device)
+    partners = torch.repeat_interleave(offset[1:], offset.diff()) - atom - 1  # [A] atoms of the molecule after this one
+    pair_i = torch.repeat_interleave(atom, partners)
+    first = partners.cumsum(0) - partners
+    pair_j = torch.arange(len(pair_i), device=device) - first.index_select(0, pair_i) + pair_i + 1
+    vectors = positions.index_select(0, pair_j) - positions.index_select(0, pair_i)
+    distance = torch.linalg.vector_norm(vectors.detach(), dim=1)
+    far = (distance >= cutoff) & distance.isfinite()  # not finite positions must show in the energy
+    near = torch.nonzero(~far).squeeze(1)
+    return pair_i.index_select(0, near), pair_j.index_select(0, near), vectors.index_select(0, near)
+
+
+def batch_of(numbers: Tensor, positions: Tensor, offset: Tensor, cutoff: float) -> Batch:
+    """All molecules as one batch; arguments as in `pairs_within`, numbers [A] int64."""
+    molecule = torch.repeat_interleave(torch.arange(len(offset) - 1, device=offset.device), offset.diff())
+    return Batch(numbers, molecule, len(offset) - 1, *pairs_within(positions, offset, cutoff))
+
+
+@dataclass(frozen=True)
+class LabelledMolecules:
+    """A training set with its pairs, made once: N molecules, A atoms, U pairs."""
+
+    numbers: Tensor  # [A] int64
+    offset: Tensor  # [N + 1] int64, atom rows
+    pair_i: Tensor  # [U] int64, rows within the molecule
+    pair_j: Tensor  # [U] int64
+    pair_offset: Tensor  # [N + 1] int64, pair rows
+    vectors: Tensor  # [U, 3] angstrom
+    energy: Tensor  # [N] float64 hartree, above the reference energies
+    force: Tensor  # [A, 3] hartree/angstrom
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    @classmethod
+    def build(
+        cls,
+        conformations: ConformationSet,
+        reference: Tensor,
+        cutoff: float,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> LabelledMolecules:
+        """The conformations with `Status.OK`.
+
+        Args:
+            reference: [Z] float64 hartree, reference energy by atomic number; it is subtracted in float64.
+            cutoff: angstrom.
+            dtype: of vectors and forces.
+        """
+        labelled = conformations.subset(labelled_indices(conformations))
+        offset = torch.from_numpy(labelled.offset)
+        numbers = torch.from_numpy(labelled.number.astype(np.int64))
+        pair_i, pair_j, vectors = pairs_within(torch.from_numpy(labelled.position), offset, cutoff)
+        molecule = torch.repeat_interleave(torch.arange(len(labelled)), offset.diff())
+        per_molecule = torch.bincount(molecule.index_select(0, pair_i), minlength=len(labelled))
+        first = torch.repeat_interleave(offset[:-1], per_molecule)
+        energy = torch.from_numpy(np.asarray(labelled.values["energy"], np.float64))
+        shift = torch.zeros_like(energy).index_add(0, molecule, reference.cpu().index_select(0, numbers))
+        molecules = cls(
+            numbers=numbers,
+            offset=offset,
+            pair_i=pair_i - first,
+            pair_j=pair_j - first,
+            pair_offset=torch.cat([torch.zeros(1, dtype=torch.int64), per_molecule.cumsum(0)]),
+            vectors=vectors.to(dtype),
+            energy=energy - shift,
+            force=torch.from_numpy(labelled.atoms["force"]).to(dtype),
+        )
+        return molecules.to(device)
+
+    def to(self, device: str | torch.device) -> LabelledMolecules:
+        """The same on another device."""
+        return LabelledMolecules(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    def select(self, indices: Tensor) -> tuple[Batch, Tensor, Tensor]:
+        """The batch of the given molecules [n], their energies [n] and forces [a, 3]."""
+        atoms, atom_base, n_atoms = _rows(self.offset, indices)
+        pairs, _, n_pairs = _rows(self.pair_offset, indices)
+        base = torch.repeat_interleave(atom_base, n_pairs)
+        batch = Batch(
+            numbers=self.numbers.index_select(0, atoms),
+            molecule=torch.repeat_interleave(torch.arange(len(indices), device=indices.device), n_atoms),
+            n_molecules=len(indices),
+            pair_i=self.pair_i.index_select(0, pairs) + base,
+            pair_j=self.pair_j.index_select(0, pairs) + base,
+            vectors=self.vectors.index_select(0, pairs),
+        )
+        return batch, self.energy.index_select(0, indices), self.force.index_select(0, atoms)
+
+    def digest(self) -> str:
+        """Hash of everything in it."""
+        digest = hashlib.sha256()
+        for field in fields(self):
+            digest.update(getattr(self, field.name).cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def _rows(offset: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of the chosen segments one after the other; where each starts among them; the length of each."""
+    start = offset.index_select(0, indices)
+    length = offset.index_select(0, indices + 1) - start
+    base = length.cumsum(0) - length
+    shift = torch.repeat_interleave(start - base, length)
+    return torch.arange(len(shift), device=offset.device) + shift, base, length
+
+
+def labelled_indices(conformations: ConformationSet) -> np.ndarray:
+    """Indices of the conformations whose label is `Status.OK`; none where there are no labels."""
+    if "status" not in conformations.values or "force" not in conformations.atoms:
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(np.asarray(conformations.values["status"]) == Status.OK)
+
+
+def drawn(n: int, size: int, step: int, seed: tuple[int, ...]) -> np.ndarray:
+    """Indices [size] of the batch of a step: consecutive pieces of permutations of n, one permutation an epoch.
+
+    A function of its arguments alone, so that a resumed run draws the batches of an undisturbed one.
+    """
+    first = step * size
+    epochs = range(first // n, (first + size - 1) // n + 1)
+    order = np.concatenate([np.random.default_rng([*seed, epoch]).permutation(n) for epoch in epochs])
+    return order[first - epochs[0] * n :][:size]

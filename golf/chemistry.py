@@ -1,0 +1,54 @@
+"""Molecules as RDKit sees them, in the row order of a conformation."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem
+
+from golf.errors import UserError
+
+
+def mapped_smiles(mol: Chem.Mol) -> str:
+    """SMILES with every atom (hydrogens too) and atom-map numbers 1..n that give the row order of `mol`."""
+    copy = Chem.Mol(mol)
+    for atom in copy.GetAtoms():
+        atom.SetAtomMapNum(atom.GetIdx() + 1)
+    return Chem.MolToSmiles(copy)
+
+
+@lru_cache(maxsize=4096)
+def _template(smiles: str) -> Chem.Mol:
+    parameters = Chem.SmilesParserParams()
+    parameters.removeHs = False
+    mol = Chem.MolFromSmiles(smiles, parameters)
+    if mol is None:
+        raise UserError(f"mapped SMILES {smiles!r} cannot be parsed by RDKit; make the file again")
+    numbers = [atom.GetAtomMapNum() for atom in mol.GetAtoms()]
+    if sorted(numbers) != list(range(1, mol.GetNumAtoms() + 1)):
+        raise UserError(f"mapped SMILES {smiles!r} does not number its atoms 1..{mol.GetNumAtoms()}")
+    mol = Chem.RenumberAtoms(mol, [int(i) for i in np.argsort(numbers)])
+    for atom in mol.GetAtoms():
+        atom.SetAtomMapNum(0)
+    Chem.AssignStereochemistry(mol, cleanIt=True, force=True)
+    return mol
+
+
+def molecule(smiles: str, positions: NDArray | None = None) -> Chem.Mol:
+    """The molecule of a mapped SMILES, atoms in row order, without atom-map numbers.
+
+    Args:
+        smiles: mapped SMILES, see `mapped_smiles`.
+        positions: [n, 3] angstrom; if given, the molecule gets them as its only conformer.
+
+    Raises:
+        UserError: the SMILES cannot be parsed or its atom-map numbers are not 1..n.
+    """
+    mol = Chem.Mol(_template(smiles))
+    if positions is not None:
+        conformer = Chem.Conformer(mol.GetNumAtoms())
+        conformer.SetPositions(np.asarray(positions, dtype=np.float64))
+        mol.AddConformer(conformer, assignId=True)
+    return mol

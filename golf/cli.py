@@ -1,0 +1,168 @@
+"""The command `golf`: label, relax, inspect. Wrong input ends with status 2 and one line on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from golf import __version__
+from golf.errors import UserError
+from golf.job import exit_on_sigterm
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0, or 2 after wrong input."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, exit_on_sigterm)
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        options.command(options)
+    except UserError as error:
+        print(f"golf: error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `golf inspect FILE | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="golf", description="Labels, relaxations and files of GOLF studies.")
+    parser.add_argument("--version", action="version", version=f"golf {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_label(commands)
+    _add_relax(commands)
+    inspect = commands.add_parser(
+        "inspect", help="say what is in a file", description="Summary of an .h5 or model file."
+    )
+    inspect.add_argument("file", type=Path, help="conformations (.h5) or a model (.pt)")
+    inspect.set_defaults(command=_inspect)
+    return parser
+
+
+_INPUT_HELP = "conformations: .h5, .sdf, .xyz, .extxyz, ASE .db; or SMILES: .smi, .csv (columns smiles and name)"
+
+
+def _add_input(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", type=Path, metavar="IN", help=_INPUT_HELP)
+    command.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
+    command.add_argument("--conformers", type=int, default=1, help="ETKDG conformers per SMILES (default: %(default)s)")
+    command.add_argument("--seed", type=int, default=1, help="of the conformers (default: %(default)s)")
+
+
+def _add_label(commands: argparse._SubParsersAction) -> None:
+    label = commands.add_parser(
+        "label",
+        help="energies and forces with Psi4",
+        description="Compute energies (hartree) and forces (hartree/angstrom) with a pool of Psi4 processes. An "
+        "interrupted run goes on from the journal beside the output.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    _add_input(label)
+    label.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.h5", help="labelled conformations")
+    label.add_argument("--method", default="wb97x-d", help="method, as Psi4 names it")
+    label.add_argument("--basis", default="def2-svp", help="basis set")
+    label.add_argument("--keywords", type=json.loads, default={}, metavar="JSON", help="further Psi4 options")
+    label.add_argument("--cores", type=int, default=os.cpu_count(), help="cores to use, one process each")
+    label.add_argument("--memory", type=int, default=1000, metavar="MB", help="memory per process")
+    label.add_argument("--time-limit", type=float, default=3600.0, metavar="SECONDS", help="for one conformation")
+    label.add_argument("--python", help="Python interpreter that has Psi4")
+    label.set_defaults(command=_label)
+
+
+def _label(options: argparse.Namespace) -> None:
+    from golf.labeling import label_to_file
+    from golf.oracles.base import LevelOfTheory
+    from golf.structures import read_structures
+
+    _positive("--cores", options.cores)
+    _positive("--memory", options.memory)
+    _check_output(options, (".h5",))
+    conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed).bare()
+    label_to_file(
+        conformations,
+        options.output,
+        level=LevelOfTheory("psi4", options.method, options.basis, options.keywords),
+        n_workers=options.cores,
+        memory_mb=options.memory,
+        time_limit=options.time_limit,
+        python=options.python,
+    )
+
+
+def _add_relax(commands: argparse._SubParsersAction) -> None:
+    relax = commands.add_parser(
+        "relax",
+        help="relax conformations with a model",
+        description="Relax conformations with a neural network potential (L-BFGS).",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    _add_input(relax)
+    relax.add_argument("-m", "--model", type=Path, required=True, help="model that golf has trained")
+    relax.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".h5, .sdf, .xyz or .extxyz")
+    relax.add_argument(
+        "--force-threshold", type=float, default=0.1, metavar="F", help="largest force on an atom, kcal/mol/angstrom"
+    )
+    relax.add_argument("--max-steps", type=int, default=500, help="limit of L-BFGS steps")
+    relax.add_argument("--slots", type=int, default=128, help="molecules relaxed at once")
+    relax.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the network runs")
+    relax.set_defaults(command=_relax)
+
+
+def _relax(options: argparse.Namespace) -> None:
+    from golf.conformations import write
+    from golf.potential import load, pick_device
+    from golf.relaxation import relax
+    from golf.structures import OUTPUTS, read_structures, write_structures
+    from golf.units import hartree
+
+    _check_output(options, OUTPUTS)
+    _positive("--force-threshold", options.force_threshold)
+    potential = load(options.model, pick_device(options.device))
+    conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed)
+    potential.check_elements(conformations, options.input)
+    relaxed = relax(
+        conformations,
+        potential,
+        force_threshold=hartree(options.force_threshold),
+        max_steps=options.max_steps,
+        slots=options.slots,
+    )
+    if options.output.suffix == ".h5":
+        write(options.output, relaxed, model=str(options.model), **potential.provenance.level)
+    else:
+        write_structures(options.output, relaxed, relaxed.values["nnp_energy_last"])
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from golf.inspection import describe
+
+    print(describe(options.file))
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise UserError(f"{name} {value}: must be positive")
+
+
+def _check_output(options: argparse.Namespace, suffixes: Sequence[str]) -> None:
+    """Find out now, not after hours, whether the output can be written."""
+    output: Path = options.output
+    _positive("--conformers", options.conformers)
+    if output.suffix not in suffixes:
+        raise UserError(f"{output}: unknown suffix {output.suffix!r}; give one of {' '.join(suffixes)}")
+    if output.exists() and not options.force:
+        raise UserError(f"{output}: exists; give another name, or --force to replace it")
+    folder = output.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"{output}: the folder {folder} does not exist or cannot be written to")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The configuration: one mapping, validated against schemas/config.schema.yaml, with the defaults filled in."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from golf.errors import UserError
+
+SCHEMA_PATH = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
+
+MACHINE_KEYS = ("resources", "results_dir", "oracle.python", "oracle.scratch", "oracle.time_limit")
+"""Keys that say where and how fast a study runs, not what it computes: they may change between runs."""
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON schema of the configuration."""
+    return yaml.safe_load(SCHEMA_PATH.read_text())
+
+
+def validated(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """A copy of the configuration with the defaults filled in.
+
+    Args:
+        source: what the user calls it (a file name), for messages.
+
+    Raises:
+        UserError: a key is unknown or missing, a value has the wrong type or range, or keys contradict each other.
+    """
+    config = copy.deepcopy(dict(raw))
+    _fill_defaults(config, schema())
+    errors = sorted(jsonschema.Draft202012Validator(schema()).iter_errors(config), key=lambda error: list(error.path))
+    if errors:
+        raise UserError(f"{source}: {_one_line(errors[0])}")
+    for problem in _contradictions(config):
+        raise UserError(f"{source}: {problem}")
+    return config
+
+
+def _fill_defaults(value: Any, part: Mapping[str, Any]) -> None:
+    if not isinstance(value, dict):
+        return
+    for key, sub in part.get("properties", {}).items():
+        if "default" in sub and key not in value:
+            value[key] = copy.deepcopy(sub["default"])
+        if key in value:
+            _fill_defaults(value[key], sub)
+
+
+def _one_line(error: jsonschema.ValidationError) -> str:
+    path = [str(part) for part in error.absolute_path]
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = next(key for key in error.instance if key not in known)
+        close = difflib.get_close_matches(str(unknown), known, n=1)
+        hint = f"did you mean {'.'.join([*path, close[0]])}?" if close else f"known here: {', '.join(known)}"
+        return f"unknown key {'.'.join([*path, str(unknown)])}; {hint}"
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"key {'.'.join([*path, missing])} is missing; set it"
+    return f"key {'.'.join(path) or '(top level)'}: {error.message.splitlines()[0][:200]}"
+
+
+def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    dataset, training = config["dataset"], config["training"]
+    suffix = Path(dataset["train"]).suffix
+    if dataset["conformers"] == 0 and suffix in (".smi", ".csv"):
+        yield "key dataset.conformers: 0 needs geometries, which a SMILES file has not; give at least 1"
+    if dataset["test"] is not None and dataset["test_molecules"]:
+        yield "key dataset.test_molecules: cannot be set together with dataset.test; choose one"
+    if dataset["test"] is None and dataset["test_conformers"] == 0:
+        yield "key dataset.test_conformers: 0 leaves no test set; give at least 1, or set dataset.test"
+    if training["force_weight"] + training["energy_weight"] == 0:
+        yield "key training.force_weight: force_weight and energy_weight cannot both be 0"
+
+
+def science(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a validated configuration that determines the results."""
+    kept = copy.deepcopy(dict(config))
+    for key in MACHINE_KEYS:
+        *sections, name = key.split(".")
+        part = kept
+        for section in sections:
+            part = part[section]
+        part.pop(name, None)
+    return kept
+
+
+def sha256(config: Mapping[str, Any]) -> str:
+    """Hash of the part that determines the results; it goes into every artifact."""
+    return hashlib.sha256(json.dumps(science(config), sort_keys=True).encode()).hexdigest()
+
+
+def check_results(config: Mapping[str, Any]) -> None:
+    """Refuse to mix results of different configurations in one folder.
+
+    Raises:
+        UserError: results_dir holds results of a configuration that differs in a key that matters.
+    """
+    recorded = Path(config["results_dir"]) / "config.yaml"
+    if not recorded.is_file():
+        return
+    there, here = _flat(science(yaml.safe_load(recorded.read_text()))), _flat(science(config))
+    for key in sorted(there.keys() | here.keys()):
+        if there.get(key) != here.get(key):
+            raise UserError(
+                f"{config['results_dir']}: holds results of another config ({key}: {there.get(key)} there, "
+                f"{here.get(key)} here); set results_dir to a new folder, or remove this one"
+            )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

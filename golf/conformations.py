@@ -1,0 +1,428 @@
+"""The data model: conformations of molecules, with or without labels, and their HDF5 file.
+
+One layout serves every artifact (docs/hdf5.md). Units are angstrom, hartree and hartree/angstrom everywhere; energies
+are float64 total energies. Molecules of different sizes lie one after the other, as in a CSR matrix: the atoms of
+conformation i are the rows `offset[i]:offset[i + 1]`.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from golf import __version__
+from golf.errors import UserError
+from golf.files import written_whole
+
+FORMAT = "golf-conformations"
+FORMAT_VERSION = 1
+
+
+class Status(IntEnum):
+    """What became of a label."""
+
+    OK = 0
+    NOT_COMPUTED = 1  # no label yet
+    NOT_CONVERGED = 2  # no step of the SCF ladder converged, or a DFT optimization reached its limit
+    FAILED = 3  # the program said why
+    CRASHED = 4  # its process died
+    TIMED_OUT = 5  # stopped at the time limit per conformation
+    REJECTED = 6  # computed, but not to be trained on (force norm above max_force_norm)
+
+
+class StopReason(IntEnum):
+    """Why a relaxation ended."""
+
+    CONVERGED = 0  # largest force component norm below the threshold
+    SURROGATE_RISE = 1  # the surrogate energy rose over the last step
+    STEP_LIMIT = 2
+    NOT_FINITE = 3  # energy, forces or positions stopped being finite numbers
+    FAILED = 4  # the oracle or force field gave no force
+
+
+@dataclass(frozen=True)
+class Column:
+    """One dataset of the file: type, trailing shape, unit and meaning."""
+
+    dtype: Any
+    description: str
+    unit: str = ""
+    shape: tuple[int, ...] = ()
+
+
+ATOM_COLUMNS: Mapping[str, Column] = {
+    "force": Column(np.float64, "minus the gradient of the energy", "hartree/angstrom", (3,)),
+    "initial_position": Column(np.float64, "where the relaxation started", "angstrom", (3,)),
+}
+CONFORMATION_COLUMNS: Mapping[str, Column] = {
+    "energy": Column(np.float64, "total energy of the label", "hartree"),
+    "energy_first": Column(np.float64, "total energy of the start of a DFT optimization", "hartree"),
+    "status": Column(Status, "what became of the label"),
+    "message": Column(str, "why there is no label, or what was noticed"),
+    "wall_seconds": Column(np.float64, "time that the label or optimization took", "second"),
+    "scf_iterations": Column(np.int32, "iterations of the SCF that converged"),
+    "recovery": Column(str, "step of the SCF ladder that converged; empty: the first try"),
+    "stop_reason": Column(StopReason, "why the relaxation ended"),
+    "n_steps": Column(np.int32, "optimizer steps"),
+    "n_force_evaluations": Column(np.int32, "force evaluations"),
+    "nnp_energy_first": Column(np.float64, "NNP energy of the start", "hartree"),
+    "nnp_energy_last": Column(np.float64, "NNP energy of the final geometry", "hartree"),
+    "surrogate_energy_first": Column(np.float64, "MMFF energy of the start", "hartree"),
+    "surrogate_energy_last": Column(np.float64, "MMFF energy of the final geometry", "hartree"),
+    "start_id": Column(str, "id of the conformation that the relaxation started from"),
+    "residual_energy": Column(np.float64, "E_DFT(s_T) - E_DFT(s_opt)", "hartree"),
+    "percent_optimized": Column(np.float64, "pct(s_T)", "percent"),
+    "diverged": Column(np.bool_, "not finite, DFT failed, or E_DFT(s_T) > E_DFT(s_0)"),
+    "has_reference": Column(np.bool_, "a DFT minimum was reached from the same start; else excluded from all numbers"),
+    "unseen": Column(np.bool_, "no conformation of this molecule was in training"),
+}
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Geometries along relaxations. Arrays: conformation, step, energy [n_frames]; position, force [n_frame_atoms, 3].
+
+    The atoms of frame k are the rows `offset[k]:offset[k + 1]`, in the row order of its conformation.
+    """
+
+    conformation: NDArray[np.int64]
+    step: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    energy: NDArray[np.float64]  # hartree
+    position: NDArray[np.float64]  # angstrom
+    force: NDArray[np.float64]  # hartree/angstrom
+
+    def __len__(self) -> int:
+        return len(self.conformation)
+
+    @classmethod
+    def build(cls, frames: Iterable[tuple[int, int, float, NDArray, NDArray]]) -> Frames:
+        """From (conformation, step, energy, position [n, 3], force [n, 3]) of each frame."""
+        rows = list(frames)
+        empty = np.zeros((0, 3))
+        return cls(
+            conformation=np.array([row[0] for row in rows], dtype=np.int64),
+            step=np.array([row[1] for row in rows], dtype=np.int64),
+            offset=np.cumsum([0] + [len(row[3]) for row in rows], dtype=np.int64),
+            energy=np.array([row[2] for row in rows], dtype=np.float64),
+            position=np.concatenate([empty, *(row[3] for row in rows)]),
+            force=np.concatenate([empty, *(row[4] for row in rows)]),
+        )
+
+    def subset(self, indices: Sequence[int] | NDArray) -> Frames:
+        """Frames of the given conformations, renumbered in that order."""
+        rows = []
+        for new, old in enumerate(indices):
+            for k in np.flatnonzero(self.conformation == old):
+                atoms = slice(self.offset[k], self.offset[k + 1])
+                rows.append((new, int(self.step[k]), float(self.energy[k]), self.position[atoms], self.force[atoms]))
+        return Frames.build(rows)
+
+
+@dataclass(frozen=True)
+class ConformationSet:
+    """N conformations with A atoms in all. See the module's text for units and row order."""
+
+    id: list[str]
+    molecule: list[str]
+    mapped_smiles: list[str]
+    charge: NDArray[np.int8]
+    multiplicity: NDArray[np.uint8]
+    offset: NDArray[np.int64]  # [N + 1]
+    number: NDArray[np.uint8]  # [A]
+    position: NDArray[np.float64]  # [A, 3] angstrom
+    atoms: dict[str, NDArray] = field(default_factory=dict)  # [A, ...], names from ATOM_COLUMNS
+    values: dict[str, NDArray] = field(default_factory=dict)  # [N], names from CONFORMATION_COLUMNS
+    attrs: dict[str, Any] = field(default_factory=dict)
+    frames: Frames | None = None
+
+    def __post_init__(self) -> None:
+        for problem in _problems(self):
+            raise ValueError(problem)
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    @property
+    def n_atoms(self) -> NDArray[np.int64]:
+        """Atoms of each conformation [N]."""
+        return np.diff(self.offset)
+
+    def rows(self, i: int) -> slice:
+        """The atom rows of conformation i."""
+        return slice(int(self.offset[i]), int(self.offset[i + 1]))
+
+    @classmethod
+    def build(
+        cls,
+        records: Iterable[tuple[str, str, str, int, int, NDArray, NDArray]],
+        **attrs: Any,
+    ) -> ConformationSet:
+        """From (id, molecule, mapped SMILES, charge, multiplicity, numbers [n], positions [n, 3]) of each."""
+        rows = list(records)
+        return cls(
+            id=[row[0] for row in rows],
+            molecule=[row[1] for row in rows],
+            mapped_smiles=[row[2] for row in rows],
+            charge=np.array([row[3] for row in rows], dtype=np.int8),
+            multiplicity=np.array([row[4] for row in rows], dtype=np.uint8),
+            offset=np.cumsum([0] + [len(row[5]) for row in rows], dtype=np.int64),
+            number=np.concatenate([np.zeros(0, np.uint8), *(np.asarray(row[5], np.uint8) for row in rows)]),
+            position=np.concatenate([np.zeros((0, 3)), *(np.asarray(row[6], np.float64) for row in rows)]),
+            attrs=attrs,
+        )
+
+    def subset(self, indices: Sequence[int] | NDArray) -> ConformationSet:
+        """The conformations of the given indices (or boolean mask), in that order."""
+        indices = np.asarray(indices)
+        if indices.dtype == np.bool_:
+            indices = np.flatnonzero(indices)
+        indices = indices.astype(np.int64)
+        parts = [np.arange(self.offset[i], self.offset[i + 1]) for i in indices]
+        rows = np.concatenate([np.zeros(0, np.int64), *parts])
+        return replace(
+            self,
+            id=[self.id[i] for i in indices],
+            molecule=[self.molecule[i] for i in indices],
+            mapped_smiles=[self.mapped_smiles[i] for i in indices],
+            charge=self.charge[indices],
+            multiplicity=self.multiplicity[indices],
+            offset=np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64),
+            number=self.number[rows],
+            position=self.position[rows],
+            atoms={name: array[rows] for name, array in self.atoms.items()},
+            values={name: array[indices] for name, array in self.values.items()},
+            attrs=dict(self.attrs),
+            frames=None if self.frames is None else self.frames.subset(indices),
+        )
+
+    def with_columns(
+        self,
+        *,
+        position: NDArray | None = None,
+        atoms: Mapping[str, NDArray] | None = None,
+        values: Mapping[str, Sequence | NDArray] | None = None,
+        frames: Frames | None = None,
+        **attrs: Any,
+    ) -> ConformationSet:
+        """A copy with columns and attributes added or replaced. Columns are cast to the types of the layout."""
+        return replace(
+            self,
+            position=self.position if position is None else np.asarray(position, np.float64),
+            atoms=self.atoms | {name: np.asarray(array, np.float64) for name, array in (atoms or {}).items()},
+            values=self.values | {name: _cast(name, array) for name, array in (values or {}).items()},
+            frames=self.frames if frames is None else frames,
+            attrs=self.attrs | attrs,
+        )
+
+    def bare(self) -> ConformationSet:
+        """The conformations alone: no labels, no relaxation columns, no attributes."""
+        return replace(self, atoms={}, values={}, attrs={}, frames=None)
+
+    def positions_by_conformation(self) -> Iterator[NDArray[np.float64]]:
+        """Views [n_i, 3] of the positions, one conformation after the other."""
+        for i in range(len(self)):
+            yield self.position[self.rows(i)]
+
+
+def concatenate(sets: Sequence[ConformationSet]) -> ConformationSet:
+    """All conformations one after the other. Columns and attributes that all parts share are kept, frames are not."""
+    if not sets:
+        return ConformationSet.build([])
+    full = [part for part in sets if len(part)] or [sets[0]]
+    atoms = {
+        name: np.concatenate([part.atoms[name] for part in full])
+        for name in full[0].atoms
+        if all(name in part.atoms for part in full)
+    }
+    values = {
+        name: np.concatenate([part.values[name] for part in full])
+        for name in full[0].values
+        if all(name in part.values for part in full)
+    }
+    attrs = {
+        name: value
+        for name, value in full[0].attrs.items()
+        if all(name in part.attrs and part.attrs[name] == value for part in full)
+    }
+    return ConformationSet(
+        id=[x for part in full for x in part.id],
+        molecule=[x for part in full for x in part.molecule],
+        mapped_smiles=[x for part in full for x in part.mapped_smiles],
+        charge=np.concatenate([part.charge for part in full]),
+        multiplicity=np.concatenate([part.multiplicity for part in full]),
+        offset=np.concatenate([[0], np.cumsum(np.concatenate([part.n_atoms for part in full]))]).astype(np.int64),
+        number=np.concatenate([part.number for part in full]),
+        position=np.concatenate([part.position for part in full]),
+        atoms=atoms,
+        values=values,
+        attrs=attrs,
+    )
+
+
+def _cast(name: str, array: Sequence | NDArray) -> NDArray:
+    column = CONFORMATION_COLUMNS[name]
+    if column.dtype is str:
+        return np.array(list(array), dtype=object)
+    if isinstance(column.dtype, type) and issubclass(column.dtype, IntEnum):
+        return np.asarray(array, dtype=np.uint8)
+    return np.asarray(array, dtype=column.dtype)
+
+
+def _problems(part: ConformationSet) -> Iterator[str]:
+    """What contradicts the layout, in words that follow a file's name."""
+    n, n_rows = len(part.id), len(part.number)
+    lengths: dict[str, Sequence | NDArray] = {
+        "molecule": part.molecule,
+        "mapped_smiles": part.mapped_smiles,
+        "charge": part.charge,
+    }
+    lengths |= {"multiplicity": part.multiplicity, **part.values}
+    for name, column in lengths.items():
+        if len(column) != n:
+            yield f"conformation/{name} has {len(column)} entries for {n} conformations"
+    if (
+        len(part.offset) != n + 1
+        or part.offset[0] != 0
+        or part.offset[-1] != n_rows
+        or (np.diff(part.offset) < 1).any()
+    ):
+        yield f"atoms/offset does not divide the {n_rows} atoms into {n} conformations"
+    for name, array in {"position": part.position, **part.atoms}.items():
+        if array.shape != (n_rows, 3):
+            yield f"atoms/{name} has shape {array.shape}, not ({n_rows}, 3)"
+    if len(set(part.id)) != n:
+        seen: set[str] = set()
+        twice = next(x for x in part.id if x in seen or seen.add(x))  # type: ignore[func-returns-value]
+        yield f"conformation/id {twice!r} stands twice"
+    for name in part.values.keys() - CONFORMATION_COLUMNS.keys():
+        yield f"conformation/{name} is not a column of the layout"
+    for name in part.atoms.keys() - ATOM_COLUMNS.keys():
+        yield f"atoms/{name} is not a column of the layout"
+
+
+def write(path: str | Path, conformations: ConformationSet, **attrs: Any) -> None:
+    """Write the file under a temporary name and rename it when complete. `attrs` are added to the root attributes."""
+    stamp = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "created_by": f"golf {__version__}",
+        "created_utc": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, value in (conformations.attrs | attrs | stamp).items():
+            file.attrs[name] = value
+        part = conformations
+        _write(file, "atoms/offset", part.offset, Column(np.int64, "rows of conformation i: offset[i]:offset[i+1]"))
+        _write(file, "atoms/number", part.number, Column(np.uint8, "atomic number"))
+        _write(file, "atoms/position", part.position, Column(np.float64, "position", "angstrom", (3,)))
+        for name, array in part.atoms.items():
+            _write(file, f"atoms/{name}", array, ATOM_COLUMNS[name])
+        text = {"id": "unique name", "molecule": "name of the molecule"}
+        text["mapped_smiles"] = "SMILES whose atom-map numbers give the row order"
+        for name, description in text.items():
+            _write(file, f"conformation/{name}", getattr(part, name), Column(str, description))
+        _write(file, "conformation/charge", part.charge, Column(np.int8, "total charge", "elementary charge"))
+        _write(file, "conformation/multiplicity", part.multiplicity, Column(np.uint8, "spin multiplicity"))
+        for name, array in part.values.items():
+            _write(file, f"conformation/{name}", array, CONFORMATION_COLUMNS[name])
+        if part.frames is not None:
+            _write_frames(file, part.frames)
+
+
+def _write_frames(file: h5py.File, frames: Frames) -> None:
+    columns = {
+        "conformation": Column(np.int64, "index of the conformation"),
+        "step": Column(np.int64, "optimizer step"),
+        "offset": Column(np.int64, "atom rows of frame k: offset[k]:offset[k+1]"),
+        "energy": Column(np.float64, "total energy", "hartree"),
+        "position": Column(np.float64, "position", "angstrom", (3,)),
+        "force": Column(np.float64, "minus the gradient of the energy", "hartree/angstrom", (3,)),
+    }
+    for name, column in columns.items():
+        _write(file, f"frame/{name}", getattr(frames, name), column)
+
+
+def _write(file: h5py.File, name: str, array: Sequence | NDArray, column: Column) -> None:
+    if column.dtype is str:
+        dtype, data = h5py.string_dtype(), np.array(list(array), dtype=object)
+    elif issubclass(column.dtype, IntEnum):
+        words = {member.name.lower(): int(member) for member in column.dtype}
+        dtype, data = h5py.enum_dtype(words, basetype=np.uint8), np.asarray(array, dtype=np.uint8)
+    else:
+        dtype, data = np.dtype(column.dtype), np.asarray(array, dtype=column.dtype)
+    packed = {"compression": "gzip", "shuffle": True} if len(data) else {}
+    dataset = file.create_dataset(name, data=data, dtype=dtype, **packed)
+    dataset.attrs["description"] = column.description
+    if column.unit:
+        dataset.attrs["units"] = column.unit
+
+
+def read(path: str | Path) -> ConformationSet:
+    """Read a file of this layout.
+
+    Raises:
+        UserError: the file is missing, truncated, of another format or version, or contradicts itself.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            _check_format(path, file)
+            return _read(file)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: not a readable HDF5 file (truncated or of another kind): {error}") from None
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: does not follow the layout {FORMAT}: {error}; make it again") from None
+
+
+def read_attrs(path: str | Path) -> dict[str, Any]:
+    """Root attributes of a file of this layout."""
+    return read(path).attrs
+
+
+def _check_format(path: str | Path, file: h5py.File) -> None:
+    found = file.attrs.get("format")
+    if found != FORMAT:
+        raise UserError(f"{path}: HDF5 file of another kind (attribute format is {found!r}, not {FORMAT!r})")
+    version = int(file.attrs["format_version"])
+    if version > FORMAT_VERSION:
+        raise UserError(f"{path}: format version {version}, this golf reads up to {FORMAT_VERSION}; update golf")
+
+
+def _read(file: h5py.File) -> ConformationSet:
+    def text(name: str) -> list[str]:
+        return list(file[f"conformation/{name}"].asstr()[:])
+
+    values: dict[str, NDArray] = {}
+    for name, column in CONFORMATION_COLUMNS.items():
+        if name in file["conformation"]:
+            values[name] = (
+                np.array(text(name), dtype=object) if column.dtype is str else file[f"conformation/{name}"][:]
+            )
+    frames = None
+    if "frame" in file:
+        names = ("conformation", "step", "offset", "energy", "position", "force")
+        frames = Frames(**{name: file[f"frame/{name}"][:] for name in names})
+    return ConformationSet(
+        id=text("id"),
+        molecule=text("molecule"),
+        mapped_smiles=text("mapped_smiles"),
+        charge=file["conformation/charge"][:],
+        multiplicity=file["conformation/multiplicity"][:],
+        offset=file["atoms/offset"][:],
+        number=file["atoms/number"][:],
+        position=file["atoms/position"][:],
+        atoms={name: file[f"atoms/{name}"][:] for name in ATOM_COLUMNS if name in file["atoms"]},
+        values=values,
+        attrs=dict(file.attrs.items()),
+        frames=frames,
+    )

@@ -1,0 +1,267 @@
+"""Arms of a study against the DFT minima of the test set, and the table that compares them.
+
+What enters which number:
+
+- A test conformation without a DFT minimum (its optimization did not converge) is excluded from every number of every
+  arm, counted in `n_excluded`, and warned about.
+- A relaxation whose end has no DFT energy (not finite, or DFT failed there, for whatever reason) has diverged. It has
+  no E_res and no pct(s_T), so it is missing from their means; it counts in percent_diverged and as no success. It is
+  counted in `n_without_energy`, because a mean over fewer runs flatters.
+- A relaxation that ended above its start has diverged and is no success, but its E_res enters the mean as it is.
+- A relaxation that ended below the DFT minimum (it fell into a deeper basin) has a negative E_res. It is a success and
+  enters the mean as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golf import metrics
+from golf.conformations import ConformationSet, Status, StopReason
+from golf.errors import UserError
+from golf.units import HARTREE_IN_KCAL_PER_MOL
+
+if TYPE_CHECKING:
+    import pandas
+
+logger = logging.getLogger(__name__)
+
+_LEVEL = ("program", "method", "basis", "keywords")
+_NO_ENERGY_EXPECTED = (StopReason.NOT_FINITE, StopReason.FAILED)
+
+
+def evaluate_arm(
+    arm: str,
+    relaxed: ConformationSet,
+    reference: ConformationSet,
+    *,
+    n_labels: int,
+    n_updates: int | None = None,
+    training_molecules: Collection[str] | None = None,
+    seed: int = 0,
+) -> ConformationSet:
+    """Compare the ends of relaxations with the DFT minima reached from the same starts.
+
+    Args:
+        arm: name of the arm.
+        relaxed: final geometries with their DFT labels (energy, status). Found in the reference by `start_id`, or by
+            their id where there is no such column.
+        reference: what `golf.reference.optimize_reference` returns for the same starts.
+        n_labels: DFT labels that the arm's model has been trained on.
+        n_updates: training updates of the arm's model, where it has one.
+        training_molecules: names of the molecules in training; splits the table into seen and unseen molecules.
+        seed: of the bootstrap.
+
+    Returns:
+        `relaxed` with residual_energy (hartree), percent_optimized, diverged and, with `training_molecules`, unseen.
+        The attributes hold the arm's line of the table.
+
+    Raises:
+        UserError: the two do not cover the same starts, labels are missing, or levels of theory differ.
+    """
+    _check_levels(arm, relaxed, reference)
+    order = _match(arm, relaxed, reference)
+    _check_starts(arm, relaxed, reference, order)
+    final = _final_energies(arm, relaxed)
+    converged = (reference.values["status"] == Status.OK)[order]
+    first = reference.values["energy_first"][order]
+    optimum = np.where(converged, reference.values["energy"][order], np.nan)
+    values: dict[str, NDArray] = {
+        "residual_energy": metrics.residual_energy(final, optimum),
+        "percent_optimized": metrics.percent_optimized(first, final, optimum),
+        "diverged": metrics.diverged(first, final),
+        "has_reference": converged,
+    }
+    if training_molecules is not None:
+        values["unseen"] = np.array([name not in training_molecules for name in relaxed.molecule], dtype=np.bool_)
+    attrs: dict[str, Any] = {"arm": arm, "n_labels": n_labels}
+    if n_updates is not None:
+        attrs["n_updates"] = n_updates
+    evaluated = relaxed.with_columns(values=values, **attrs)
+    line = _line(evaluated, np.ones(len(evaluated), np.bool_), seed)
+    _warn(arm, line)
+    return evaluated.with_columns(**line)
+
+
+def summarize(arms: Sequence[ConformationSet], *, seed: int = 0) -> pandas.DataFrame:
+    """One line per arm.
+
+    Columns: arm, n_test (conformations with a DFT minimum), n_labels, residual_energy_kcal_mol (mean), percent_success,
+    percent_optimized_mean, percent_optimized_std, percent_diverged; residual_energy_low and _high (kcal/mol) and
+    percent_success_low and _high: 95 % bootstrap intervals over conformations; n_excluded (no DFT minimum),
+    n_without_energy (no DFT energy at the end); n_updates, where an arm knows it.
+
+    Args:
+        arms: what `evaluate_arm` returned.
+        seed: of the bootstrap.
+
+    Raises:
+        UserError: one of them is no such result.
+    """
+    return _table([_line(arm, np.ones(len(arm), np.bool_), seed) for arm in map(_checked, arms)])
+
+
+def summarize_by_molecules(arms: Sequence[ConformationSet], *, seed: int = 0) -> pandas.DataFrame:
+    """The table of `summarize` with a line per arm for molecules seen in training and one for unseen ones.
+
+    The column `molecules` says which. Arms that do not know (no column unseen) have no line.
+    """
+    lines = []
+    for arm in map(_checked, arms):
+        if "unseen" not in arm.values:
+            continue
+        unseen = arm.values["unseen"].astype(np.bool_)
+        for word, chosen in (("seen", ~unseen), ("unseen", unseen)):
+            if chosen.any():
+                lines.append({"arm": arm.attrs["arm"], "molecules": word} | _line(arm, chosen, seed))
+    return _table(lines)
+
+
+def format_table(table: pandas.DataFrame) -> str:
+    """The table of `summarize` or `summarize_by_molecules` for a terminal, numbers with their 95 % intervals."""
+    head = ["arm", "test", "labels", "E_res kcal/mol [95 %]", "success % [95 %]", "pct(s_T) %", "diverged %"]
+    split = "molecules" in table.columns
+    if split:
+        head.insert(1, "molecules")
+    rows = [head]
+    for line in table.to_dict("records"):
+        row = [
+            str(line["arm"]),
+            str(line["n_test"]),
+            str(line["n_labels"]),
+            _with_interval(line, "residual_energy_kcal_mol", "residual_energy", 2),
+            _with_interval(line, "percent_success", "percent_success", 1),
+            f"{line['percent_optimized_mean']:.1f} +- {line['percent_optimized_std']:.1f}",
+            f"{line['percent_diverged']:.1f}",
+        ]
+        if split:
+            row.insert(1, str(line["molecules"]))
+        rows.append(row)
+    n_text = 2 if split else 1
+    widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+    lines = [
+        "  ".join(cell.ljust(w) if k < n_text else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths)))
+        for row in rows
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *_footnotes(table)])
+
+
+def _with_interval(line: Mapping[Any, Any], name: str, stem: str, digits: int) -> str:
+    low, high = line[f"{stem}_low"], line[f"{stem}_high"]
+    return f"{line[name]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _footnotes(table: pandas.DataFrame) -> Iterator[str]:
+    for line in table.to_dict("records"):
+        name = f"{line['arm']} ({line['molecules']})" if "molecules" in line else line["arm"]
+        if line["n_excluded"]:
+            yield f"{name}: {line['n_excluded']} more left out of everything: no DFT minimum to compare with"
+        if line["n_without_energy"]:
+            yield f"{name}: {line['n_without_energy']} diverged without a DFT energy; left out of E_res and pct(s_T)"
+
+
+def _table(lines: list[dict[str, Any]]) -> pandas.DataFrame:
+    import pandas  # only the tables need it, and not every environment has it
+
+    table = pandas.DataFrame(lines)
+    if "n_updates" in table.columns:
+        table["n_updates"] = table["n_updates"].astype("Int64")  # missing where an arm is not trained
+    return table
+
+
+def _checked(arm: ConformationSet) -> ConformationSet:
+    needed = ("residual_energy", "percent_optimized", "diverged", "has_reference")
+    if "arm" not in arm.attrs or any(name not in arm.values for name in needed):
+        raise UserError(f"{arm.attrs.get('arm', 'a file')}: no metrics of an arm; evaluate it first")
+    return arm
+
+
+def _line(arm: ConformationSet, chosen: NDArray[np.bool_], seed: int) -> dict[str, Any]:
+    """The line of the table for the chosen conformations of an arm."""
+    counted = chosen & arm.values["has_reference"].astype(np.bool_)
+    residual = arm.values["residual_energy"][counted] * HARTREE_IN_KCAL_PER_MOL
+    has_diverged = arm.values["diverged"][counted].astype(np.bool_)
+    success = metrics.succeeded(residual / HARTREE_IN_KCAL_PER_MOL, has_diverged)
+    residual_low, residual_high = metrics.bootstrap_interval(residual, seed=seed)
+    success_low, success_high = metrics.bootstrap_interval(100.0 * success, seed=seed)
+    line = {
+        "arm": str(arm.attrs["arm"]),
+        "n_test": int(counted.sum()),
+        "n_labels": int(arm.attrs["n_labels"]),
+        "residual_energy_kcal_mol": metrics.mean(residual),
+        "percent_success": metrics.percent(success),
+        "percent_optimized_mean": metrics.mean(arm.values["percent_optimized"][counted]),
+        "percent_optimized_std": metrics.standard_deviation(arm.values["percent_optimized"][counted]),
+        "percent_diverged": metrics.percent(has_diverged),
+        "residual_energy_low": residual_low,
+        "residual_energy_high": residual_high,
+        "percent_success_low": success_low,
+        "percent_success_high": success_high,
+        "n_excluded": int((chosen & ~counted).sum()),
+        "n_without_energy": int((~np.isfinite(residual)).sum()),
+    }
+    if "n_updates" in arm.attrs:
+        line["n_updates"] = int(arm.attrs["n_updates"])
+    return line
+
+
+def _warn(arm: str, line: Mapping[str, Any]) -> None:
+    if line["n_excluded"]:
+        logger.warning("%s: %d test conformations have no DFT minimum and are left out", arm, line["n_excluded"])
+    if line["n_without_energy"]:
+        logger.warning("%s: %d relaxations ended without a DFT energy: diverged", arm, line["n_without_energy"])
+
+
+def _check_levels(arm: str, relaxed: ConformationSet, reference: ConformationSet) -> None:
+    for name in _LEVEL:
+        found, wanted = relaxed.attrs.get(name), reference.attrs.get(name)
+        if found != wanted:
+            raise UserError(
+                f"arm {arm}: {name} of the labels is {found!r}, of the DFT minima {wanted!r}; "
+                "label the final geometries at the level of the minima"
+            )
+
+
+def _match(arm: str, relaxed: ConformationSet, reference: ConformationSet) -> NDArray[np.int64]:
+    """Index in the reference of each relaxation [n]."""
+    names = [str(name) for name in relaxed.values.get("start_id", relaxed.id)]
+    position = {name: i for i, name in enumerate(reference.id)}
+    for name in names:
+        if name not in position:
+            raise UserError(f"arm {arm}: {name} is not in the DFT minima; use the minima of the same test set")
+    missing = position.keys() - set(names)
+    if missing or len(names) != len(set(names)):
+        what = f"{sorted(missing)[0]} was not relaxed" if missing else "a start was relaxed twice"
+        raise UserError(f"arm {arm}: {what}, so arms would not be comparable; relax the whole test set once")
+    return np.array([position[name] for name in names], dtype=np.int64)
+
+
+def _check_starts(arm: str, relaxed: ConformationSet, reference: ConformationSet, order: NDArray[np.int64]) -> None:
+    if "initial_position" not in relaxed.atoms or "initial_position" not in reference.atoms:
+        return
+    for i, k in enumerate(order):
+        here = relaxed.atoms["initial_position"][relaxed.rows(i)]
+        there = reference.atoms["initial_position"][reference.rows(int(k))]
+        if here.shape != there.shape or np.abs(here - there).max() > 1e-6:
+            raise UserError(
+                f"arm {arm}: {relaxed.id[i]} was relaxed from another start than its DFT minimum; "
+                "use the minima of the same test set"
+            )
+
+
+def _final_energies(arm: str, relaxed: ConformationSet) -> NDArray[np.float64]:
+    """E_DFT(s_T), NaN where there is none [n]."""
+    if "status" not in relaxed.values or "energy" not in relaxed.values:
+        raise UserError(f"arm {arm}: the final geometries have no DFT labels; label them first")
+    status = relaxed.values["status"]
+    stop = relaxed.values.get("stop_reason", np.full(len(relaxed), StopReason.CONVERGED))
+    for i in np.flatnonzero(status == Status.NOT_COMPUTED):
+        if stop[i] not in _NO_ENERGY_EXPECTED:
+            raise UserError(f"arm {arm}: {relaxed.id[i]} has no DFT label; label the final geometries first")
+    usable = (status == Status.OK) | (status == Status.REJECTED)  # rejected for training is still an energy
+    return np.where(usable, relaxed.values["energy"], np.nan)

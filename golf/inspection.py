@@ -1,0 +1,186 @@
+"""What is in a file, in words: the summary that `golf inspect` prints."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from golf.conformations import FORMAT, ConformationSet, Status, StopReason, read
+from golf.elements import SYMBOLS
+from golf.errors import UserError
+from golf.units import HARTREE_IN_KCAL_PER_MOL
+
+_WIDTH = 22
+_LEVEL = ("program", "program_version", "method", "basis", "keywords")
+_STAMP = ("format", "format_version", "created_by", "created_utc", "config_sha256", "seed")
+_ZIP = b"PK"  # what torch.save writes
+
+
+def describe(path: str | Path) -> str:
+    """A summary of an HDF5 file of this project or of a model, for a person to read; ends without a newline.
+
+    Raises:
+        UserError: the file is missing, truncated or of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    with open(path, "rb") as stream:
+        start = stream.read(len(_ZIP))
+    if h5py.is_hdf5(path):
+        lines = list(_conformations(read(path)))
+    elif start == _ZIP:
+        lines = list(_model(path))
+    else:
+        raise UserError(f"{path}: neither an HDF5 file nor a model of golf; give one of the files under results/")
+    return "\n".join([str(path), *lines])
+
+
+def _conformations(part: ConformationSet) -> Iterator[str]:
+    attrs = part.attrs
+    yield _row("format", f"{FORMAT} {attrs['format_version']}, by {attrs.get('created_by', '?')}")
+    yield _row("created", str(attrs.get("created_utc", "?")))
+    for name, words in (("seed", "seed"), ("config_sha256", "config (SHA-256)")):
+        if name in attrs:
+            yield _row(words, str(attrs[name]))
+    if "method" in attrs:
+        yield _row("level of theory", _level(attrs))
+    yield _row("units", "angstrom, hartree, hartree/angstrom; energies are total energies")
+    for name in sorted(attrs.keys() - {*_LEVEL, *_STAMP}):
+        yield _row(name, _short(attrs[name]))
+    yield ""
+    yield _row("conformations", f"{len(part)} of {len(set(part.molecule))} molecules")
+    if not len(part):
+        return
+    yield _row("atoms", f"{len(part.number)}, {_range(part.n_atoms, 'd')} per conformation")
+    yield _row("elements", _elements(part.number))
+    if part.charge.any() or (part.multiplicity != 1).any():
+        yield _row("charge", _range(part.charge, "d"))
+        yield _row("multiplicity", _range(part.multiplicity, "d"))
+    yield from _labels(part)
+    yield from _relaxations(part)
+    yield from _metrics(part)
+    yield _row("columns", " ".join([*part.atoms, *part.values]) or "none")
+
+
+def _labels(part: ConformationSet) -> Iterator[str]:
+    values = part.values
+    if "status" not in values:
+        return
+    yield ""
+    yield _row("status", _words(values["status"], Status))
+    messages = Counter(str(m) for m in values.get("message", []) if m)
+    for message, n in messages.most_common(3):
+        yield _row("", f"{n} x {_short(message)}")
+    if "energy" in values and np.isfinite(values["energy"]).any():
+        yield _row("energy", f"{_range(values['energy'], '.6f')} hartree")
+    if "force" in part.atoms and np.isfinite(part.atoms["force"]).any():
+        norms = np.linalg.norm(part.atoms["force"], axis=1)
+        largest = [float(norms[part.rows(i)].max()) for i in range(len(part))]
+        kcal = np.array(largest) * HARTREE_IN_KCAL_PER_MOL
+        yield _row("largest atomic force", f"{_range(np.array(largest), '.2e')} hartree/angstrom")
+        yield _row("", f"{_range(kcal, '.2f')} kcal/mol/angstrom")
+    if "recovery" in values:
+        recovered = Counter(str(word) for word in values["recovery"] if word)
+        if recovered:
+            yield _row("SCF recovered by", ", ".join(f"{word} {n}" for word, n in sorted(recovered.items())))
+    if "wall_seconds" in values:
+        total = float(np.nansum(values["wall_seconds"]))
+        yield _row("wall time", f"{total / 3600:.2f} h in all, {total / len(part):.1f} s each")
+
+
+def _relaxations(part: ConformationSet) -> Iterator[str]:
+    values = part.values
+    if "stop_reason" in values:
+        yield ""
+        yield _row("stop reason", _words(values["stop_reason"], StopReason))
+    for name, words in (("n_steps", "steps"), ("n_force_evaluations", "force evaluations")):
+        if name in values:
+            yield _row(words, f"{_range(values[name], 'd')}, mean {np.mean(values[name]):.1f}")
+    for first, last, words in (
+        ("energy_first", "energy", "DFT energy gained"),
+        ("nnp_energy_first", "nnp_energy_last", "NNP energy gained"),
+        ("surrogate_energy_first", "surrogate_energy_last", "MMFF energy gained"),
+    ):
+        if first in values and last in values:
+            gained = (values[first] - values[last]) * HARTREE_IN_KCAL_PER_MOL
+            if np.isfinite(gained).any():
+                yield _row(words, f"{_range(gained, '.2f')} kcal/mol")
+    if part.frames is not None:
+        n_with = len(np.unique(part.frames.conformation))
+        yield _row("frames", f"{len(part.frames)} along {n_with} relaxations")
+
+
+def _metrics(part: ConformationSet) -> Iterator[str]:
+    if "residual_energy" not in part.values:
+        return
+    residual = part.values["residual_energy"] * HARTREE_IN_KCAL_PER_MOL
+    yield ""
+    if np.isfinite(residual).any():
+        yield _row("residual energy", f"{_range(residual, '.2f')}, mean {np.nanmean(residual):.2f} kcal/mol")
+    if "diverged" in part.values:
+        yield _row("diverged", f"{int(part.values['diverged'].sum())} of {len(part)}")
+
+
+def _model(path: Path) -> Iterator[str]:
+    from golf import potential  # torch is loaded only for models
+
+    model = potential.load(path)
+    architecture = model.architecture
+    yield _row("format", f"{potential.FORMAT} {potential.FORMAT_VERSION}")
+    if model.provenance.config_sha256:
+        yield _row("config (SHA-256)", model.provenance.config_sha256)
+    yield _row("seed", str(model.provenance.seed))
+    level = model.provenance.level
+    yield _row("level of theory", _level(level) if level else "not stated")
+    yield _row("units", ", ".join(f"{name} {unit}" for name, unit in potential.UNITS.items()))
+    yield ""
+    shape = f"{architecture.n_atom_basis} features, {architecture.n_interactions} interactions"
+    yield _row("network", f"{architecture.representation}, {shape}, {architecture.n_rbf} radial functions")
+    yield _row("cutoff", f"{architecture.cutoff:g} angstrom")
+    yield _row("repulsion", architecture.repulsion)
+    yield _row("weights", f"{sum(p.numel() for p in model.network.parameters())}")
+    energies = ", ".join(f"{SYMBOLS[z]} {energy:.6f}" for z, energy in model.reference_energies.items())
+    yield _row("reference energies", f"{energies} hartree")
+
+
+def _row(name: str, text: str) -> str:
+    return f"  {name:<{_WIDTH}}{text}".rstrip()
+
+
+def _level(attrs: Mapping[str, Any]) -> str:
+    keywords = json.loads(attrs.get("keywords") or "{}")
+    words = "".join(f", {name}={value}" for name, value in sorted(keywords.items()))
+    version = f" {attrs['program_version']}" if "program_version" in attrs else ""
+    return f"{attrs['method']}/{attrs['basis']} ({attrs['program']}{version}{words})"
+
+
+def _words(codes: NDArray, kind: type[IntEnum]) -> str:
+    counts = Counter(int(code) for code in codes)
+    return ", ".join(f"{kind(code).name.lower()} {n}" for code, n in sorted(counts.items()))
+
+
+def _elements(numbers: NDArray) -> str:
+    found, counts = np.unique(numbers, return_counts=True)
+    return " ".join(f"{SYMBOLS[z]}:{n}" for z, n in zip(found, counts, strict=True))
+
+
+def _range(values: NDArray | Sequence, style: str) -> str:
+    """Smallest to largest of the finite values, of which there is at least one."""
+    array = np.asarray(values)
+    finite = array[np.isfinite(array)]
+    low, high = finite.min().item(), finite.max().item()
+    return f"{low:{style}}" if low == high else f"{low:{style}} to {high:{style}}"
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 100 else f"{text[:97]}..."

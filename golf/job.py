@@ -1,0 +1,45 @@
+"""What every job of the workflow does around its work: a log, one line for wrong input, a clean end on SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from golf.errors import UserError
+
+logger = logging.getLogger("golf")
+
+
+def exit_on_sigterm(number: int, frame: FrameType | None) -> None:
+    """Leave by an exception, so that pools, journals and temporary files are closed on the way out."""
+    sys.exit(128 + number)
+
+
+@contextmanager
+def job(log: str | Path) -> Iterator[None]:
+    """Log to `log`; warnings and errors go to stderr as well.
+
+    Wrong input ends the process with status 1 after one line; any other error with its traceback, in the log too.
+    """
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, exit_on_sigterm)
+    to_file = logging.FileHandler(log, mode="w")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_terminal = logging.StreamHandler()
+    to_terminal.setLevel(logging.WARNING)
+    to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal], force=True)
+    logging.captureWarnings(True)
+    try:
+        yield
+    except UserError as error:
+        logger.error("%s", error)
+        sys.exit(1)
+    except Exception:
+        logger.exception("the job failed")
+        sys.exit(1)

@@ -1,0 +1,195 @@
+"""What has been paid for: one JSON line a label, written to disk before the next one starts.
+
+A line is found again by its key, the hash of geometry, charge, spin and level of theory (`Request.key`), so a killed
+job that asks for the same geometries gets the same numbers back, bit for bit, and pays for nothing twice.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import math
+import os
+import socket
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from golf.conformations import Status
+from golf.errors import UserError
+from golf.oracles.base import Label, LevelOfTheory, Request
+
+logger = logging.getLogger(__name__)
+
+FINISHED = frozenset({Status.OK, Status.NOT_CONVERGED, Status.FAILED})
+"""Outcomes that would come out the same again. A crash or a timeout may be the machine's fault: tried again."""
+
+_LINE_START = b'{"key": "'
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+class Journal:
+    """Append-only file of labels at one level of theory; a context manager, safe to use from several threads.
+
+    Each line is a JSON object: key, id, status (its name in lower case), energy (hartree), forces (hartree/angstrom,
+    [n, 3]), message, wall_seconds, scf_iterations, recovery. Floats are written so that they are read back exactly;
+    energy and forces of a label that is not `ok` are null and are given back as NaN.
+
+    `get` gives back outcomes that are final: ok, not_converged and failed. Labels that crashed or timed out are
+    recorded too, but `get` ignores them, so that a new run tries them again.
+
+    A line that a kill cut off in mid-write is dropped on opening. The file is locked while it is open: a second
+    process waits until the first has closed it, and logs for whom it waits.
+
+    Raises (on opening):
+        UserError: a line is not one of ours; names the file and the line.
+    """
+
+    def __init__(self, path: str | Path, level: LevelOfTheory) -> None:
+        self.path = Path(path)
+        self.level = level
+        self._finished: dict[str, Label] = {}
+        self._lock = threading.Lock()
+        self._file = -1
+        self._owner = self.path.with_name(f".{self.path.name}.owner")
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._open_locked()
+        try:
+            self._owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            self._load()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def __len__(self) -> int:
+        """Labels that need not be computed again."""
+        return len(self._finished)
+
+    def get(self, request: Request) -> Label | None:
+        """The final label of this geometry at this level, or None where there is none yet."""
+        with self._lock:
+            label = self._finished.get(request.key(self.level))
+        if label is None or label.status is Status.OK:
+            return label
+        return Label.failed(len(request.numbers), label.status, label.message, label.wall_seconds)
+
+    def append(self, request: Request, label: Label) -> None:
+        """Write one label; it is on the disk when this returns."""
+        key = request.key(self.level)
+        line = (json.dumps(_record(key, request.id, label), allow_nan=False) + "\n").encode()
+        with self._lock:
+            if self._file < 0:
+                raise ValueError(f"{self.path}: journal is not open")
+            size = os.fstat(self._file).st_size
+            try:
+                written = 0
+                while written < len(line):
+                    written += os.write(self._file, line[written:])
+                os.fsync(self._file)
+            except OSError:
+                os.ftruncate(self._file, size)  # a full disk must not leave half a line before the next one
+                raise
+            if label.status in FINISHED:
+                self._finished[key] = label
+
+    def _open_locked(self) -> int:
+        """A descriptor of the journal that holds its lock."""
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                self._acquire(descriptor)
+                here = os.fstat(descriptor)
+                if self.path.exists() and os.path.samestat(here, self.path.stat()):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)  # whoever held the lock removed or replaced the file: lock the new one
+
+    def _acquire(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = self._owner.read_text() if self._owner.exists() else "another process"
+            logger.warning("%s is in use by %s; waiting until it is done", self.path, owner)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            logger.warning("%s: this file system has no locks; do not run two of these at once", self.path)
+
+    def _load(self) -> None:
+        content = self.path.read_bytes()
+        end = content.rfind(b"\n") + 1
+        torn = content[end:]
+        if torn and not (torn.startswith(_LINE_START) or _LINE_START.startswith(torn) or not torn.strip(b"\0")):
+            raise UserError(f"{self.path}: not a golf journal (it ends without a line of ours); move it away")
+        for number, line in enumerate(content[:end].splitlines(), start=1):
+            try:
+                key, label = _parse(line)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UserError(
+                    f"{self.path}: line {number} is not a line of a golf journal ({type(error).__name__}: {error}); "
+                    "remove that line or move the file away"
+                ) from None
+            if label.status in FINISHED:
+                self._finished[key] = label
+        if torn:
+            logger.warning("%s: dropped a last line that was cut off by a kill", self.path)
+            os.ftruncate(self._file, end)
+            os.fsync(self._file)
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._file >= 0:
+                self._owner.unlink(missing_ok=True)  # before the lock goes: the next owner writes its own
+                os.close(self._file)
+                self._file = -1
+
+
+def _record(key: str, id: str, label: Label) -> dict[str, object]:
+    ok = label.status is Status.OK
+    return {
+        "key": key,
+        "id": id,
+        "status": label.status.name.lower(),
+        "energy": float(label.energy) if ok else None,
+        "forces": np.asarray(label.forces, np.float64).tolist() if ok else None,
+        "message": label.message,
+        "wall_seconds": float(label.wall_seconds) if math.isfinite(label.wall_seconds) else 0.0,
+        "scf_iterations": int(label.scf_iterations),
+        "recovery": label.recovery,
+    }
+
+
+def _parse(line: bytes) -> tuple[str, Label]:
+    """Key and label of a line. Raises ValueError, KeyError, TypeError or AttributeError where it is not one of ours."""
+    record = json.loads(line)
+    status = Status[record["status"].upper()]
+    energy, forces = np.nan, np.zeros((0, 3))  # get() gives the NaN of a failed label their shape
+    if status is Status.OK:
+        energy = float(record["energy"])
+        forces = np.array(record["forces"], dtype=np.float64).reshape(-1, 3)
+    label = Label(
+        energy=energy,
+        forces=forces,
+        status=status,
+        message=record["message"],
+        wall_seconds=float(record["wall_seconds"]),
+        scf_iterations=int(record["scf_iterations"]),
+        recovery=record["recovery"],
+    )
+    return record["key"], label

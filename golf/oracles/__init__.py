@@ -1,0 +1,1 @@
+"""Genuine oracles: programs that compute energies and forces of conformations."""

@@ -1,0 +1,109 @@
+"""What every oracle speaks: requests in, labels out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golf.conformations import ConformationSet, Status
+
+
+@dataclass(frozen=True)
+class LevelOfTheory:
+    """Program, method, basis and keywords: what makes two labels comparable."""
+
+    program: str
+    method: str
+    basis: str
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+    def attrs(self) -> dict[str, Any]:
+        """HDF5 attributes that state the level."""
+        return {
+            "program": self.program,
+            "method": self.method.lower(),
+            "basis": self.basis.lower(),
+            "keywords": json.dumps(dict(self.keywords), sort_keys=True),
+        }
+
+    def matches(self, attrs: Mapping[str, Any]) -> bool:
+        """Whether a file with these root attributes holds labels of this level."""
+        return all(attrs.get(name) == value for name, value in self.attrs().items())
+
+    def __str__(self) -> str:
+        words = "".join(f", {name}={value}" for name, value in sorted(self.keywords.items()))
+        return f"{self.method.lower()}/{self.basis.lower()} ({self.program}{words})"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One conformation to compute."""
+
+    id: str
+    numbers: NDArray[np.uint8]  # [n]
+    positions: NDArray[np.float64]  # [n, 3] angstrom
+    charge: int
+    multiplicity: int
+
+    def key(self, level: LevelOfTheory) -> str:
+        """Hash of geometry, charge, spin and level: equal keys have equal labels, whatever their ids."""
+        digest = hashlib.sha256()
+        digest.update(json.dumps(level.attrs(), sort_keys=True).encode())
+        digest.update(f"{self.charge} {self.multiplicity}".encode())
+        digest.update(np.ascontiguousarray(self.numbers, np.uint8).tobytes())
+        digest.update(np.ascontiguousarray(self.positions, "<f8").tobytes())
+        return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Label:
+    """What an oracle says of one conformation. Without `Status.OK` energy and forces are NaN; `message` says why."""
+
+    energy: float  # hartree, total
+    forces: NDArray[np.float64]  # [n, 3] hartree/angstrom
+    status: Status = Status.OK
+    message: str = ""
+    wall_seconds: float = 0.0
+    scf_iterations: int = 0
+    recovery: str = ""
+
+    @classmethod
+    def failed(cls, n_atoms: int, status: Status, message: str, wall_seconds: float = 0.0) -> Label:
+        """A label that could not be had."""
+        return cls(np.nan, np.full((n_atoms, 3), np.nan), status, message, wall_seconds)
+
+
+class Oracle(Protocol):
+    """A source of energies and forces. `compute` may be called from several threads at once."""
+
+    level: LevelOfTheory
+    program_version: str
+    n_workers: int
+
+    def compute(self, request: Request) -> Label:
+        """Energy and forces of one conformation; a failure is a label with a status, not an exception."""
+        ...
+
+    def stream(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Label]]:
+        """Labels of many conformations, in the order in which they are finished."""
+        ...
+
+
+def requests_from(conformations: ConformationSet) -> list[Request]:
+    """One request a conformation, in their order."""
+    return [
+        Request(
+            id=conformations.id[i],
+            numbers=conformations.number[conformations.rows(i)],
+            positions=conformations.position[conformations.rows(i)],
+            charge=int(conformations.charge[i]),
+            multiplicity=int(conformations.multiplicity[i]),
+        )
+        for i in range(len(conformations))
+    ]

@@ -1,0 +1,101 @@
+"""How many jobs a study has, from its configuration and input files alone.
+
+The workflow's graph is static, so the number of batches has to be known before anything is computed. The counts here
+are upper bounds; batches may stay empty. Nothing here needs RDKit or torch: Snakemake calls it while it reads the
+Snakefile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from golf.conformations import Status, read
+from golf.errors import UserError
+
+MOLECULE_SUFFIXES = (".smi", ".csv", ".sdf")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a study's conformations come from.
+
+    Attributes:
+        train: .smi, .csv or .sdf with molecules, or an .h5 of this project with conformations.
+        test: an .h5 with the test set; None: it is split off from `train`.
+        conformers: per training molecule; 0 (SDF only): the geometries of the file.
+        test_molecules: names of molecules that are kept for the test set alone.
+        test_conformers: per molecule in the test set.
+        prune_rmsd: heavy-atom RMSD in angstrom below which conformers are the same.
+        max_left_out: share of the molecules that may be unusable before the study stops.
+    """
+
+    train: str
+    test: str | None
+    smiles_column: str
+    name_column: str
+    conformers: int
+    test_molecules: Sequence[str]
+    test_conformers: int
+    prune_rmsd: float
+    max_left_out: float
+
+
+@dataclass(frozen=True)
+class Size:
+    """Upper bounds of what has to be computed."""
+
+    initial_labels: int
+    test_conformations: int
+    references: int
+
+
+def size(source: Source) -> Size:
+    """Upper bounds of the labels, test conformations and DFT optimizations of a study.
+
+    Raises:
+        UserError: a file is missing, not readable or of an unknown suffix.
+    """
+    pool = Path(source.train)
+    if not pool.is_file():
+        raise UserError(f"dataset.train: {pool}: no such file")
+    if pool.suffix == ".h5":
+        conformations = read(pool)
+        status = conformations.values.get("status", np.full(len(conformations), Status.NOT_COMPUTED))
+        initial = int((status == Status.NOT_COMPUTED).sum())
+        n_test = sum(
+            conformations.molecule.count(name)
+            if name in source.test_molecules
+            else min(conformations.molecule.count(name), source.test_conformers)
+            for name in set(conformations.molecule)
+        )
+    elif pool.suffix in MOLECULE_SUFFIXES:
+        records = _count_records(pool)
+        initial = records * (source.conformers or 1)
+        n_test = records * (source.test_conformers or 1)
+    else:
+        known = ", ".join((*MOLECULE_SUFFIXES, ".h5"))
+        raise UserError(f"dataset.train: {pool}: unknown suffix {pool.suffix!r}; give {known}")
+    if source.test is None:
+        return Size(initial, n_test, n_test)
+    test = read(source.test)
+    has_minima = "energy_first" in test.values and "initial_position" in test.atoms
+    without = test.values["status"] == Status.NOT_COMPUTED if has_minima else np.ones(len(test), dtype=bool)
+    return Size(initial, len(test), int(without.sum()))
+
+
+def _count_records(path: Path) -> int:
+    """Records of a file of molecules; every molecule of an SDF may come in several records."""
+    if path.suffix == ".sdf":
+        return path.read_text(errors="replace").count("$$$$")
+    lines = path.read_text(errors="replace").splitlines()
+    return sum(bool(line.strip()) and not line.startswith("#") for line in lines) - (path.suffix == ".csv")
+
+
+def n_batches(n_items: int, batch_size: int) -> int:
+    """Batches that hold n_items; none for none."""
+    return math.ceil(n_items / batch_size)

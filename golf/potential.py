@@ -1,0 +1,332 @@
+"""The neural network potential: a SchNetPack network, reference energies per element, units; saved as one file.
+
+The total energy of a molecule is
+    E = sum over atoms of (reference energy of its element + scale * network output) [+ repulsion],
+network and repulsion in float32 (float64 after `.double()`), sums and reference energies in float64: at -899 Eh the
+spacing of float32 is 0.04 kcal/mol. Forces are minus its gradient.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from golf import __version__
+from golf._schnetpack import (
+    Atomwise,
+    BesselRBF,
+    CosineCutoff,
+    Forces,
+    GaussianRBF,
+    NeuralNetworkPotential,
+    PaiNN,
+    PairwiseDistances,
+    SchNet,
+    ZBLRepulsionEnergy,
+    properties,
+)
+from golf.batches import Batch, LabelledMolecules, batch_of, labelled_indices
+from golf.conformations import ConformationSet
+from golf.elements import SYMBOLS
+from golf.errors import UserError
+from golf.files import written_whole
+from golf.networks import scalar_features
+
+FORMAT = "golf-potential"
+FORMAT_VERSION = 1
+UNITS = {"length": "angstrom", "energy": "hartree", "force": "hartree/angstrom"}
+MAX_NUMBER = 100
+"""Rows of SchNetPack's embedding: atomic numbers below this."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What determines the network's shape."""
+
+    representation: str = "painn"  # or "schnet"
+    n_atom_basis: int = 128
+    n_interactions: int = 3
+    n_rbf: int = 50
+    cutoff: float = 5.0  # angstrom
+    repulsion: str = "none"  # or "zbl": Ziegler, Biersack, Littmark, screened nuclear repulsion, added to the network
+
+    def network(self) -> NeuralNetworkPotential:
+        """A network with new weights; its state dict has the keys of a plain SchNetPack model."""
+        cutoff = CosineCutoff(self.cutoff)
+        if self.representation == "painn":
+            representation = PaiNN(self.n_atom_basis, self.n_interactions, BesselRBF(self.n_rbf, self.cutoff), cutoff)
+        elif self.representation == "schnet":
+            radial = GaussianRBF(self.n_rbf, self.cutoff)
+            representation = SchNet(self.n_atom_basis, self.n_interactions, radial, cutoff)
+        else:
+            raise UserError(f"key nnp.representation: {self.representation!r} is not known; use painn or schnet")
+        outputs = [Atomwise(self.n_atom_basis, output_key=properties.energy), Forces()]
+        return NeuralNetworkPotential(representation, [PairwiseDistances()], outputs)
+
+    def repulsion_module(self) -> ZBLRepulsionEnergy | None:
+        """The repulsion, none of it trained."""
+        if self.repulsion == "none":
+            return None
+        if self.repulsion != "zbl":
+            raise UserError(f"key nnp.repulsion: {self.repulsion!r} is not known; use none or zbl")
+        return ZBLRepulsionEnergy("Ha", "Ang", "repulsion", trainable=False, cutoff_fn=CosineCutoff(self.cutoff))
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the weights come from; written to the file."""
+
+    level: Mapping[str, str] = field(default_factory=dict)  # LevelOfTheory.attrs() of the labels
+    config_sha256: str = ""
+    seed: int = 0
+
+
+class Potential(nn.Module):
+    """Energies and forces of molecules. Weights are in `network`, under SchNetPack's names."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        reference_energies: Mapping[int, float],
+        *,
+        scale: float = 1.0,
+        provenance: Provenance | None = None,
+    ) -> None:
+        """A potential with new weights, drawn from torch's global generator.
+
+        Args:
+            reference_energies: hartree, by atomic number; the elements that the potential knows.
+            scale: hartree per unit of network output; 1: the weights are those of a plain SchNetPack model in hartree.
+        """
+        super().__init__()
+        self.architecture = architecture
+        self.reference_energies = {int(z): float(energy) for z, energy in sorted(reference_energies.items())}
+        self.scale = float(scale)
+        self.provenance = provenance or Provenance()
+        self.network = architecture.network()
+        self.repulsion = architecture.repulsion_module()
+        reference = torch.full((MAX_NUMBER,), math.nan, dtype=torch.float64)
+        for z, energy in self.reference_energies.items():
+            reference[z] = energy
+        self._reference = reference  # not a buffer: `.float()` must leave it in float64
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Potential:
+        super()._apply(fn, recurse)
+        self._reference = self._reference.to(self.device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.network.representation.embedding.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights: float32, or float64 after `.double()`."""
+        return self.network.representation.embedding.weight.dtype
+
+    @property
+    def elements(self) -> list[int]:
+        """Atomic numbers that the potential knows."""
+        return list(self.reference_energies)
+
+    def energy_and_forces(self, numbers: Tensor, positions: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Total energies [n] hartree and forces [A, 3] hartree/angstrom, float64, without a graph.
+
+        Args:
+            numbers: [A] int64, atomic numbers. One that the potential does not know gives NaN; see `check_elements`.
+            positions: [A, 3] angstrom.
+            offset: [n + 1] int64, atoms of molecule i are the rows `offset[i]:offset[i + 1]`.
+        """
+        numbers = numbers.to(self.device, torch.int64)
+        batch = batch_of(numbers, positions.detach().to(self.device), offset.to(self.device), self.architecture.cutoff)
+        batch = Batch(**{**vars(batch), "vectors": batch.vectors.to(self.dtype)})
+        reference = self._reference.index_select(0, numbers)
+        total = reference.new_zeros(batch.n_molecules).index_add(0, batch.molecule, reference)
+        energy, forces = self.network_energy_and_forces(batch)
+        total, forces = total + energy, forces.to(torch.float64)
+        if self.repulsion is not None:
+            energy, forces_repulsion = self._repulsion_energy_and_forces(batch)
+            total, forces = total + energy, forces + forces_repulsion
+        return total, forces
+
+    def network_energy_and_forces(self, batch: Batch, for_training: bool = False) -> tuple[Tensor, Tensor]:
+        """The network's part alone: energies [n] float64 above the reference energies, forces [A, 3].
+
+        With `for_training` the results are differentiable with respect to the weights.
+        """
+        with torch.enable_grad():
+            vectors = batch.vectors.detach().requires_grad_()
+            features = scalar_features(self.network.representation, Batch(**{**vars(batch), "vectors": vectors}))
+            per_atom = self.network.output_modules[0].outnet(features).squeeze(1) * self.scale
+            return _summed(per_atom, vectors, batch, for_training)
+
+    def _repulsion_energy_and_forces(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            vectors = batch.vectors.detach().requires_grad_()
+            inputs = {
+                properties.Z: batch.numbers,
+                properties.Rij: vectors,
+                properties.idx_i: batch.pair_i,
+                properties.idx_j: batch.pair_j,
+                properties.idx_m: torch.arange(len(batch.numbers), device=vectors.device),  # energies per atom
+            }
+            # SchNetPack halves the sum over both directions; here a pair stands once
+            per_atom = 2.0 * self.repulsion(inputs)["repulsion"]  # type: ignore[misc]
+            energy, forces = _summed(per_atom, vectors, batch, for_training=False)
+        return energy, forces.to(torch.float64)
+
+    def molecules(self, conformations: ConformationSet) -> LabelledMolecules:
+        """The labelled conformations as a training set: what the network alone has to predict.
+
+        Reference energies and repulsion, which are not trained, are subtracted from the labels, in float64.
+        """
+        molecules = LabelledMolecules.build(
+            conformations, self._reference, self.architecture.cutoff, self.dtype, self.device
+        )
+        if self.repulsion is None or not len(molecules):
+            return molecules
+        batch, energy, force = molecules.select(torch.arange(len(molecules), device=self.device))
+        energy_repulsion, force_repulsion = self._repulsion_energy_and_forces(batch)
+        force = (force.to(torch.float64) - force_repulsion).to(force.dtype)
+        return LabelledMolecules(**{**vars(molecules), "energy": energy - energy_repulsion, "force": force})
+
+    def check_elements(self, conformations: ConformationSet, path: str | Path) -> None:
+        """Raise a UserError that names the first conformation with an element that the potential does not know."""
+        unknown = ~np.isin(conformations.number, self.elements)
+        if unknown.any():
+            row = int(np.flatnonzero(unknown)[0])
+            i = int(np.searchsorted(conformations.offset, row, side="right")) - 1
+            known = ", ".join(SYMBOLS[z] for z in self.elements)
+            raise UserError(
+                f"{path}: conformation {conformations.id[i]!r} has {SYMBOLS[conformations.number[row]]}, which the"
+                f" model never saw (it knows {known}); leave it out or train with such molecules"
+            )
+
+    def save(self, path: str | Path, training_state: Mapping[str, Any] | None = None) -> None:
+        """Write everything needed to use the potential, and `training_state` (see training.py) to train it further."""
+        content = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "created_by": f"golf {__version__}",
+            "architecture": asdict(self.architecture),
+            "reference_energies": self.reference_energies,
+            "elements": [SYMBOLS[z] for z in self.elements],
+            "scale": self.scale,
+            "units": UNITS,
+            "level": dict(self.provenance.level),
+            "config_sha256": self.provenance.config_sha256,
+            "seed": self.provenance.seed,
+            "network": self.network.state_dict(),
+            "training_state": None if training_state is None else dict(training_state),
+        }
+        with written_whole(path) as temporary:
+            torch.save(content, temporary)
+
+
+def _summed(per_atom: Tensor, vectors: Tensor, batch: Batch, for_training: bool) -> tuple[Tensor, Tensor]:
+    """Energies [n] float64 and forces [A, 3] from energies per atom that depend on the vectors of pairs."""
+    energy = torch.zeros(batch.n_molecules, dtype=torch.float64, device=per_atom.device)
+    energy = energy.index_add(0, batch.molecule, per_atom.to(torch.float64))
+    (gradient,) = torch.autograd.grad(per_atom.sum(), vectors, create_graph=for_training)
+    forces = torch.zeros(len(batch.numbers), 3, dtype=vectors.dtype, device=vectors.device)
+    energy = energy if for_training else energy.detach()
+    return energy, forces.index_add(0, batch.pair_i, gradient).index_add(0, batch.pair_j, -gradient)
+
+
+def pick_device(name: str) -> str:
+    """The device that `auto` stands for (cuda where there is one), or the one named.
+
+    Raises:
+        UserError: cuda is asked for, and there is none.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"key resources.device: {name} is asked for, but PyTorch sees no GPU; use auto or cpu")
+    return name
+
+
+def fit_reference_energies(conformations: ConformationSet, path: str | Path = "labels") -> dict[int, float]:
+    """Energy per element (hartree, by atomic number) by least squares from the labels with `Status.OK`.
+
+    Where the compositions do not determine the energies (isomers only, say), the solution closest to one energy per
+    atom, whatever its element, is taken. Elements without a label are absent.
+
+    Raises:
+        UserError: there is no label.
+    """
+    labelled = conformations.subset(labelled_indices(conformations))
+    if not len(labelled):
+        raise UserError(f"{path}: no conformation has a label (status ok); label some first, or see why in `message`")
+    elements, column = np.unique(labelled.number, return_inverse=True)
+    molecule = np.repeat(np.arange(len(labelled)), labelled.n_atoms)
+    counts = np.zeros((len(labelled), len(elements)))
+    np.add.at(counts, (molecule, column), 1.0)
+    energy = np.asarray(labelled.values["energy"], np.float64)
+    mean = energy.sum() / counts.sum()
+    deviation = np.linalg.lstsq(counts, energy - mean * counts.sum(axis=1), rcond=None)[0]
+    return {int(z): float(mean + d) for z, d in zip(elements, deviation, strict=True)}
+
+
+def force_scale(molecules: LabelledMolecules) -> float:
+    """Root mean square force component: a scale that makes the network's task one of order 1 (`Potential.scale`)."""
+    value = float(molecules.force.square().mean().sqrt()) if molecules.force.numel() else 0.0
+    return value if value > 0.0 else 1.0
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> Potential:
+    """Read a potential written by `Potential.save`.
+
+    Its weights need no gradient: faster, and training turns that on itself.
+
+    Raises:
+        UserError: the file is missing, truncated, not a golf potential, or of a newer version.
+    """
+    content = _content(path)
+    try:
+        provenance = Provenance(content["level"], content["config_sha256"], content["seed"])
+        architecture = Architecture(**content["architecture"])
+        potential = Potential(
+            architecture, content["reference_energies"], scale=content["scale"], provenance=provenance
+        )
+        potential.network.load_state_dict(content["network"])
+    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: a golf potential that contradicts itself ({_first_line(error)}); train it again"
+        ) from None
+    return potential.requires_grad_(False).to(device)
+
+
+def load_training_state(path: str | Path) -> dict[str, Any] | None:
+    """What a potential was saved with to be trained further, or None. Raises like `load`."""
+    return _content(path).get("training_state")
+
+
+def _content(path: str | Path) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; give a model.pt that golf has written")
+    remedy = "give a model.pt that golf has written"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path}: not a model file, or truncated ({_first_line(error)}); {remedy}") from None
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise UserError(f"{path}: a PyTorch file, but not a golf potential; {remedy}")
+    if content["format_version"] > FORMAT_VERSION:
+        version = content["format_version"]
+        raise UserError(f"{path}: format version {version}, this golf reads up to {FORMAT_VERSION}; update golf")
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

@@ -1,0 +1,267 @@
+"""DFT minima of the test conformations, in batches; geomeTRIC chooses the steps, an oracle computes the forces.
+
+Every gradient goes through the journal. An optimization that was killed is replayed from its start: geomeTRIC asks for
+the same geometries (golf/minimizer.py), finds them in the journal, and only what is new is computed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import geometric
+import numpy as np
+from numpy.typing import NDArray
+
+from golf.conformations import ConformationSet, Frames, Status, concatenate, write
+from golf.errors import UserError
+from golf.journal import Journal
+from golf.labeling import journal_path
+from golf.minimizer import FORCE_THRESHOLD, Trajectory, minimize
+from golf.oracles.base import Label, LevelOfTheory, Oracle, Request, requests_from
+from golf.oracles.psi4 import Psi4Oracle
+from golf.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+
+class _Stopped(Exception):
+    """Another optimization raised, or the run is being ended."""
+
+
+def optimize_reference(
+    conformations: ConformationSet,
+    oracle: Oracle,
+    journal: Journal,
+    *,
+    max_steps: int = 200,
+    force_threshold: float = FORCE_THRESHOLD,
+    n_parallel: int | None = None,
+    progress: Callable[[], None] | None = None,
+) -> ConformationSet:
+    """Minimize each conformation with the oracle's forces.
+
+    Converged means all five of geomeTRIC's criteria: the last step changed the energy by less than 1e-6 hartree, the
+    largest force on an atom is below `force_threshold` and the root mean square below 2/3 of it, and the largest and
+    root mean square displacement of the last step are below limits that scale with `force_threshold` as they do
+    between Gaussian's sets of criteria (0.0018 and 0.0012 angstrom at the default). The coordinates are geomeTRIC's
+    translation-rotation internal coordinates; where these break down (atoms in line), the optimization goes on from
+    its lowest geometry in Cartesian coordinates, once.
+
+    Args:
+        conformations: starts. A label of the oracle's level that they bring along is used as the first gradient.
+        oracle: computes the forces, also of several conformations at once.
+        journal: open journal of the oracle's level; what it holds is not computed again.
+        max_steps: optimizer steps per conformation.
+        force_threshold: hartree/angstrom.
+        n_parallel: optimizations at a time; None: as many as the oracle has workers.
+        progress: called after each optimization.
+
+    Returns:
+        The conformations at their minima (`position`; `initial_position` is the start) with energy, energy_first (of
+        the start), force, status, stop_reason, message, n_steps, n_force_evaluations, wall_seconds (of all gradients)
+        and one frame per gradient. Where no minimum was found, status and message say why, energy and force are NaN
+        and position is where the optimization ended; the frames have numbers only. Status is
+
+        - ok: converged;
+        - not_converged: `max_steps` reached, or the minimum lies above its start;
+        - failed, crashed, timed_out, not_converged with stop_reason failed: a gradient could not be had, or no
+          coordinates worked.
+
+    Raises:
+        UserError: whatever the oracle raises as such; what is in the journal by then is kept.
+    """
+    evaluate, stop = _evaluator(conformations, oracle, journal)
+    trajectories = [Trajectory(request, evaluate) for request in requests_from(conformations)]
+    threads = ThreadPoolExecutor(n_parallel or oracle.n_workers, thread_name_prefix="optimization")
+    try:
+        running = {threads.submit(minimize, one, max_steps, force_threshold): one for one in trajectories}
+        for future in as_completed(running):
+            future.result()
+            _report(running[future])
+            if progress:
+                progress()
+    except BaseException:
+        stop.set()
+        threads.shutdown(wait=False, cancel_futures=True)  # a gradient in hand ends with the oracle, not before us
+        raise
+    threads.shutdown()
+    provenance: dict[str, Any] = {
+        "program_version": oracle.program_version,
+        "optimizer": f"geomeTRIC {geometric.__version__}",
+        "force_threshold": force_threshold,
+        "max_steps": max_steps,
+    }
+    return _collect(conformations, trajectories).with_columns(**(oracle.level.attrs() | provenance))
+
+
+def _evaluator(
+    conformations: ConformationSet, oracle: Oracle, journal: Journal
+) -> tuple[Callable[[Request], Label], threading.Event]:
+    """What answers a request, from what is known or else from the oracle, and the event that ends it."""
+    brought = _labels_brought_along(conformations, oracle.level)
+    stop = threading.Event()
+
+    def evaluate(request: Request) -> Label:
+        if stop.is_set():
+            raise _Stopped
+        known = brought.get(request.key(oracle.level)) or journal.get(request)
+        if known is not None:
+            return known
+        label = oracle.compute(request)
+        if label.status is Status.CRASHED and not stop.is_set():  # not worth a whole optimization: once more
+            journal.append(request, label)
+            label = oracle.compute(request)
+        journal.append(request, label)
+        return label
+
+    return evaluate, stop
+
+
+def _labels_brought_along(conformations: ConformationSet, level: LevelOfTheory) -> dict[str, Label]:
+    if not level.matches(conformations.attrs) or "force" not in conformations.atoms:
+        return {}
+    labels = {}
+    for i, request in enumerate(requests_from(conformations)):
+        forces = conformations.atoms["force"][conformations.rows(i)]
+        energy = float(conformations.values["energy"][i])
+        if conformations.values["status"][i] == Status.OK and np.isfinite(energy) and np.isfinite(forces).all():
+            labels[request.key(level)] = Label(energy, forces)
+    return labels
+
+
+def _report(trajectory: Trajectory) -> None:
+    name, n = trajectory.request.id, len(trajectory.labels)
+    if trajectory.status is Status.OK:
+        gain = trajectory.labels[0].energy - trajectory.labels[trajectory.last].energy
+        logger.info("%s: minimum after %d gradients, %.6f hartree below its start", name, n, gain)
+    else:
+        word = trajectory.status.name.lower()
+        logger.warning("%s: no minimum after %d gradients: %s: %s", name, n, word, trajectory.message)
+
+
+def _collect(conformations: ConformationSet, trajectories: list[Trajectory]) -> ConformationSet:
+    nothing = np.zeros((0, 3))
+    energies, forces, first = [], [], []
+    for trajectory in trajectories:
+        ok = trajectory.status is Status.OK
+        label = trajectory.labels[trajectory.last]
+        energies.append(label.energy if ok else np.nan)
+        forces.append(label.forces if ok else np.full((len(trajectory.request.numbers), 3), np.nan))
+        first.append(trajectory.labels[0].energy)
+    start = conformations.bare()
+    return start.with_columns(
+        position=np.concatenate([nothing, *(trajectory.final for trajectory in trajectories)]),
+        atoms={"initial_position": start.position, "force": np.concatenate([nothing, *forces])},
+        values={
+            "energy": energies,
+            "energy_first": first,
+            "status": [trajectory.status for trajectory in trajectories],
+            "stop_reason": [trajectory.stop_reason for trajectory in trajectories],
+            "message": [trajectory.message for trajectory in trajectories],
+            "n_steps": [trajectory.n_steps for trajectory in trajectories],
+            "n_force_evaluations": [len(trajectory.labels) for trajectory in trajectories],
+            "wall_seconds": [sum(label.wall_seconds for label in trajectory.labels) for trajectory in trajectories],
+        },
+        frames=Frames.build(_frames_along(trajectories)),
+    )
+
+
+def _frames_along(trajectories: list[Trajectory]) -> Iterator[tuple[int, int, float, NDArray, NDArray]]:
+    for i, trajectory in enumerate(trajectories):
+        for step, (positions, label) in enumerate(zip(trajectory.positions, trajectory.labels, strict=True)):
+            if label.status is Status.OK:
+                yield i, step, label.energy, positions, label.forces
+
+
+def batch(test: ConformationSet, known: ConformationSet, index: int, n_batches: int) -> ConformationSet:
+    """The test conformations without a known minimum of one of `n_batches` batches, dealt out like cards."""
+    have = set(known.id)
+    return test.subset([i for i, name in enumerate(test.id) if name not in have][index::n_batches])
+
+
+def merge(test: ConformationSet, parts: Sequence[ConformationSet]) -> ConformationSet:
+    """The minima of all test conformations, in their order, frames included.
+
+    Args:
+        parts: minima that came with the test set, and those of the batches; empty ones are ignored.
+
+    Raises:
+        UserError: a test conformation is in no part, or parts are of different levels of theory.
+    """
+    parts = [part for part in parts if len(part)]
+    for name in LevelOfTheory("", "", "").attrs():
+        found = sorted({str(part.attrs.get(name)) for part in parts})
+        if len(found) > 1:
+            raise UserError(f"DFT minima differ in {name}: {found[0]} and {found[1]}; make them again at one level")
+    together = concatenate(parts)
+    place = {name: i for i, name in enumerate(together.id)}
+    for name in test.id:
+        if name not in place:
+            raise UserError(f"{name} is in no batch of DFT minima; run optimize_reference_batch again")
+    order = {name: i for i, name in enumerate(test.id)}
+    rows = [
+        (order[part.id[row[0]]], *row[1:]) for part in parts for row in _frames_of(part) if part.id[row[0]] in order
+    ]
+    frames = Frames.build(sorted(rows, key=lambda row: row[:2]))
+    return together.subset([place[name] for name in test.id]).with_columns(frames=frames)
+
+
+def _frames_of(part: ConformationSet) -> Iterator[tuple[int, int, float, NDArray, NDArray]]:
+    """(conformation, step, energy, position [n, 3], force [n, 3]) of each frame."""
+    frames = part.frames
+    for k in range(0 if frames is None else len(frames)):
+        assert frames is not None
+        atoms = slice(frames.offset[k], frames.offset[k + 1])
+        yield (
+            int(frames.conformation[k]),
+            int(frames.step[k]),
+            float(frames.energy[k]),
+            frames.position[atoms],
+            frames.force[atoms],
+        )
+
+
+def optimize_to_file(
+    conformations: ConformationSet,
+    output: str | Path,
+    *,
+    level: LevelOfTheory,
+    n_workers: int,
+    max_steps: int = 200,
+    force_threshold: float = FORCE_THRESHOLD,
+    attrs: Mapping[str, Any] | None = None,
+    **pool: Any,
+) -> ConformationSet:
+    """Minimize with a Psi4 pool and write the minima; an interrupted call goes on from `output`'s journal.
+
+    Args:
+        pool: further settings of `golf.oracles.psi4.Psi4Oracle`.
+        attrs: root attributes of the file.
+
+    Raises:
+        UserError: Psi4 is not found or does not start.
+    """
+    if len(conformations) == 0:
+        stated: dict[str, Any] = dict(level.attrs())
+        minima = _collect(conformations, []).with_columns(**stated)
+    else:
+        with (
+            Journal(journal_path(output), level) as journal,
+            Psi4Oracle(level, n_workers=min(n_workers, len(conformations)), **pool) as oracle,
+            progress_bar(len(conformations), "DFT optimizations") as advance,
+        ):
+            minima = optimize_reference(
+                conformations,
+                oracle,
+                journal,
+                max_steps=max_steps,
+                force_threshold=force_threshold,
+                progress=advance,
+            )
+    write(output, minima, **(attrs or {}))
+    return minima

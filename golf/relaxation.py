@@ -1,0 +1,313 @@
+"""Relaxation of many conformations at once with a potential: slots of molecules, one batched L-BFGS.
+
+`SlotRelaxer` is the one engine, behind both `relax` (final geometries) and a GOLF round (`golf.rounds`). A molecule
+that is finished leaves its slot to the next one of the stream, so that batches stay full and memory is bounded by the
+number of slots, whatever the number of conformations.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from golf.conformations import ConformationSet, StopReason
+from golf.errors import UserError
+from golf.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH, BatchedLBFGS
+from golf.surrogate import MMFFSurrogate
+
+logger = logging.getLogger(__name__)
+
+
+class ForceProvider(Protocol):
+    """What a relaxation needs of a potential. Molecules lie one after the other, as in a `ConformationSet`."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors are taken and returned."""
+        ...
+
+    def energy_and_forces(self, numbers: Tensor, positions: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies [n] hartree and forces [A, 3] hartree/angstrom, float64.
+
+        Args:
+            numbers: [A] int64, atomic numbers.
+            positions: [A, 3] float64, angstrom.
+            offset: [n + 1] int64, atoms of molecule i are the rows `offset[i]:offset[i + 1]`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """One geometry on a trajectory. Energies in hartree; the surrogate's is NaN where it was not asked."""
+
+    positions: NDArray[np.float64]  # [n, 3] angstrom
+    nnp_energy: float
+    surrogate_energy: float = math.nan
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A finished relaxation of conformation `start` (an index into the conformations of the relaxer)."""
+
+    start: int
+    stop_reason: StopReason
+    n_steps: int  # optimizer steps that were completed
+    n_force_evaluations: int
+    first: Geometry  # s_0
+    before: Geometry  # the geometry before the last completed step; s_0 where there was none
+    last: Geometry  # the last geometry with finite energy and forces
+
+
+@dataclass
+class _Slot:
+    """The molecule in a slot while it is relaxed."""
+
+    start: int
+    n_atoms: int
+    first: Geometry
+    before: Geometry
+    boundary: Geometry  # where the last completed step ended
+    last: Geometry
+    n_steps: int = 0
+    n_force_evaluations: int = 0
+
+
+class SlotRelaxer:
+    """Relaxes conformations in slots; `run` streams the finished trajectories.
+
+    One optimizer step is `iterations_per_step` iterations of L-BFGS (paper: 5, with a limit of 100 steps). A step also
+    ends where the relaxation converges within it. With a surrogate, its energy is computed after each step, and a
+    trajectory over whose last step it rose ends with `SURROGATE_RISE` (GOLF, algorithm 1).
+
+    Args:
+        potential: energies and forces.
+        surrogate: judges every step; None: nothing does.
+        force_threshold: converged when no atom's force is longer, hartree/angstrom.
+        max_steps: limit of optimizer steps.
+        slots: molecules relaxed at once.
+        max_step_length: cap of the longest displacement of an atom per iteration, angstrom.
+        history: steps that L-BFGS remembers.
+
+    Raises:
+        UserError: a size or threshold is not positive, or a start geometry is not finite.
+    """
+
+    def __init__(
+        self,
+        conformations: ConformationSet,
+        potential: ForceProvider,
+        surrogate: MMFFSurrogate | None,
+        *,
+        force_threshold: float,
+        max_steps: int,
+        iterations_per_step: int,
+        slots: int,
+        max_step_length: float = DEFAULT_MAX_STEP_LENGTH,
+        history: int = DEFAULT_HISTORY,
+    ) -> None:
+        sizes = {"force_threshold": force_threshold, "max_steps": max_steps, "iterations_per_step": iterations_per_step}
+        sizes |= {"slots": slots, "max_step_length": max_step_length, "history": history}
+        for name, value in sizes.items():
+            if not value > 0:
+                raise UserError(f"relaxation: {name} is {value}; it must be positive")
+        _check_finite(conformations)
+        self._conformations = conformations
+        self._potential = potential
+        self._surrogate = surrogate
+        self._force_threshold = force_threshold
+        self._max_steps = max_steps
+        self._iterations_per_step = iterations_per_step
+        self._device = potential.device
+        n_slots = max(1, min(slots, len(conformations)))
+        n_max = int(conformations.n_atoms.max(initial=1))
+        self._slots: list[_Slot | None] = [None] * n_slots
+        self._numbers = torch.zeros(n_slots, n_max, dtype=torch.int64, device=self._device)
+        self._positions = torch.zeros(n_slots, n_max, 3, dtype=torch.float64, device=self._device)
+        self._forces = torch.zeros_like(self._positions)
+        self._optimizer = BatchedLBFGS(
+            n_slots, n_max, history=history, max_step_length=max_step_length, device=self._device
+        )
+        self._rows = torch.zeros(0, dtype=torch.int64, device=self._device)  # real atoms among all n_slots * n_max
+        self._offset = torch.zeros(1, dtype=torch.int64, device=self._device)
+
+    def run(self, order: Iterable[int]) -> Iterator[Trajectory]:
+        """Relax the conformations of these indices; trajectories come in the order in which they finish.
+
+        Raises:
+            SurrogateError: the surrogate has no energy for a geometry.
+        """
+        starts = iter(order)
+        while self._fill(starts):
+            energies, longest_forces, positions = self._evaluate()
+            for s, slot in enumerate(self._slots):
+                if slot is None:
+                    continue
+                now = Geometry(positions[s, : slot.n_atoms].copy(), float(energies[s]))
+                reason = self._advance(slot, now, float(longest_forces[s]))
+                if reason is not None:
+                    self._empty(s)
+                    yield Trajectory(
+                        slot.start, reason, slot.n_steps, slot.n_force_evaluations, slot.first, slot.before, slot.last
+                    )
+            self._positions += self._optimizer.displacements(self._positions, self._forces)
+
+    def _fill(self, starts: Iterator[int]) -> bool:
+        """Put the next conformations into the empty slots; false when no slot is left with a molecule."""
+        empty = [s for s, slot in enumerate(self._slots) if slot is None]
+        if not empty:
+            return True
+        fresh = torch.zeros(len(self._slots), dtype=torch.bool, device=self._device)
+        for s in empty:
+            start = next(starts, None)
+            if start is None:
+                break
+            rows = self._conformations.rows(start)
+            positions = self._conformations.position[rows].copy()
+            origin = Geometry(positions, math.nan)
+            self._slots[s] = _Slot(start, len(positions), origin, origin, origin, origin)
+            numbers = torch.as_tensor(self._conformations.number[rows].astype(np.int64))
+            self._numbers[s, : len(positions)] = numbers.to(self._device)
+            self._positions[s, : len(positions)] = torch.as_tensor(positions).to(self._device)
+            fresh[s] = True
+        if fresh.any():
+            self._optimizer.reset(fresh)
+        n_max = self._positions.shape[1]
+        filled = [(s, slot.n_atoms) for s, slot in enumerate(self._slots) if slot is not None]
+        rows_of = [np.arange(s * n_max, s * n_max + n) for s, n in filled]
+        self._rows = torch.as_tensor(np.concatenate([np.zeros(0, np.int64), *rows_of])).to(self._device)
+        self._offset = torch.as_tensor(np.cumsum([0, *(n for _, n in filled)])).to(self._device)
+        return bool(filled)
+
+    def _empty(self, s: int) -> None:
+        """Take the molecule out of a slot. Without forces nothing moves there."""
+        self._slots[s] = None
+        self._positions[s] = 0.0
+        self._forces[s] = 0.0
+
+    def _evaluate(self) -> tuple[NDArray, NDArray, NDArray]:
+        """Energies [n_slots], longest forces [n_slots], positions [n_slots, n_max, 3]; zeros in empty slots."""
+        energies, forces = self._potential.energy_and_forces(
+            self._numbers.flatten()[self._rows], self._positions.flatten(0, 1)[self._rows], self._offset
+        )
+        self._forces.zero_()
+        self._forces.view(-1, 3)[self._rows] = forces.to(torch.float64)
+        longest = self._forces.norm(dim=2).amax(dim=1)  # NaN and infinity come through
+        by_slot = np.zeros(len(self._slots))
+        by_slot[[s for s, slot in enumerate(self._slots) if slot is not None]] = (
+            energies.to(torch.float64).cpu().numpy()
+        )
+        return by_slot, longest.cpu().numpy(), self._positions.cpu().numpy()
+
+    def _advance(self, slot: _Slot, now: Geometry, longest_force: float) -> StopReason | None:
+        """Take note of a new geometry of a slot; the reason to stop, if there is one."""
+        slot.n_force_evaluations += 1
+        if not (math.isfinite(now.nnp_energy) and math.isfinite(longest_force)):
+            return StopReason.NOT_FINITE
+        slot.last = now
+        converged = longest_force < self._force_threshold
+        n_iterations = slot.n_force_evaluations - 1
+        if n_iterations == 0:
+            slot.first = slot.before = slot.boundary = slot.last = self._judged(slot, now)
+            return StopReason.CONVERGED if converged else None
+        if n_iterations % self._iterations_per_step and not converged:
+            return None
+        slot.n_steps += 1
+        slot.before, slot.boundary = slot.boundary, self._judged(slot, now)
+        slot.last = slot.boundary
+        if slot.boundary.surrogate_energy > slot.before.surrogate_energy:
+            return StopReason.SURROGATE_RISE
+        if converged:
+            return StopReason.CONVERGED
+        return StopReason.STEP_LIMIT if slot.n_steps >= self._max_steps else None
+
+    def _judged(self, slot: _Slot, geometry: Geometry) -> Geometry:
+        """The geometry with its surrogate energy, where there is a surrogate. A failing surrogate raises."""
+        if self._surrogate is None:
+            return geometry
+        smiles, name = self._conformations.mapped_smiles[slot.start], self._conformations.id[slot.start]
+        return replace(geometry, surrogate_energy=self._surrogate.energy(smiles, geometry.positions, name))
+
+
+def relax(
+    conformations: ConformationSet,
+    potential: ForceProvider,
+    *,
+    surrogate: MMFFSurrogate | None = None,
+    on_rise: Literal["ignore", "stop"] = "ignore",
+    force_threshold: float,
+    max_steps: int,
+    iterations_per_step: int = 1,
+    slots: int,
+    max_step_length: float = DEFAULT_MAX_STEP_LENGTH,
+    history: int = DEFAULT_HISTORY,
+) -> ConformationSet:
+    """Relax every conformation with a potential.
+
+    Args:
+        surrogate: if given, its energies of the first and final geometries are recorded.
+        on_rise: what a rise of the surrogate energy over a step does to a trajectory.
+
+    The other arguments are those of `SlotRelaxer`.
+
+    Returns:
+        The same conformations in the same order without labels; position is the last geometry with finite energy and
+        forces, with `initial_position` and the columns of relaxations.
+
+    Raises:
+        UserError: an argument is out of range, or `on_rise` is "stop" without a surrogate.
+        SurrogateError: the surrogate has no energy for a geometry.
+    """
+    if on_rise == "stop" and surrogate is None:
+        raise UserError("relaxation: on_rise is 'stop', but there is no surrogate; give one or choose 'ignore'")
+    relaxer = SlotRelaxer(
+        conformations,
+        potential,
+        surrogate if on_rise == "stop" else None,
+        force_threshold=force_threshold,
+        max_steps=max_steps,
+        iterations_per_step=iterations_per_step,
+        slots=slots,
+        max_step_length=max_step_length,
+        history=history,
+    )
+    finished: dict[int, Trajectory] = {}
+    for trajectory in relaxer.run(range(len(conformations))):
+        finished[trajectory.start] = trajectory
+        if len(finished) % max(1, len(conformations) // 10) == 0:
+            logger.info("relaxed %d of %d conformations", len(finished), len(conformations))
+    ordered = [finished[i] for i in range(len(conformations))]
+    reasons = Counter(trajectory.stop_reason.name.lower() for trajectory in ordered)
+    logger.info("stop reasons: %s", ", ".join(f"{name} {n}" for name, n in sorted(reasons.items())) or "none")
+    values: dict[str, list] = {
+        "stop_reason": [trajectory.stop_reason for trajectory in ordered],
+        "n_steps": [trajectory.n_steps for trajectory in ordered],
+        "n_force_evaluations": [trajectory.n_force_evaluations for trajectory in ordered],
+        "nnp_energy_first": [trajectory.first.nnp_energy for trajectory in ordered],
+        "nnp_energy_last": [trajectory.last.nnp_energy for trajectory in ordered],
+    }
+    if surrogate is not None:
+        for column, ends in (("first", [t.first for t in ordered]), ("last", [t.last for t in ordered])):
+            values[f"surrogate_energy_{column}"] = [
+                surrogate.energy(conformations.mapped_smiles[i], geometry.positions, conformations.id[i])
+                for i, geometry in enumerate(ends)
+            ]
+    position = np.concatenate([np.zeros((0, 3)), *(trajectory.last.positions for trajectory in ordered)])
+    return conformations.bare().with_columns(
+        position=position, atoms={"initial_position": conformations.position}, values=values
+    )
+
+
+def _check_finite(conformations: ConformationSet) -> None:
+    for i, positions in enumerate(conformations.positions_by_conformation()):
+        if not np.isfinite(positions).all():
+            raise UserError(f"conformation {conformations.id[i]!r}: positions that are not finite; leave it out")

@@ -1,0 +1,164 @@
+"""One GOLF round: which conformations go to the genuine oracle.
+
+The potential relaxes training conformations, the surrogate judges every optimizer step. Where the surrogate energy
+rises, the forces of the potential are taken to be wrong, and the conformation before that step is selected (GOLF, ICLR
+2024, algorithm 1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from golf.conformations import ConformationSet, Status, StopReason
+from golf.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH
+from golf.relaxation import ForceProvider, Geometry, SlotRelaxer, Trajectory
+from golf.surrogate import MMFFSurrogate
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class RoundCounts:
+    """What became of the trajectories of a round: the first four sum to all that finished.
+
+    Each but a not finite one selects a conformation, unless that is counted in one of the last two.
+    """
+
+    n_surrogate_rise: int = 0
+    n_step_limit: int = 0
+    n_converged: int = 0
+    n_not_finite: int = 0
+    n_above_max_rise: int = 0  # surrogate energy too far above that of the start
+    n_already_labelled: int = 0  # geometry has a label, or was selected before in this round
+
+
+def select_conformations(
+    potential: ForceProvider,
+    surrogate: MMFFSurrogate,
+    starts: ConformationSet,
+    *,
+    n_select: int,
+    iterations_per_step: int,
+    max_steps: int,
+    max_rise: float,
+    force_threshold: float,
+    slots: int,
+    seed: int,
+    round_number: int,
+    max_step_length: float = DEFAULT_MAX_STEP_LENGTH,
+    history: int = DEFAULT_HISTORY,
+) -> tuple[ConformationSet, RoundCounts]:
+    """Relax start conformations until `n_select` are found that the oracle should label.
+
+    A trajectory ends where the surrogate energy rises over a step, at the limit of `max_steps`, or where it converges;
+    the conformation before its last step is selected. Starts are drawn without replacement, in an order that follows
+    from `seed` and `round_number`. When all are used up the round ends with fewer conformations and a warning: the
+    potential does not change within a round, so a second pass would only repeat the trajectories of the first.
+
+    Args:
+        starts: training conformations. One whose `status` says that a label was tried is not selected itself.
+        max_rise: a conformation whose surrogate energy lies further above its start is not selected, hartree.
+        force_threshold, slots, max_step_length, history: see `golf.relaxation.SlotRelaxer`.
+
+    Returns:
+        The selected conformations with ids `{molecule}/r{round}-{k}`, in the order in which they were found, and the
+        counts, which are also attributes of the set. `n_steps` and `stop_reason` belong to the trajectory; `position`
+        and the energies `*_last` belong to the selected conformation, the one before the last step.
+
+    Raises:
+        UserError: an argument is out of range.
+        SurrogateError: the surrogate has no energy for a geometry.
+    """
+    relaxer = SlotRelaxer(
+        starts,
+        potential,
+        surrogate,
+        force_threshold=force_threshold,
+        max_steps=max_steps,
+        iterations_per_step=iterations_per_step,
+        slots=slots,
+        max_step_length=max_step_length,
+        history=history,
+    )
+    order = np.random.default_rng([seed, round_number]).permutation(len(starts))
+    known = _labelled(starts)
+    counts = RoundCounts()
+    selected: list[Trajectory] = []
+    if n_select > 0:
+        for trajectory in relaxer.run(int(i) for i in order):
+            if _is_selected(trajectory, starts, known, max_rise, counts):
+                selected.append(trajectory)
+                known.add(_key(starts, trajectory.start, trajectory.before))
+            if len(selected) == n_select:
+                break
+    logger.info("round %d: selected %d conformations; %s", round_number, len(selected), asdict(counts))
+    if len(selected) < n_select:
+        logger.warning(
+            "round %d: all %d start conformations are used up with %d of %d conformations selected; "
+            "give more start conformations or select fewer",
+            round_number,
+            len(starts),
+            len(selected),
+            n_select,
+        )
+    return _selected_set(starts, selected, round_number).with_columns(**asdict(counts)), counts
+
+
+def _is_selected(
+    trajectory: Trajectory, starts: ConformationSet, known: set[bytes], max_rise: float, counts: RoundCounts
+) -> bool:
+    """Whether the conformation before the last step goes to the oracle; counted either way."""
+    match trajectory.stop_reason:
+        case StopReason.SURROGATE_RISE:
+            counts.n_surrogate_rise += 1
+        case StopReason.STEP_LIMIT:
+            counts.n_step_limit += 1
+        case StopReason.CONVERGED:
+            counts.n_converged += 1
+        case _:
+            counts.n_not_finite += 1
+            return False
+    if trajectory.before.surrogate_energy - trajectory.first.surrogate_energy > max_rise:
+        counts.n_above_max_rise += 1
+        return False
+    if _key(starts, trajectory.start, trajectory.before) in known:
+        counts.n_already_labelled += 1
+        return False
+    return True
+
+
+def _key(starts: ConformationSet, start: int, geometry: Geometry) -> bytes:
+    """Equal for bitwise equal geometries of the same molecule only."""
+    return hashlib.sha256(starts.mapped_smiles[start].encode() + geometry.positions.tobytes()).digest()
+
+
+def _labelled(starts: ConformationSet) -> set[bytes]:
+    """Keys of the starts that the oracle has been paid for. One that failed there would fail again."""
+    if "status" not in starts.values:
+        return set()
+    tried = np.flatnonzero(starts.values["status"] != Status.NOT_COMPUTED).tolist()
+    return {_key(starts, i, Geometry(starts.position[starts.rows(i)], 0.0)) for i in tried}
+
+
+def _selected_set(starts: ConformationSet, selected: list[Trajectory], round_number: int) -> ConformationSet:
+    chosen = starts.bare().subset([trajectory.start for trajectory in selected])
+    position = np.concatenate([np.zeros((0, 3)), *(trajectory.before.positions for trajectory in selected)])
+    ids = [f"{molecule}/r{round_number}-{k:04d}" for k, molecule in enumerate(chosen.molecule)]
+    return replace(chosen, id=ids).with_columns(
+        position=position,
+        atoms={"initial_position": chosen.position},
+        values={
+            "start_id": [starts.id[trajectory.start] for trajectory in selected],
+            "stop_reason": [trajectory.stop_reason for trajectory in selected],
+            "n_steps": [trajectory.n_steps for trajectory in selected],
+            "n_force_evaluations": [trajectory.n_force_evaluations for trajectory in selected],
+            "nnp_energy_first": [trajectory.first.nnp_energy for trajectory in selected],
+            "nnp_energy_last": [trajectory.before.nnp_energy for trajectory in selected],
+            "surrogate_energy_first": [trajectory.first.surrogate_energy for trajectory in selected],
+            "surrogate_energy_last": [trajectory.before.surrogate_energy for trajectory in selected],
+        },
+    )

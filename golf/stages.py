@@ -1,0 +1,284 @@
+"""The network's stages of a study, from files to files: trainings, the selection of a round, the test relaxations.
+
+A training may be killed at any time: called again, it goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from golf.conformations import ConformationSet, Status, concatenate, read, write
+from golf.elements import SYMBOLS
+from golf.errors import UserError
+from golf.files import written_whole
+from golf.potential import (
+    Architecture,
+    Potential,
+    Provenance,
+    fit_reference_energies,
+    force_scale,
+    load,
+    load_training_state,
+    pick_device,
+)
+from golf.relaxation import relax
+from golf.rounds import select_conformations
+from golf.surrogate import MMFFSurrogate, Variant
+from golf.training import Schedule, Settings, train
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Section `training` of the configuration; see its schema."""
+
+    updates: int
+    batch_size: int
+    learning_rate: float
+    warmup_updates: int
+    gradient_clip: float
+    ema_decay: float
+    force_weight: float
+    energy_weight: float
+    validation_fraction: float
+    validation_interval: int
+    checkpoint_seconds: float
+
+    def settings(self, n_updates: int, schedule: Schedule, seed: int, initial_fraction: float = 0.0) -> Settings:
+        """Settings of one training."""
+        return Settings(
+            n_updates=n_updates,
+            batch_size=self.batch_size,
+            schedule=schedule,
+            initial_fraction=initial_fraction,
+            gradient_clip=self.gradient_clip,
+            ema_decay=self.ema_decay,
+            force_weight=self.force_weight,
+            energy_weight=self.energy_weight,
+            interval=self.validation_interval,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files of one training; its checkpoint lies beside the model until the model is written."""
+
+    model: str
+    metrics: str
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the training is resumed from."""
+        return Path(self.model).with_suffix(".checkpoint.pt")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a training runs."""
+
+    threads: int
+    device: str  # auto, cpu or cuda
+
+
+def split_validation(
+    labelled: ConformationSet, fraction: float, seed: int
+) -> tuple[ConformationSet, ConformationSet | None]:
+    """Training and validation part of the initial labels; the same split in every training of a study."""
+    good = np.flatnonzero(labelled.values["status"] == Status.OK)
+    n_validation = round(fraction * len(good))
+    if n_validation == 0:
+        return labelled, None
+    held_out = np.random.default_rng(seed).permutation(good)[:n_validation]
+    mask = np.zeros(len(labelled), dtype=bool)
+    mask[held_out] = True
+    return labelled.subset(~mask), labelled.subset(mask)
+
+
+def reference_energies_to_file(labels: str, given: Mapping[str, float] | None, output: str) -> None:
+    """Write the energy of each element (hartree, by symbol): as given, or fitted to the labels.
+
+    Raises:
+        UserError: an element of the labels has no given energy, or there are no labels.
+    """
+    labelled = read(labels)
+    if given is None:
+        energies = {SYMBOLS[z]: energy for z, energy in fit_reference_energies(labelled, labels).items()}
+    else:
+        energies = dict(given)
+        missing = {SYMBOLS[z] for z in set(labelled.number.tolist())} - energies.keys()
+        if missing:
+            raise UserError(f"key nnp.reference_energies: has no energy for {min(missing)}, which {labels} contains")
+    with written_whole(output) as temporary:
+        temporary.write_text(json.dumps(energies, indent=2) + "\n")
+
+
+def train_baseline(
+    labels: str,
+    reference_energies: str,
+    outputs: Outputs,
+    *,
+    architecture: Architecture,
+    options: TrainingOptions,
+    config_sha256: str,
+    seed: int,
+    machine: Machine,
+) -> None:
+    """A new network on the initial labels."""
+    labelled = read(labels)
+    energies = {SYMBOLS.index(symbol): x for symbol, x in json.loads(Path(reference_energies).read_text()).items()}
+    training, validation = split_validation(labelled, options.validation_fraction, seed)
+    level = {name: str(labelled.attrs[name]) for name in ("program", "method", "basis", "keywords")}
+    torch.manual_seed(seed)
+    start = Potential(architecture, energies, provenance=Provenance(level, config_sha256, seed))
+    start.scale = force_scale(start.molecules(training))
+    schedule = Schedule(options.learning_rate, options.updates, warmup_updates=options.warmup_updates)
+    _train(
+        start,
+        training,
+        options.settings(options.updates, schedule, seed),
+        outputs,
+        machine,
+        options,
+        validation=validation,
+    )
+
+
+def continue_baseline(
+    labels: str,
+    model: str,
+    outputs: Outputs,
+    *,
+    updates: int,
+    learning_rate: float,
+    options: TrainingOptions,
+    config_sha256: str,
+    seed: int,
+    machine: Machine,
+) -> None:
+    """As many further updates as the GOLF rounds have, at their learning rate, on the initial labels alone."""
+    training, validation = split_validation(read(labels), options.validation_fraction, seed)
+    settings = options.settings(updates, Schedule(learning_rate, updates), seed)
+    _train(
+        _loaded(model, config_sha256), training, settings, outputs, machine, options, model=model, validation=validation
+    )
+
+
+def train_round(
+    initial_labels: str,
+    new_labels: Sequence[str],
+    model: str,
+    outputs: Outputs,
+    *,
+    round_number: int,
+    n_rounds: int,
+    updates: int,
+    learning_rate: float,
+    initial_fraction: float,
+    options: TrainingOptions,
+    config_sha256: str,
+    seed: int,
+    machine: Machine,
+) -> None:
+    """One GOLF round's training: batches of the labels of all rounds so far, with a share of the initial ones.
+
+    Where no round has brought a label that can be trained on, the initial ones alone are used.
+    """
+    initial, validation = split_validation(read(initial_labels), options.validation_fraction, seed)
+    new = concatenate([read(path) for path in new_labels])
+    schedule = Schedule(learning_rate, n_rounds * updates, first_update=(round_number - 1) * updates)
+    start = _loaded(model, config_sha256)
+    if not has_labels(new):
+        logger.warning("round %d: no new label to train on; training goes on with the initial ones", round_number)
+        new, initial_fraction = initial, 0.0
+    settings = options.settings(updates, schedule, seed, initial_fraction)
+    _train(start, new, settings, outputs, machine, options, model=model, initial=initial, validation=validation)
+
+
+def has_labels(conformations: ConformationSet) -> bool:
+    """Whether there is anything to train on."""
+    return "status" in conformations.values and bool((conformations.values["status"] == Status.OK).any())
+
+
+def _loaded(model: str, config_sha256: str) -> Potential:
+    """A model to be trained on; what comes out is stamped with this study's configuration."""
+    potential = load(model)
+    potential.provenance = replace(potential.provenance, config_sha256=config_sha256)
+    return potential
+
+
+def _train(
+    start: Potential,
+    main: ConformationSet,
+    settings: Settings,
+    outputs: Outputs,
+    machine: Machine,
+    options: TrainingOptions,
+    *,
+    model: str | None = None,
+    **sets: Any,
+) -> None:
+    potential, state = train(
+        start,
+        main,
+        settings,
+        checkpoint=outputs.checkpoint,
+        metrics=outputs.metrics,
+        state=None if model is None else load_training_state(model),
+        checkpoint_seconds=options.checkpoint_seconds,
+        threads=machine.threads,
+        device=pick_device(machine.device),
+        **sets,
+    )
+    potential.save(outputs.model, state)
+
+
+def select_round(
+    labels: str,
+    model: str,
+    output: str,
+    *,
+    round_number: int,
+    variant: Variant,
+    machine: Machine,
+    config_sha256: str,
+    seed: int,
+    **selection: Any,
+) -> None:
+    """Write the conformations that a round sends to the oracle; `selection` as in `golf.rounds`."""
+    torch.set_num_threads(machine.threads)
+    starts = read(labels)
+    potential = load(model, pick_device(machine.device))
+    selected, _ = select_conformations(
+        potential, MMFFSurrogate(variant), starts, seed=seed, round_number=round_number, **selection
+    )
+    write(output, selected, config_sha256=config_sha256, seed=seed)
+
+
+def relax_test(
+    test: str,
+    model: str,
+    output: str,
+    *,
+    variant: Variant,
+    machine: Machine,
+    relaxation: Mapping[str, Any],
+    config_sha256: str,
+    seed: int,
+) -> None:
+    """Write the test set relaxed with a model; `relaxation` as in `golf.relaxation.relax`."""
+    torch.set_num_threads(machine.threads)
+    conformations = read(test)
+    potential = load(model, pick_device(machine.device))
+    potential.check_elements(conformations, test)
+    relaxed = relax(conformations, potential, surrogate=MMFFSurrogate(variant), **relaxation)
+    write(output, relaxed, config_sha256=config_sha256, seed=seed)

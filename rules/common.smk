@@ -1,0 +1,172 @@
+# Paths, sizes and input functions; nothing here computes.
+
+import os
+import sys
+
+sys.path.insert(0, workflow.basedir)
+# The scripts run in environments of their own, which do not have the library installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [workflow.basedir, os.environ.get("PYTHONPATH", "")])
+)
+
+from golf import config as golf_config
+from golf import planning
+from golf.errors import UserError
+from golf.units import hartree
+
+try:
+    config = golf_config.validated(
+        config, " ".join(map(str, workflow.config_settings.configfiles or ["config.yaml"]))
+    )
+    golf_config.check_results(config)
+    SOURCE = planning.Source(**config["dataset"])
+    SIZE = planning.size(SOURCE)
+except UserError as error:
+    sys.exit(f"Error: {error}")
+
+RESULTS = config["results_dir"]
+LOGS = f"{RESULTS}/logs"
+BENCHMARKS = f"{RESULTS}/benchmarks"
+ROUNDS = config["golf"]["rounds"]
+UPDATES_PER_ROUND = config["golf"]["labels_per_round"] * config["golf"]["updates_per_label"]
+STAMP = {"config_sha256": golf_config.sha256(config), "seed": config["seed"]}
+LEVEL = {name: config["oracle"][name] for name in ("program", "method", "basis", "keywords")}
+
+NNP_ENV = "../envs/nnp.yaml"
+PSI4_ENV = "../envs/psi4.yaml"
+
+
+wildcard_constraints:
+    batch=r"\d+",
+    round=r"[1-9]\d*",
+    arm=r"[a-z]\w*",
+    stage=r"labels/initial|rounds/\d+/labels|evaluation/\w+/labels",
+
+
+def conformations_to_label(wildcards):
+    """What a label stage labels."""
+    stage = wildcards.stage
+    if stage == "labels/initial":
+        return f"{RESULTS}/dataset/train.h5"
+    folder = os.path.dirname(stage)
+    name = "selected" if folder.startswith("rounds/") else "relaxed"
+    return f"{RESULTS}/{folder}/{name}.h5"
+
+
+def n_label_batches(stage):
+    """Jobs of a label stage: fixed before anything is computed, so that the graph is static."""
+    if stage == "labels/initial":
+        n_labels = SIZE.initial_labels
+    elif stage.startswith("rounds/"):
+        n_labels = config["golf"]["labels_per_round"]
+    else:
+        n_labels = SIZE.test_conformations
+    return planning.n_batches(n_labels, config["oracle"]["batch_size"])
+
+
+def label_batches(wildcards):
+    stage = wildcards.stage
+    return [f"{RESULTS}/{stage}/{batch}.h5" for batch in range(n_label_batches(stage))]
+
+
+def reference_batches(wildcards):
+    n_batches = planning.n_batches(SIZE.references, config["evaluation"]["reference_batch_size"])
+    return [f"{RESULTS}/evaluation/reference/{batch}.h5" for batch in range(n_batches)]
+
+
+def model_of_round(round):
+    """The model at the end of a round; round 0 is the baseline."""
+    if int(round) == 0:
+        return f"{RESULTS}/models/baseline/model.pt"
+    return f"{RESULTS}/rounds/{round}/model.pt"
+
+
+def model_before(wildcards):
+    return model_of_round(int(wildcards.round) - 1)
+
+
+def labels_up_to(wildcards):
+    return [f"{RESULTS}/rounds/{round}/labels.h5" for round in range(1, int(wildcards.round) + 1)]
+
+
+def model_of_arm(wildcards):
+    """The model that an arm relaxes with; baseline and golf have had the same number of updates."""
+    if wildcards.arm == "golf":
+        return model_of_round(ROUNDS)
+    if ROUNDS == 0:
+        return model_of_round(0)
+    return f"{RESULTS}/models/baseline_continued/model.pt"
+
+
+def labels_of_arm(wildcards):
+    """The labels that an arm's model has been trained on."""
+    if wildcards.arm == "mmff":
+        return []
+    rounds = range(1, ROUNDS + 1) if wildcards.arm == "golf" else []
+    return [f"{RESULTS}/labels/initial.h5", *(f"{RESULTS}/rounds/{r}/labels.h5" for r in rounds)]
+
+
+def arm_metrics(wildcards):
+    return [f"{RESULTS}/evaluation/{arm}/metrics.h5" for arm in config["evaluation"]["arms"]]
+
+
+def label_threads(wildcards):
+    return config["resources"]["label_processes"] * config["resources"]["label_threads"]
+
+
+def label_memory_mb(wildcards):
+    # The parent process and Snakemake itself take about 300 MB.
+    return 300 + config["resources"]["label_processes"] * config["resources"]["label_memory_mb"]
+
+
+def relaxation_settings():
+    """Settings that every NNP relaxation shares; energies in hartree."""
+    relaxation = config["relaxation"]
+    return {
+        "force_threshold": hartree(relaxation["force_threshold_kcal_per_mol"]),
+        "max_step_length": relaxation["max_step_length"],
+        "history": relaxation["history"],
+        "slots": relaxation["slots"],
+    }
+
+
+def selection_settings():
+    """Settings of a GOLF round's selection; energies in hartree."""
+    return relaxation_settings() | {
+        "n_select": config["golf"]["labels_per_round"],
+        "max_steps": config["golf"]["max_steps"],
+        "iterations_per_step": config["golf"]["iterations_per_step"],
+        "max_rise": hartree(config["surrogate"]["max_rise_kcal_per_mol"]),
+    }
+
+
+def architecture():
+    return {name: value for name, value in config["nnp"].items() if name != "reference_energies"}
+
+
+def pool_settings():
+    """Settings of the oracle's pool that do not change its labels."""
+    oracle, resources = config["oracle"], config["resources"]
+    return {
+        "n_workers": resources["label_processes"],
+        "threads": resources["label_threads"],
+        "memory_mb": resources["label_memory_mb"],
+        "time_limit": oracle["time_limit"],
+        "scratch": oracle["scratch"],
+        "python": oracle["python"],
+    }
+
+
+def n_updates_of_arm(wildcards):
+    """Training updates of an arm's model."""
+    if wildcards.arm == "mmff":
+        return 0
+    return config["training"]["updates"] + ROUNDS * UPDATES_PER_ROUND
+
+
+def print_summary():
+    """The table at the end of a run."""
+    path = f"{RESULTS}/evaluation/summary.txt"
+    if os.path.exists(path):
+        with open(path) as stream:
+            print(stream.read())

@@ -1,0 +1,49 @@
+rule prepare_dataset:
+    input:
+        sources=[path for path in (SOURCE.train, SOURCE.test) if path],
+    output:
+        train=f"{RESULTS}/dataset/train.h5",
+        test=f"{RESULTS}/dataset/test.h5",
+        reference=f"{RESULTS}/dataset/reference.h5",
+        left_out=f"{RESULTS}/dataset/left_out.csv",
+        config=f"{RESULTS}/config.yaml",
+    params:
+        source=config["dataset"],
+        level=LEVEL,
+        stamp=STAMP,
+    log:
+        f"{LOGS}/prepare_dataset.log",
+    benchmark:
+        f"{BENCHMARKS}/prepare_dataset.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    conda:
+        NNP_ENV
+    script:
+        "../workflow_scripts/prepare_dataset.py"
+
+
+rule check_oracle:
+    """Find out whether the level of theory can be computed, before the first batch of labels."""
+    input:
+        train=f"{RESULTS}/dataset/train.h5",
+        test=f"{RESULTS}/dataset/test.h5",
+    output:
+        f"{RESULTS}/dataset/oracle.json",
+    params:
+        level=LEVEL,
+        pool=pool_settings(),
+    log:
+        f"{LOGS}/check_oracle.log",
+    benchmark:
+        f"{BENCHMARKS}/check_oracle.tsv"
+    threads: 1
+    resources:
+        mem_mb=label_memory_mb,
+        runtime=10,
+    conda:
+        PSI4_ENV
+    script:
+        "../workflow_scripts/check_oracle.py"

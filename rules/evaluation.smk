@@ -1,0 +1,127 @@
+rule optimize_reference_batch:
+    """DFT minima of the test conformations that came without."""
+    input:
+        test=f"{RESULTS}/dataset/test.h5",
+        known=f"{RESULTS}/dataset/reference.h5",
+        oracle=f"{RESULTS}/dataset/oracle.json",
+    output:
+        f"{RESULTS}/evaluation/reference/{{batch}}.h5",
+    params:
+        level=LEVEL,
+        n_batches=planning.n_batches(
+            SIZE.references, config["evaluation"]["reference_batch_size"]
+        ),
+        max_steps=config["evaluation"]["reference_max_steps"],
+        stamp=STAMP,
+        pool=pool_settings(),
+    log:
+        f"{LOGS}/optimize_reference_batch/{{batch}}.log",
+    benchmark:
+        f"{BENCHMARKS}/optimize_reference_batch/{{batch}}.tsv"
+    threads: label_threads
+    resources:
+        mem_mb=label_memory_mb,
+        runtime=1440,
+    conda:
+        PSI4_ENV
+    script:
+        "../workflow_scripts/optimize_reference_batch.py"
+
+
+rule merge_references:
+    input:
+        test=f"{RESULTS}/dataset/test.h5",
+        known=f"{RESULTS}/dataset/reference.h5",
+        batches=reference_batches,
+    output:
+        f"{RESULTS}/evaluation/reference.h5",
+    params:
+        stamp=STAMP,
+    log:
+        f"{LOGS}/merge_references.log",
+    benchmark:
+        f"{BENCHMARKS}/merge_references.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        PSI4_ENV
+    script:
+        "../workflow_scripts/merge_references.py"
+
+
+rule minimize_test:
+    """The arm that needs no network: RDKit's own MMFF minimization."""
+    input:
+        test=f"{RESULTS}/dataset/test.h5",
+    output:
+        f"{RESULTS}/evaluation/mmff/relaxed.h5",
+    params:
+        variant=config["surrogate"]["variant"],
+        max_iterations=config["relaxation"]["max_iterations"],
+        stamp=STAMP,
+    log:
+        f"{LOGS}/minimize_test.log",
+    benchmark:
+        f"{BENCHMARKS}/minimize_test.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    conda:
+        NNP_ENV
+    script:
+        "../workflow_scripts/minimize_test.py"
+
+
+rule relax_test:
+    input:
+        test=f"{RESULTS}/dataset/test.h5",
+        model=model_of_arm,
+    output:
+        f"{RESULTS}/evaluation/{{arm}}/relaxed.h5",
+    wildcard_constraints:
+        arm="baseline|golf",
+    params:
+        variant=config["surrogate"]["variant"],
+        relaxation=relaxation_settings() | {"max_steps": config["relaxation"]["max_iterations"]},
+        device=config["resources"]["device"],
+        stamp=STAMP,
+    log:
+        f"{LOGS}/relax_test/{{arm}}.log",
+    benchmark:
+        f"{BENCHMARKS}/relax_test/{{arm}}.tsv"
+    threads: config["resources"]["train_threads"]
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    conda:
+        NNP_ENV
+    script:
+        "../workflow_scripts/relax_test.py"
+
+
+rule evaluate_arm:
+    input:
+        relaxed=f"{RESULTS}/evaluation/{{arm}}/labels.h5",
+        reference=f"{RESULTS}/evaluation/reference.h5",
+        train=f"{RESULTS}/dataset/train.h5",
+        labels=labels_of_arm,
+    output:
+        f"{RESULTS}/evaluation/{{arm}}/metrics.h5",
+    params:
+        n_updates=n_updates_of_arm,
+        stamp=STAMP,
+    log:
+        f"{LOGS}/evaluate_arm/{{arm}}.log",
+    benchmark:
+        f"{BENCHMARKS}/evaluate_arm/{{arm}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        NNP_ENV
+    script:
+        "../workflow_scripts/evaluate_arm.py"

@@ -1,0 +1,72 @@
+rule relax_round:
+    """Relax training conformations until the surrogate has found enough that the network gets wrong."""
+    input:
+        labels=f"{RESULTS}/labels/initial.h5",
+        model=model_before,
+    output:
+        f"{RESULTS}/rounds/{{round}}/selected.h5",
+    params:
+        variant=config["surrogate"]["variant"],
+        selection=selection_settings(),
+        device=config["resources"]["device"],
+        stamp=STAMP,
+    log:
+        f"{LOGS}/relax_round/{{round}}.log",
+    benchmark:
+        f"{BENCHMARKS}/relax_round/{{round}}.tsv"
+    threads: config["resources"]["train_threads"]
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    conda:
+        NNP_ENV
+    script:
+        "../workflow_scripts/relax_round.py"
+
+
+rule train_round:
+    input:
+        initial=f"{RESULTS}/labels/initial.h5",
+        new=labels_up_to,
+        model=model_before,
+    output:
+        model=f"{RESULTS}/rounds/{{round}}/model.pt",
+        metrics=f"{RESULTS}/rounds/{{round}}/metrics.csv",
+    params:
+        updates=UPDATES_PER_ROUND,
+        n_rounds=ROUNDS,
+        learning_rate=config["golf"]["learning_rate"],
+        initial_fraction=config["golf"]["initial_fraction"],
+        training=config["training"],
+        device=config["resources"]["device"],
+        stamp=STAMP,
+    log:
+        f"{LOGS}/train_round/{{round}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_round/{{round}}.tsv"
+    threads: config["resources"]["train_threads"]
+    resources:
+        mem_mb=4000,
+        runtime=720,
+    conda:
+        NNP_ENV
+    script:
+        "../workflow_scripts/train_round.py"
+
+
+rule publish_model:
+    """The model that a user takes away."""
+    input:
+        model_of_round(ROUNDS),
+    output:
+        f"{RESULTS}/models/final.pt",
+    log:
+        f"{LOGS}/publish_model.log",
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    conda:
+        NNP_ENV
+    shell:
+        "cp {input} {output} 2> {log}"

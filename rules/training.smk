@@ -1,0 +1,73 @@
+rule fit_reference_energies:
+    input:
+        f"{RESULTS}/labels/initial.h5",
+    output:
+        f"{RESULTS}/models/reference_energies.json",
+    params:
+        given=config["nnp"]["reference_energies"],
+    log:
+        f"{LOGS}/fit_reference_energies.log",
+    benchmark:
+        f"{BENCHMARKS}/fit_reference_energies.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        NNP_ENV
+    script:
+        "../workflow_scripts/fit_reference_energies.py"
+
+
+rule train_baseline:
+    input:
+        labels=f"{RESULTS}/labels/initial.h5",
+        reference_energies=f"{RESULTS}/models/reference_energies.json",
+    output:
+        model=f"{RESULTS}/models/baseline/model.pt",
+        metrics=f"{RESULTS}/models/baseline/metrics.csv",
+    params:
+        architecture=architecture(),
+        training=config["training"],
+        device=config["resources"]["device"],
+        stamp=STAMP,
+    log:
+        f"{LOGS}/train_baseline.log",
+    benchmark:
+        f"{BENCHMARKS}/train_baseline.tsv"
+    threads: config["resources"]["train_threads"]
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    conda:
+        NNP_ENV
+    script:
+        "../workflow_scripts/train_baseline.py"
+
+
+rule continue_baseline:
+    """As many further updates as all GOLF rounds have, on the initial labels alone: what arm `baseline` relaxes with."""
+    input:
+        labels=f"{RESULTS}/labels/initial.h5",
+        model=f"{RESULTS}/models/baseline/model.pt",
+    output:
+        model=f"{RESULTS}/models/baseline_continued/model.pt",
+        metrics=f"{RESULTS}/models/baseline_continued/metrics.csv",
+    params:
+        updates=ROUNDS * UPDATES_PER_ROUND,
+        learning_rate=config["golf"]["learning_rate"],
+        training=config["training"],
+        device=config["resources"]["device"],
+        stamp=STAMP,
+    log:
+        f"{LOGS}/continue_baseline.log",
+    benchmark:
+        f"{BENCHMARKS}/continue_baseline.tsv"
+    threads: config["resources"]["train_threads"]
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    conda:
+        NNP_ENV
+    script:
+        "../workflow_scripts/continue_baseline.py"

@@ -1,0 +1,170 @@
+"""The table of arms on cases worked out by hand."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from golf import conformations
+from golf.conformations import ConformationSet, Status, StopReason
+from golf.errors import UserError
+from golf.evaluation import evaluate_arm, format_table, summarize, summarize_by_molecules
+from golf.oracles.base import LevelOfTheory
+from golf.units import hartree
+
+LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
+E_OPT = -75.0
+E_FIRST = E_OPT + hartree(10.0)
+STARTS = [("water/0", "water"), ("water/1", "water"), ("water/2", "water"), ("amine/0", "amine"), ("amine/1", "amine")]
+
+
+def starts() -> ConformationSet:
+    random = np.random.default_rng(0)
+    numbers = np.array([8, 1, 1])
+    return ConformationSet.build((id, name, "", 0, 1, numbers, random.normal(size=(3, 3))) for id, name in STARTS)
+
+
+def reference(status=(Status.OK,) * 5) -> ConformationSet:
+    start = starts()
+    ok = np.array(status) == Status.OK
+    return start.with_columns(
+        position=start.position + 0.1,
+        atoms={"initial_position": start.position},
+        values={"energy": np.where(ok, E_OPT, np.nan), "energy_first": np.full(5, E_FIRST), "status": status},
+        **LEVEL.attrs(),
+    )
+
+
+def relaxed(above_optimum, status=(Status.OK,) * 5, **attrs) -> ConformationSet:
+    """Ends of relaxations, so many kcal/mol above the DFT minimum."""
+    start = starts()
+    return start.with_columns(
+        position=start.position + 0.2,
+        atoms={"initial_position": start.position},
+        values={"energy": E_OPT + hartree(np.array(above_optimum)), "status": status},
+        **(LEVEL.attrs() | attrs),
+    )
+
+
+def line(arm: ConformationSet) -> dict:
+    return summarize([arm]).to_dict("records")[0]
+
+
+def test_numbers_of_an_arm():
+    arm = evaluate_arm("golf", relaxed([0.0, 0.5, 2.0, -1.0, 12.0]), reference(), n_labels=7, n_updates=100)
+    numbers = line(arm)
+    assert numbers["arm"] == "golf"
+    assert (numbers["n_test"], numbers["n_labels"], numbers["n_updates"]) == (5, 7, 100)
+    assert numbers["residual_energy_kcal_mol"] == pytest.approx((0.0 + 0.5 + 2.0 - 1.0 + 12.0) / 5)
+    assert numbers["percent_success"] == pytest.approx(60.0)  # the deeper basin counts, the diverged one does not
+    shares = [100, 95, 80, 110, -20]
+    assert numbers["percent_optimized_mean"] == pytest.approx(np.mean(shares))
+    assert numbers["percent_optimized_std"] == pytest.approx(np.std(shares))
+    assert numbers["percent_diverged"] == pytest.approx(20.0)
+    assert (numbers["n_excluded"], numbers["n_without_energy"]) == (0, 0)
+    assert numbers["residual_energy_low"] < numbers["residual_energy_kcal_mol"] < numbers["residual_energy_high"]
+    assert numbers["percent_success_low"] <= 60.0 <= numbers["percent_success_high"]
+    assert arm.attrs["residual_energy_kcal_mol"] == numbers["residual_energy_kcal_mol"]
+
+
+def test_end_without_dft_energy_has_diverged(caplog):
+    status = [Status.OK, Status.OK, Status.NOT_CONVERGED, Status.TIMED_OUT, Status.OK]
+    with caplog.at_level(logging.WARNING):
+        arm = evaluate_arm("baseline", relaxed([0.5, 1.4, np.nan, np.nan, 1.1], status), reference(), n_labels=0)
+    numbers = line(arm)
+    assert numbers["n_test"] == 5 and numbers["n_without_energy"] == 2
+    assert numbers["residual_energy_kcal_mol"] == pytest.approx(1.0)
+    assert numbers["percent_success"] == pytest.approx(20.0)
+    assert numbers["percent_diverged"] == pytest.approx(40.0)
+    assert "2 relaxations ended without a DFT energy" in caplog.text
+
+
+def test_start_without_minimum_is_left_out_and_counted(caplog):
+    status = [Status.OK, Status.OK, Status.OK, Status.NOT_CONVERGED, Status.OK]
+    with caplog.at_level(logging.WARNING):
+        arm = evaluate_arm("golf", relaxed([0.0, 0.0, 0.0, 50.0, 4.0]), reference(status), n_labels=1)
+    numbers = line(arm)
+    assert (numbers["n_test"], numbers["n_excluded"]) == (4, 1)
+    assert numbers["residual_energy_kcal_mol"] == pytest.approx(1.0)
+    assert numbers["percent_diverged"] == 0.0 and numbers["percent_success"] == pytest.approx(75.0)
+    assert np.isnan(arm.values["residual_energy"][3])
+    assert "1 test conformations have no DFT minimum" in caplog.text
+    assert "1 more left out of everything" in format_table(summarize([arm]))
+
+
+def test_relaxation_that_blew_up_needs_no_label():
+    blown = relaxed([0.0, 0.0, 0.0, 0.0, np.nan], [*[Status.OK] * 4, Status.NOT_COMPUTED])
+    blown = blown.with_columns(values={"stop_reason": [*[StopReason.CONVERGED] * 4, StopReason.NOT_FINITE]})
+    assert line(evaluate_arm("golf", blown, reference(), n_labels=1))["percent_diverged"] == pytest.approx(20.0)
+
+
+def test_matched_by_start_not_by_order():
+    backwards = relaxed([0.0, 1.0, 2.0, 3.0, 4.0]).subset([4, 3, 2, 1, 0])
+    renamed = ConformationSet(
+        **{**backwards.__dict__, "id": [f"end/{i}" for i in range(5)], "values": dict(backwards.values)}
+    ).with_columns(values={"start_id": [id for id, _ in reversed(STARTS)]})
+    arm = evaluate_arm("golf", renamed, reference(), n_labels=1)
+    assert np.allclose(arm.values["residual_energy"], hartree(np.array([4.0, 3.0, 2.0, 1.0, 0.0])))
+
+
+def test_seen_and_unseen_molecules():
+    known = evaluate_arm(
+        "golf", relaxed([0.0, 1.0, 2.0, 5.0, 7.0]), reference(), n_labels=1, training_molecules={"water", "ethanol"}
+    )
+    unknown = evaluate_arm("mmff", relaxed([0.0] * 5), reference(), n_labels=0)
+    table = summarize_by_molecules([unknown, known])
+    assert table["molecules"].tolist() == ["seen", "unseen"]
+    assert table["n_test"].tolist() == [3, 2]
+    assert table["residual_energy_kcal_mol"].tolist() == pytest.approx([1.0, 6.0])
+    assert "unseen" in format_table(table)
+    assert summarize_by_molecules([unknown]).empty
+
+
+def test_file_and_table(tmp_path):
+    arms = []
+    for name, ends in {"mmff": [1.0] * 5, "golf": [0.5, 0.5, 0.5, 0.5, 3.0]}.items():
+        updates = None if name == "mmff" else 20
+        arm = evaluate_arm(
+            name, relaxed(ends), reference(), n_labels=3, n_updates=updates, training_molecules={"water"}
+        )
+        conformations.write(tmp_path / f"{name}.h5", arm)
+        arms.append(conformations.read(tmp_path / f"{name}.h5"))
+    table = summarize(arms, seed=1)
+    assert table.columns.tolist()[:8] == [
+        "arm",
+        "n_test",
+        "n_labels",
+        "residual_energy_kcal_mol",
+        "percent_success",
+        "percent_optimized_mean",
+        "percent_optimized_std",
+        "percent_diverged",
+    ]
+    assert table.equals(summarize(arms, seed=1))
+    table.to_csv(tmp_path / "summary.csv", index=False)
+    assert (tmp_path / "summary.csv").read_text().splitlines()[1].endswith(",")  # mmff has no training updates
+    text = format_table(table).splitlines()
+    assert text[0].split()[0] == "arm" and text[2].split()[:4] == ["mmff", "5", "3", "1.00"]
+    assert len({len(row) for row in text}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda ends: ends.with_columns(basis="def2-svp"), "basis of the labels is 'def2-svp'"),
+        (lambda ends: ends.subset([0, 1, 2, 3]), "amine/1 was not relaxed"),
+        (lambda ends: ends.bare().with_columns(**LEVEL.attrs()), "no DFT labels"),
+        (lambda ends: ends.with_columns(values={"status": [0, 0, 1, 0, 0]}), "water/2 has no DFT label"),
+        (lambda ends: ends.with_columns(values={"start_id": ["water/9"] * 5}), "water/9 is not in the DFT minima"),
+        (lambda ends: ends.with_columns(atoms={"initial_position": ends.position}), "another start"),
+    ],
+)
+def test_wrong_input_is_one_line(change, message):
+    with pytest.raises(UserError, match=message) as caught:
+        evaluate_arm("golf", change(relaxed([0.0] * 5)), reference(), n_labels=1)
+    assert "\n" not in str(caught.value) and str(caught.value).startswith("arm golf: ")
+
+
+def test_summary_of_something_else():
+    with pytest.raises(UserError, match="evaluate it first"):
+        summarize([relaxed([0.0] * 5)])

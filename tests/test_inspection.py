@@ -1,0 +1,124 @@
+"""`golf inspect`: says what is in a file, and what is wrong with one that is not ours."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from golf import conformations
+from golf.conformations import ConformationSet, Frames, Status, StopReason
+from golf.errors import UserError
+from golf.inspection import describe
+from golf.oracles.base import LevelOfTheory
+from golf.potential import Architecture, Potential, Provenance
+
+LEVEL = LevelOfTheory("psi4", "wB97X-D", "def2-SVP", {"dft_radial_points": 99})
+
+
+def water_and_hydroxide() -> ConformationSet:
+    water, ion = np.array([8, 1, 1]), np.array([8, 1])
+    return ConformationSet.build(
+        [
+            ("water/0", "water", "", 0, 1, water, np.arange(9.0).reshape(3, 3)),
+            ("water/1", "water", "", 0, 1, water, np.arange(9.0).reshape(3, 3) + 1),
+            ("ion/0", "ion", "", -1, 1, ion, np.arange(6.0).reshape(2, 3)),
+        ]
+    )
+
+
+def rows(text: str) -> dict[str, str]:
+    return {line[2:24].strip(): line[24:] for line in text.splitlines()[1:] if line}
+
+
+def test_bare_conformations(tmp_path):
+    conformations.write(tmp_path / "set.h5", water_and_hydroxide(), seed=42)
+    text = describe(tmp_path / "set.h5")
+    found = rows(text)
+    assert text.startswith(f"{tmp_path}/set.h5\n") and not text.endswith("\n")
+    assert found["format"].startswith("golf-conformations 1, by golf ")
+    assert found["seed"] == "42"
+    assert found["conformations"] == "3 of 2 molecules"
+    assert found["atoms"] == "8, 2 to 3 per conformation"
+    assert found["elements"] == "H:5 O:3"
+    assert found["charge"] == "-1 to 0"
+    assert "status" not in found and "frames" not in found
+
+
+def test_labels_and_relaxations_by_word(tmp_path):
+    force = np.zeros((8, 3))
+    force[0], force[6:] = [0.0, 0.03, 0.04], np.nan
+    frame = (1, 0, -76.0, np.zeros((3, 3)), np.zeros((3, 3)))
+    part = water_and_hydroxide().with_columns(
+        atoms={"force": force},
+        values={
+            "energy": [-76.3, -76.2, np.nan],
+            "energy_first": [-76.2, -76.2, np.nan],
+            "status": [Status.OK, Status.OK, Status.NOT_CONVERGED],
+            "message": ["", "", "SCF did not converge"],
+            "stop_reason": [StopReason.CONVERGED, StopReason.STEP_LIMIT, StopReason.FAILED],
+            "n_steps": [3, 5, 1],
+            "recovery": ["", "second_order", ""],
+            "wall_seconds": [1.0, 2.0, 3.0],
+            "residual_energy": [0.0, 0.001, np.nan],
+            "diverged": [False, False, True],
+        },
+        frames=Frames.build([frame]),
+        program_version="1.9",
+        **LEVEL.attrs(),
+    )
+    conformations.write(tmp_path / "labels.h5", part, arm="golf")
+    text = describe(tmp_path / "labels.h5")
+    found = rows(text)
+    assert found["level of theory"] == "wb97x-d/def2-svp (psi4 1.9, dft_radial_points=99)"
+    assert found["status"] == "ok 2, not_converged 1"
+    assert "1 x SCF did not converge" in text
+    assert found["stop reason"] == "converged 1, step_limit 1, failed 1"
+    assert found["energy"] == "-76.300000 to -76.200000 hartree"
+    assert found["largest atomic force"] == "0.00e+00 to 5.00e-02 hartree/angstrom"
+    assert found["steps"] == "1 to 5, mean 3.0"
+    assert found["DFT energy gained"] == "0.00 to 62.75 kcal/mol"
+    assert found["SCF recovered by"] == "second_order 1"
+    assert found["frames"] == "1 along 1 relaxations"
+    assert found["residual energy"] == "0.00 to 0.63, mean 0.31 kcal/mol"
+    assert found["diverged"] == "1 of 3"
+    assert found["arm"] == "golf"
+
+
+def test_empty_batch(tmp_path):
+    conformations.write(tmp_path / "empty.h5", ConformationSet.build([]))
+    assert rows(describe(tmp_path / "empty.h5"))["conformations"] == "0 of 0 molecules"
+
+
+def test_labels_none_of_which_came(tmp_path):
+    part = water_and_hydroxide().with_columns(
+        atoms={"force": np.full((8, 3), np.nan)}, values={"energy": [np.nan] * 3, "status": [Status.CRASHED] * 3}
+    )
+    conformations.write(tmp_path / "labels.h5", part)
+    found = rows(describe(tmp_path / "labels.h5"))
+    assert found["status"] == "crashed 3" and "energy" not in found
+
+
+def test_model(tmp_path):
+    level = LevelOfTheory("psi4", "hf", "sto-3g").attrs()
+    model = Potential(Architecture(n_atom_basis=16), {8: -75.1, 1: -0.5}, provenance=Provenance(level, "ab12", 3))
+    model.save(tmp_path / "model.pt")
+    found = rows(describe(tmp_path / "model.pt"))
+    assert found["level of theory"] == "hf/sto-3g (psi4)"
+    assert found["network"] == "painn, 16 features, 3 interactions, 50 radial functions"
+    assert found["cutoff"] == "5 angstrom"
+    assert found["reference energies"] == "H -0.500000, O -75.100000 hartree"
+    assert found["config (SHA-256)"] == "ab12"
+
+
+def test_files_that_are_not_ours(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "empty.h5").write_bytes(b"")
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["x"] = [1, 2]
+    conformations.write(tmp_path / "whole.h5", water_and_hydroxide())
+    (tmp_path / "torn.h5").write_bytes((tmp_path / "whole.h5").read_bytes()[:3000])
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt")
+    for name in ("missing.h5", "notes.txt", "empty.h5", "foreign.h5", "torn.h5", "other.pt"):
+        with pytest.raises(UserError) as caught:
+            describe(tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(caught.value)

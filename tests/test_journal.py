@@ -1,0 +1,199 @@
+"""The journal: exact, on disk at once, and never in two hands."""
+
+import dataclasses
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from golf.conformations import Status
+from golf.errors import UserError
+from golf.journal import Journal
+from golf.oracles.base import Label, LevelOfTheory, Request
+
+LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
+OTHER_LEVEL = LevelOfTheory("psi4", "hf", "6-31g")
+
+
+def request(seed: int) -> Request:
+    positions = np.random.default_rng(seed).normal(size=(3, 3))
+    return Request(f"water/{seed:04d}", np.array([8, 1, 1], np.uint8), positions, 0, 1)
+
+
+def label(seed: int) -> Label:
+    random = np.random.default_rng(1000 + seed)
+    return Label(-75.0 + random.normal() / 3, random.normal(size=(3, 3)) / 7, Status.OK, "", 0.25, 9, "soscf")
+
+
+def test_labels_come_back_bit_for_bit(tmp_path):
+    path = tmp_path / "deep" / "folder" / "labels.jsonl"
+    with Journal(path, LEVEL) as journal:
+        for seed in range(20):
+            journal.append(request(seed), label(seed))
+    with Journal(path, LEVEL) as journal:
+        assert len(journal) == 20
+        for seed in range(20):
+            found = journal.get(request(seed))
+            assert found.energy == label(seed).energy
+            assert np.array_equal(found.forces, label(seed).forces)
+            assert (found.wall_seconds, found.scf_iterations, found.recovery) == (0.25, 9, "soscf")
+        assert journal.get(request(99)) is None
+
+
+def test_key_is_geometry_and_level_not_the_id(tmp_path):
+    path = tmp_path / "labels.jsonl"
+    with Journal(path, LEVEL) as journal:
+        journal.append(request(0), label(0))
+        assert journal.get(dataclasses.replace(request(0), id="another name")) is not None
+        moved = dataclasses.replace(request(0), positions=np.nextafter(request(0).positions, np.inf))
+        assert journal.get(moved) is None
+        assert journal.get(dataclasses.replace(request(0), charge=1)) is None
+    with Journal(path, OTHER_LEVEL) as journal:
+        assert journal.get(request(0)) is None
+
+
+@pytest.mark.parametrize("status", [Status.NOT_CONVERGED, Status.FAILED])
+def test_final_failures_are_not_tried_again(tmp_path, status):
+    with Journal(tmp_path / "labels.jsonl", LEVEL) as journal:
+        journal.append(request(0), Label.failed(3, status, "SCF did not converge", 4.0))
+    with Journal(tmp_path / "labels.jsonl", LEVEL) as journal:
+        found = journal.get(request(0))
+    assert found.status is status and found.message == "SCF did not converge" and found.wall_seconds == 4.0
+    assert np.isnan(found.energy) and found.forces.shape == (3, 3) and np.isnan(found.forces).all()
+
+
+@pytest.mark.parametrize("status", [Status.CRASHED, Status.TIMED_OUT])
+def test_crashes_are_recorded_and_tried_again(tmp_path, status):
+    path = tmp_path / "labels.jsonl"
+    with Journal(path, LEVEL) as journal:
+        journal.append(request(0), Label.failed(3, status, "gone"))
+        assert journal.get(request(0)) is None
+        journal.append(request(0), label(0))
+    with Journal(path, LEVEL) as journal:
+        assert journal.get(request(0)).energy == label(0).energy
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["status"] for line in lines] == [status.name.lower(), "ok"]
+    assert lines[0]["energy"] is None and lines[0]["message"] == "gone" and lines[0]["id"] == "water/0000"
+
+
+def test_torn_last_line_is_dropped_wherever_it_was_cut(tmp_path):
+    path = tmp_path / "labels.jsonl"
+    with Journal(path, LEVEL) as journal:
+        journal.append(request(0), label(0))
+        journal.append(request(1), label(1))
+    whole = path.read_bytes()
+    first = whole.index(b"\n") + 1
+    for cut in (first + 1, first + 5, first + 60, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with Journal(path, LEVEL) as journal:
+            assert len(journal) == 1 and journal.get(request(1)) is None
+            assert path.stat().st_size == first
+            journal.append(request(1), label(1))
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("line", ['{"foo": 1}', "water 0 0 0", '{"key": "ab", "status": "fine"}', "[1, 2]"])
+def test_foreign_line_is_named(tmp_path, line):
+    path = tmp_path / "labels.jsonl"
+    with Journal(path, LEVEL) as journal:
+        journal.append(request(0), label(0))
+    path.write_text(path.read_text() + line + "\n" + path.read_text())
+    with pytest.raises(UserError, match=rf"{path}: line 2 .*") as caught, Journal(path, LEVEL):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_foreign_file_is_left_alone(tmp_path):
+    path = tmp_path / "thesis.txt"
+    path.write_bytes(b"ten years of work")
+    with pytest.raises(UserError, match=r"thesis\.txt: not a golf journal"), Journal(path, LEVEL):
+        pass
+    assert path.read_bytes() == b"ten years of work"
+
+
+def test_threads_append_whole_lines(tmp_path):
+    path = tmp_path / "labels.jsonl"
+    with Journal(path, LEVEL) as journal:
+
+        def work(first: int) -> None:
+            for seed in range(first, first + 10):
+                journal.append(request(seed), label(seed))
+
+        threads = [threading.Thread(target=work, args=(first,)) for first in (0, 10, 20, 30)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    with Journal(path, LEVEL) as journal:
+        assert len(journal) == 40
+
+
+def test_closed_journal_takes_nothing(tmp_path):
+    journal = Journal(tmp_path / "labels.jsonl", LEVEL)
+    with journal:
+        pass
+    with pytest.raises(ValueError, match="not open"):
+        journal.append(request(0), label(0))
+
+
+def test_ok_without_numbers_is_a_bug_that_shows(tmp_path):
+    path = tmp_path / "labels.jsonl"
+    with Journal(path, LEVEL) as journal, pytest.raises(ValueError):
+        journal.append(request(0), dataclasses.replace(label(0), energy=np.nan))
+    assert path.read_bytes() == b""
+
+
+def _hold(path, opened, release):
+    with Journal(path, LEVEL) as journal:
+        opened.set()
+        release.wait(20)
+        journal.append(request(0), label(0))
+
+
+def test_second_process_waits_for_the_first_and_says_for_whom(tmp_path, caplog):
+    path = tmp_path / "labels.jsonl"
+    context = multiprocessing.get_context("spawn")
+    opened, release = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(path, opened, release))
+    holder.start()
+    assert opened.wait(60)
+    threading.Timer(0.5, release.set).start()
+    started = time.monotonic()
+    with caplog.at_level(logging.WARNING), Journal(path, LEVEL) as journal:
+        assert time.monotonic() - started > 0.3
+        assert journal.get(request(0)).energy == label(0).energy  # read after the lock, not before it
+    assert f"in use by process {holder.pid} on" in caplog.text
+    holder.join()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["labels.jsonl"]
+
+
+def test_sigkill_keeps_every_line_that_append_returned_for(tmp_path):
+    path = tmp_path / "labels.jsonl"
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[2]); sys.path.insert(0, sys.argv[3])\n"
+        "from test_journal import LEVEL, Journal, label, request\n"
+        "with Journal(sys.argv[1], LEVEL) as journal:\n"
+        "    for seed in range(100000):\n"
+        "        journal.append(request(seed), label(seed))\n"
+        "        print(seed, flush=True)\n"
+    )
+    here = os.path.dirname(__file__)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", program, str(path), here, os.path.dirname(here)], stdout=subprocess.PIPE, text=True
+    )
+    for _ in range(30):
+        last = int(writer.stdout.readline())
+    writer.send_signal(signal.SIGKILL)
+    last = max([last, *(int(line) for line in writer.stdout.read().split())])
+    writer.wait()
+    with Journal(path, LEVEL) as journal:  # the lock died with its process
+        assert len(journal) >= last + 1
+        assert all(journal.get(request(seed)).energy == label(seed).energy for seed in range(last + 1))

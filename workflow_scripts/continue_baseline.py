@@ -1,0 +1,16 @@
+"""The baseline with as many further updates as the GOLF rounds have, on the initial labels alone."""
+
+from golf.job import job
+from golf.stages import Machine, Outputs, TrainingOptions, continue_baseline
+
+with job(snakemake.log[0]):
+    continue_baseline(
+        snakemake.input.labels,
+        snakemake.input.model,
+        Outputs(snakemake.output.model, snakemake.output.metrics),
+        updates=snakemake.params.updates,
+        learning_rate=snakemake.params.learning_rate,
+        options=TrainingOptions(**snakemake.params.training),
+        machine=Machine(snakemake.threads, snakemake.params.device),
+        **snakemake.params.stamp,
+    )

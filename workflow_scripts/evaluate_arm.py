@@ -1,0 +1,18 @@
+"""One arm against the DFT minima."""
+
+from golf.conformations import Status, read, write
+from golf.evaluation import evaluate_arm
+from golf.job import job
+
+with job(snakemake.log[0]):
+    n_labels = sum(int((read(path).values["status"] == Status.OK).sum()) for path in snakemake.input.labels)
+    evaluated = evaluate_arm(
+        snakemake.wildcards.arm,
+        read(snakemake.input.relaxed),
+        read(snakemake.input.reference),
+        n_labels=n_labels,
+        n_updates=snakemake.params.n_updates,
+        training_molecules=set(read(snakemake.input.train).molecule),
+        seed=snakemake.params.stamp["seed"],
+    )
+    write(snakemake.output[0], evaluated, **snakemake.params.stamp)

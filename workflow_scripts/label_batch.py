@@ -1,0 +1,16 @@
+"""DFT labels of one batch; an interrupted batch goes on from its journal."""
+
+from golf.conformations import read
+from golf.job import job
+from golf.labeling import batch, label_to_file
+from golf.oracles.base import LevelOfTheory
+
+with job(snakemake.log[0]):
+    label_to_file(
+        batch(read(snakemake.input.conformations), int(snakemake.wildcards.batch), snakemake.params.n_batches),
+        snakemake.output[0],
+        level=LevelOfTheory(**snakemake.params.level),
+        max_force_norm=snakemake.params.max_force_norm,
+        attrs=snakemake.params.stamp,
+        **snakemake.params.pool,
+    )

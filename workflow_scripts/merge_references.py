@@ -1,0 +1,9 @@
+"""The DFT minima of the test set: those that came with it and those of the batches, in the order of the test set."""
+
+from golf.conformations import read, write
+from golf.job import job
+from golf.reference import merge
+
+with job(snakemake.log[0]):
+    parts = [read(path) for path in [snakemake.input.known, *snakemake.input.batches]]
+    write(snakemake.output[0], merge(read(snakemake.input.test), parts), **snakemake.params.stamp)

@@ -1,0 +1,21 @@
+"""DFT minima of a batch of test conformations; an interrupted batch goes on from its journal."""
+
+from golf.conformations import read
+from golf.job import job
+from golf.oracles.base import LevelOfTheory
+from golf.reference import batch, optimize_to_file
+
+with job(snakemake.log[0]):
+    optimize_to_file(
+        batch(
+            read(snakemake.input.test),
+            read(snakemake.input.known),
+            int(snakemake.wildcards.batch),
+            snakemake.params.n_batches,
+        ),
+        snakemake.output[0],
+        level=LevelOfTheory(**snakemake.params.level),
+        max_steps=snakemake.params.max_steps,
+        attrs=snakemake.params.stamp,
+        **snakemake.params.pool,
+    )

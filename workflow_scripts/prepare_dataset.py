@@ -1,0 +1,20 @@
+"""Training set, test set, known DFT minima, and the report of what was left out."""
+
+import yaml
+
+from golf.conformations import write
+from golf.datasets import prepare, write_left_out
+from golf.files import written_whole
+from golf.job import job
+from golf.oracles.base import LevelOfTheory
+from golf.planning import Source
+
+with job(snakemake.log[0]):
+    stamp = snakemake.params.stamp
+    dataset = prepare(Source(**snakemake.params.source), LevelOfTheory(**snakemake.params.level), seed=stamp["seed"])
+    write(snakemake.output.train, dataset.train, **stamp)
+    write(snakemake.output.test, dataset.test, **stamp)
+    write(snakemake.output.reference, dataset.reference, **stamp)
+    write_left_out(snakemake.output.left_out, dataset.left_out)
+    with written_whole(snakemake.output.config) as temporary:
+        temporary.write_text(yaml.safe_dump(snakemake.config, sort_keys=False))

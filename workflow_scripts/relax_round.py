@@ -1,0 +1,16 @@
+"""Which conformations go to the oracle in this round."""
+
+from golf.job import job
+from golf.stages import Machine, select_round
+
+with job(snakemake.log[0]):
+    select_round(
+        snakemake.input.labels,
+        snakemake.input.model,
+        snakemake.output[0],
+        round_number=int(snakemake.wildcards.round),
+        variant=snakemake.params.variant,
+        machine=Machine(snakemake.threads, snakemake.params.device),
+        **snakemake.params.selection,
+        **snakemake.params.stamp,
+    )

@@ -1,0 +1,15 @@
+"""The test set relaxed with an arm's model."""
+
+from golf.job import job
+from golf.stages import Machine, relax_test
+
+with job(snakemake.log[0]):
+    relax_test(
+        snakemake.input.test,
+        snakemake.input.model,
+        snakemake.output[0],
+        variant=snakemake.params.variant,
+        machine=Machine(snakemake.threads, snakemake.params.device),
+        relaxation=snakemake.params.relaxation,
+        **snakemake.params.stamp,
+    )

@@ -1,0 +1,16 @@
+"""A new network, trained on the initial labels."""
+
+from golf.job import job
+from golf.potential import Architecture
+from golf.stages import Machine, Outputs, TrainingOptions, train_baseline
+
+with job(snakemake.log[0]):
+    train_baseline(
+        snakemake.input.labels,
+        snakemake.input.reference_energies,
+        Outputs(snakemake.output.model, snakemake.output.metrics),
+        architecture=Architecture(**snakemake.params.architecture),
+        options=TrainingOptions(**snakemake.params.training),
+        machine=Machine(snakemake.threads, snakemake.params.device),
+        **snakemake.params.stamp,
+    )

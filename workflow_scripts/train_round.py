@@ -1,0 +1,20 @@
+"""One GOLF round's training."""
+
+from golf.job import job
+from golf.stages import Machine, Outputs, TrainingOptions, train_round
+
+with job(snakemake.log[0]):
+    train_round(
+        snakemake.input.initial,
+        snakemake.input.new,
+        snakemake.input.model,
+        Outputs(snakemake.output.model, snakemake.output.metrics),
+        round_number=int(snakemake.wildcards.round),
+        n_rounds=snakemake.params.n_rounds,
+        updates=snakemake.params.updates,
+        learning_rate=snakemake.params.learning_rate,
+        initial_fraction=snakemake.params.initial_fraction,
+        options=TrainingOptions(**snakemake.params.training),
+        machine=Machine(snakemake.threads, snakemake.params.device),
+        **snakemake.params.stamp,
+    )

@@ -18,7 +18,14 @@ from golf.errors import UserError
 
 SCHEMA_PATH = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
 
-MACHINE_KEYS = ("resources", "results_dir", "oracle.python", "oracle.scratch", "oracle.time_limit")
+MACHINE_KEYS = (
+    "resources",
+    "results_dir",
+    "oracle.python",
+    "oracle.scratch",
+    "oracle.time_limit",
+    "training.checkpoint_seconds",
+)
 """Keys that say where and how fast a study runs, not what it computes: they may change between runs."""
 
 

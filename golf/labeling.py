@@ -179,8 +179,8 @@ def label_to_file(
     else:
         n_workers = min(n_workers, len(conformations))
         with (
-            Journal(journal_path(output), level) as journal,
             Psi4Oracle(level, n_workers=n_workers, **pool) as oracle,
+            Journal(journal_path(output), level) as journal,
             progress_bar(len(conformations), "labels") as advance,
         ):
             labelled = label(

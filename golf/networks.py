@@ -33,10 +33,11 @@ def _both_directions(batch: Batch) -> tuple[Tensor, Tensor]:
     return torch.cat([batch.pair_i, batch.pair_j]), torch.cat([batch.pair_j, batch.pair_i])
 
 
-def _part(layer: nn.Linear, k: int, width: int, x: Tensor) -> Tensor:
-    """The k-th block of `width` outputs of a linear layer."""
-    rows = slice(k * width, (k + 1) * width)
-    return linear(x, layer.weight[rows], None if layer.bias is None else layer.bias[rows])
+def _blocks(layer: nn.Linear, width: int) -> list[tuple[Tensor, Tensor | None]]:
+    """Weight and bias of each block of `width` outputs. Unbinding has one cheap gradient, slicing one per slice."""
+    weights = layer.weight.unflatten(0, (-1, width)).unbind(0)
+    biases = [None] * len(weights) if layer.bias is None else layer.bias.unflatten(0, (-1, width)).unbind(0)
+    return list(zip(weights, biases, strict=True))
 
 
 def _painn(painn: PaiNN, batch: Batch) -> Tensor:
@@ -53,6 +54,7 @@ def _painn(painn: PaiNN, batch: Batch) -> Tensor:
     radial = painn.radial_basis(distance.squeeze(1)) * envelope  # [U, n_rbf]
     radial = torch.cat([radial, envelope], dim=1)  # the last column is for the bias: one matrix product filters a pair
     filter_weight = torch.cat([painn.filter_net.weight, painn.filter_net.bias.unsqueeze(1)], dim=1)
+    filter_blocks = filter_weight.unflatten(0, (-1, 3, width)).unbind(0)
 
     q = painn.embedding(batch.numbers)  # [A, width]
     mu = q.new_zeros(3 * n_atoms, width)
@@ -60,31 +62,29 @@ def _painn(painn: PaiNN, batch: Batch) -> Tensor:
     for k, (interaction, mixing) in enumerate(zip(painn.interactions, painn.mixing, strict=True)):
         hidden, out = interaction.interatomic_context_net
         context = hidden(q)
-
-        def message(part: int, k: int = k, context: Tensor = context, out: nn.Linear = out) -> Tensor:
-            block = part if painn.share_filters else 3 * k + part
-            filters = linear(radial, filter_weight[block * width : (block + 1) * width])  # [U, width]
-            sent = _part(out, part, width, context).index_select(0, sender)
-            return (sent.view(2, n_pairs, width) * filters).view(2 * n_pairs, width)
-
-        q = q.index_add(0, receiver, message(0))
-        d_mu = message(1) * unit  # [3, 2 U, width]
+        filter_weights = filter_blocks[0 if painn.share_filters else k].unbind(0)
+        messages = []  # [2 U, width] each: to scalars, along the pair, along the sender's vectors
+        for weights, block in list(zip(filter_weights, _blocks(out, width), strict=True))[: 3 if k > 0 else 2]:
+            sent = linear(context, *block).index_select(0, sender).view(2, n_pairs, width)
+            messages.append((sent * linear(radial, weights)).view(2 * n_pairs, width))
+        q = q.index_add(0, receiver, messages[0])
+        d_mu = messages[1] * unit  # [3, 2 U, width]
         if k > 0:
-            d_mu = torch.addcmul(d_mu, message(2), mu.index_select(0, sender3).view(3, 2 * n_pairs, width))
+            d_mu = torch.addcmul(d_mu, messages[2], mu.index_select(0, sender3).view(3, 2 * n_pairs, width))
         mu = mu.index_add(0, receiver3, d_mu.view(6 * n_pairs, width))
         q, mu = _painn_mixing(mixing, q, mu, width, keep_vectors=k < last)
     return q
 
 
 def _painn_mixing(mixing: Any, q: Tensor, mu: Tensor, width: int, keep_vectors: bool) -> tuple[Tensor, Tensor]:
-    v = _part(mixing.mu_channel_mix, 0, width, mu).view(3, -1, width)
-    w = _part(mixing.mu_channel_mix, 1, width, mu).view(3, -1, width)
+    v, w = (linear(mu, *block).view(3, -1, width) for block in _blocks(mixing.mu_channel_mix, width))
     norm = torch.sqrt((v * v).sum(0) + mixing.epsilon)
     hidden, out = mixing.intraatomic_context_net
     context = hidden(torch.cat([q, norm], dim=1))
-    q = torch.addcmul(q + _part(out, 0, width, context), _part(out, 2, width, context), (v * w).sum(0))
+    for_q, for_mu, for_product = _blocks(out, width)
+    q = torch.addcmul(q + linear(context, *for_q), linear(context, *for_product), (v * w).sum(0))
     if keep_vectors:
-        mu = torch.addcmul(mu.view(3, -1, width), _part(out, 1, width, context), w).view(-1, width)
+        mu = torch.addcmul(mu.view(3, -1, width), linear(context, *for_mu), w).view(-1, width)
     return q, mu
 
 

@@ -251,8 +251,8 @@ def optimize_to_file(
         minima = _collect(conformations, []).with_columns(**stated)
     else:
         with (
-            Journal(journal_path(output), level) as journal,
             Psi4Oracle(level, n_workers=min(n_workers, len(conformations)), **pool) as oracle,
+            Journal(journal_path(output), level) as journal,
             progress_bar(len(conformations), "DFT optimizations") as advance,
         ):
             minima = optimize_reference(

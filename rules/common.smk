@@ -16,7 +16,8 @@ from golf.units import hartree
 
 try:
     config = golf_config.validated(
-        config, " ".join(map(str, workflow.config_settings.configfiles or ["config.yaml"]))
+        config,
+        " ".join(map(str, workflow.config_settings.configfiles or ["config.yaml"])),
     )
     golf_config.check_results(config)
     SOURCE = planning.Source(**config["dataset"])
@@ -28,9 +29,13 @@ RESULTS = config["results_dir"]
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 ROUNDS = config["golf"]["rounds"]
-UPDATES_PER_ROUND = config["golf"]["labels_per_round"] * config["golf"]["updates_per_label"]
+UPDATES_PER_ROUND = (
+    config["golf"]["labels_per_round"] * config["golf"]["updates_per_label"]
+)
 STAMP = {"config_sha256": golf_config.sha256(config), "seed": config["seed"]}
-LEVEL = {name: config["oracle"][name] for name in ("program", "method", "basis", "keywords")}
+LEVEL = {
+    name: config["oracle"][name] for name in ("program", "method", "basis", "keywords")
+}
 
 NNP_ENV = "../envs/nnp.yaml"
 PSI4_ENV = "../envs/psi4.yaml"
@@ -70,7 +75,9 @@ def label_batches(wildcards):
 
 
 def reference_batches(wildcards):
-    n_batches = planning.n_batches(SIZE.references, config["evaluation"]["reference_batch_size"])
+    n_batches = planning.n_batches(
+        SIZE.references, config["evaluation"]["reference_batch_size"]
+    )
     return [f"{RESULTS}/evaluation/reference/{batch}.h5" for batch in range(n_batches)]
 
 
@@ -86,7 +93,10 @@ def model_before(wildcards):
 
 
 def labels_up_to(wildcards):
-    return [f"{RESULTS}/rounds/{round}/labels.h5" for round in range(1, int(wildcards.round) + 1)]
+    return [
+        f"{RESULTS}/rounds/{round}/labels.h5"
+        for round in range(1, int(wildcards.round) + 1)
+    ]
 
 
 def model_of_arm(wildcards):
@@ -103,11 +113,16 @@ def labels_of_arm(wildcards):
     if wildcards.arm == "mmff":
         return []
     rounds = range(1, ROUNDS + 1) if wildcards.arm == "golf" else []
-    return [f"{RESULTS}/labels/initial.h5", *(f"{RESULTS}/rounds/{r}/labels.h5" for r in rounds)]
+    return [
+        f"{RESULTS}/labels/initial.h5",
+        *(f"{RESULTS}/rounds/{r}/labels.h5" for r in rounds),
+    ]
 
 
 def arm_metrics(wildcards):
-    return [f"{RESULTS}/evaluation/{arm}/metrics.h5" for arm in config["evaluation"]["arms"]]
+    return [
+        f"{RESULTS}/evaluation/{arm}/metrics.h5" for arm in config["evaluation"]["arms"]
+    ]
 
 
 def label_threads(wildcards):
@@ -116,7 +131,11 @@ def label_threads(wildcards):
 
 def label_memory_mb(wildcards):
     # The parent process and Snakemake itself take about 300 MB.
-    return 300 + config["resources"]["label_processes"] * config["resources"]["label_memory_mb"]
+    return (
+        300
+        + config["resources"]["label_processes"]
+        * config["resources"]["label_memory_mb"]
+    )
 
 
 def relaxation_settings():
@@ -141,7 +160,11 @@ def selection_settings():
 
 
 def architecture():
-    return {name: value for name, value in config["nnp"].items() if name != "reference_energies"}
+    return {
+        name: value
+        for name, value in config["nnp"].items()
+        if name != "reference_energies"
+    }
 
 
 def pool_settings():

@@ -7,20 +7,20 @@ rule prepare_dataset:
         reference=f"{RESULTS}/dataset/reference.h5",
         left_out=f"{RESULTS}/dataset/left_out.csv",
         config=f"{RESULTS}/config.yaml",
-    params:
-        source=config["dataset"],
-        level=LEVEL,
-        stamp=STAMP,
     log:
         f"{LOGS}/prepare_dataset.log",
     benchmark:
         f"{BENCHMARKS}/prepare_dataset.tsv"
+    conda:
+        NNP_ENV
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
-    conda:
-        NNP_ENV
+    params:
+        source=config["dataset"],
+        level=LEVEL,
+        stamp=STAMP,
     script:
         "../workflow_scripts/prepare_dataset.py"
 
@@ -32,18 +32,18 @@ rule check_oracle:
         test=f"{RESULTS}/dataset/test.h5",
     output:
         f"{RESULTS}/dataset/oracle.json",
-    params:
-        level=LEVEL,
-        pool=pool_settings(),
     log:
         f"{LOGS}/check_oracle.log",
     benchmark:
         f"{BENCHMARKS}/check_oracle.tsv"
+    conda:
+        PSI4_ENV
     threads: 1
     resources:
         mem_mb=label_memory_mb,
         runtime=10,
-    conda:
-        PSI4_ENV
+    params:
+        level=LEVEL,
+        pool=pool_settings(),
     script:
         "../workflow_scripts/check_oracle.py"

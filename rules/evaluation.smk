@@ -6,6 +6,16 @@ rule optimize_reference_batch:
         oracle=f"{RESULTS}/dataset/oracle.json",
     output:
         f"{RESULTS}/evaluation/reference/{{batch}}.h5",
+    log:
+        f"{LOGS}/optimize_reference_batch/{{batch}}.log",
+    benchmark:
+        f"{BENCHMARKS}/optimize_reference_batch/{{batch}}.tsv"
+    conda:
+        PSI4_ENV
+    threads: label_threads
+    resources:
+        mem_mb=label_memory_mb,
+        runtime=1440,
     params:
         level=LEVEL,
         n_batches=planning.n_batches(
@@ -14,16 +24,6 @@ rule optimize_reference_batch:
         max_steps=config["evaluation"]["reference_max_steps"],
         stamp=STAMP,
         pool=pool_settings(),
-    log:
-        f"{LOGS}/optimize_reference_batch/{{batch}}.log",
-    benchmark:
-        f"{BENCHMARKS}/optimize_reference_batch/{{batch}}.tsv"
-    threads: label_threads
-    resources:
-        mem_mb=label_memory_mb,
-        runtime=1440,
-    conda:
-        PSI4_ENV
     script:
         "../workflow_scripts/optimize_reference_batch.py"
 
@@ -35,18 +35,18 @@ rule merge_references:
         batches=reference_batches,
     output:
         f"{RESULTS}/evaluation/reference.h5",
-    params:
-        stamp=STAMP,
     log:
         f"{LOGS}/merge_references.log",
     benchmark:
         f"{BENCHMARKS}/merge_references.tsv"
+    conda:
+        PSI4_ENV
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        PSI4_ENV
+    params:
+        stamp=STAMP,
     script:
         "../workflow_scripts/merge_references.py"
 
@@ -57,20 +57,20 @@ rule minimize_test:
         test=f"{RESULTS}/dataset/test.h5",
     output:
         f"{RESULTS}/evaluation/mmff/relaxed.h5",
-    params:
-        variant=config["surrogate"]["variant"],
-        max_iterations=config["relaxation"]["max_iterations"],
-        stamp=STAMP,
     log:
         f"{LOGS}/minimize_test.log",
     benchmark:
         f"{BENCHMARKS}/minimize_test.tsv"
+    conda:
+        NNP_ENV
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
-    conda:
-        NNP_ENV
+    params:
+        variant=config["surrogate"]["variant"],
+        max_iterations=config["relaxation"]["max_iterations"],
+        stamp=STAMP,
     script:
         "../workflow_scripts/minimize_test.py"
 
@@ -81,23 +81,24 @@ rule relax_test:
         model=model_of_arm,
     output:
         f"{RESULTS}/evaluation/{{arm}}/relaxed.h5",
-    wildcard_constraints:
-        arm="baseline|golf",
-    params:
-        variant=config["surrogate"]["variant"],
-        relaxation=relaxation_settings() | {"max_steps": config["relaxation"]["max_iterations"]},
-        device=config["resources"]["device"],
-        stamp=STAMP,
     log:
         f"{LOGS}/relax_test/{{arm}}.log",
     benchmark:
         f"{BENCHMARKS}/relax_test/{{arm}}.tsv"
+    wildcard_constraints:
+        arm="baseline|golf",
+    conda:
+        NNP_ENV
     threads: config["resources"]["train_threads"]
     resources:
         mem_mb=4000,
         runtime=240,
-    conda:
-        NNP_ENV
+    params:
+        variant=config["surrogate"]["variant"],
+        relaxation=relaxation_settings()
+        | {"max_steps": config["relaxation"]["max_iterations"]},
+        device=config["resources"]["device"],
+        stamp=STAMP,
     script:
         "../workflow_scripts/relax_test.py"
 
@@ -110,18 +111,18 @@ rule evaluate_arm:
         labels=labels_of_arm,
     output:
         f"{RESULTS}/evaluation/{{arm}}/metrics.h5",
-    params:
-        n_updates=n_updates_of_arm,
-        stamp=STAMP,
     log:
         f"{LOGS}/evaluate_arm/{{arm}}.log",
     benchmark:
         f"{BENCHMARKS}/evaluate_arm/{{arm}}.tsv"
+    conda:
+        NNP_ENV
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        NNP_ENV
+    params:
+        n_updates=n_updates_of_arm,
+        stamp=STAMP,
     script:
         "../workflow_scripts/evaluate_arm.py"

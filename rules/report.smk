@@ -5,17 +5,17 @@ rule summarize:
         table=f"{RESULTS}/evaluation/summary.csv",
         by_molecules=f"{RESULTS}/evaluation/summary_by_molecules.csv",
         text=f"{RESULTS}/evaluation/summary.txt",
-    params:
-        seed=config["seed"],
     log:
         f"{LOGS}/summarize.log",
     benchmark:
         f"{BENCHMARKS}/summarize.tsv"
+    conda:
+        NNP_ENV
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        NNP_ENV
+    params:
+        seed=config["seed"],
     script:
         "../workflow_scripts/summarize.py"

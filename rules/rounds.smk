@@ -5,21 +5,21 @@ rule relax_round:
         model=model_before,
     output:
         f"{RESULTS}/rounds/{{round}}/selected.h5",
+    log:
+        f"{LOGS}/relax_round/{{round}}.log",
+    benchmark:
+        f"{BENCHMARKS}/relax_round/{{round}}.tsv"
+    conda:
+        NNP_ENV
+    threads: config["resources"]["train_threads"]
+    resources:
+        mem_mb=4000,
+        runtime=240,
     params:
         variant=config["surrogate"]["variant"],
         selection=selection_settings(),
         device=config["resources"]["device"],
         stamp=STAMP,
-    log:
-        f"{LOGS}/relax_round/{{round}}.log",
-    benchmark:
-        f"{BENCHMARKS}/relax_round/{{round}}.tsv"
-    threads: config["resources"]["train_threads"]
-    resources:
-        mem_mb=4000,
-        runtime=240,
-    conda:
-        NNP_ENV
     script:
         "../workflow_scripts/relax_round.py"
 
@@ -32,6 +32,16 @@ rule train_round:
     output:
         model=f"{RESULTS}/rounds/{{round}}/model.pt",
         metrics=f"{RESULTS}/rounds/{{round}}/metrics.csv",
+    log:
+        f"{LOGS}/train_round/{{round}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_round/{{round}}.tsv"
+    conda:
+        NNP_ENV
+    threads: config["resources"]["train_threads"]
+    resources:
+        mem_mb=4000,
+        runtime=720,
     params:
         updates=UPDATES_PER_ROUND,
         n_rounds=ROUNDS,
@@ -40,16 +50,6 @@ rule train_round:
         training=config["training"],
         device=config["resources"]["device"],
         stamp=STAMP,
-    log:
-        f"{LOGS}/train_round/{{round}}.log",
-    benchmark:
-        f"{BENCHMARKS}/train_round/{{round}}.tsv"
-    threads: config["resources"]["train_threads"]
-    resources:
-        mem_mb=4000,
-        runtime=720,
-    conda:
-        NNP_ENV
     script:
         "../workflow_scripts/train_round.py"
 
@@ -62,11 +62,11 @@ rule publish_model:
         f"{RESULTS}/models/final.pt",
     log:
         f"{LOGS}/publish_model.log",
+    conda:
+        NNP_ENV
     threads: 1
     resources:
         mem_mb=500,
         runtime=10,
-    conda:
-        NNP_ENV
     shell:
         "cp {input} {output} 2> {log}"

@@ -3,18 +3,18 @@ rule fit_reference_energies:
         f"{RESULTS}/labels/initial.h5",
     output:
         f"{RESULTS}/models/reference_energies.json",
-    params:
-        given=config["nnp"]["reference_energies"],
     log:
         f"{LOGS}/fit_reference_energies.log",
     benchmark:
         f"{BENCHMARKS}/fit_reference_energies.tsv"
+    conda:
+        NNP_ENV
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        NNP_ENV
+    params:
+        given=config["nnp"]["reference_energies"],
     script:
         "../workflow_scripts/fit_reference_energies.py"
 
@@ -26,21 +26,21 @@ rule train_baseline:
     output:
         model=f"{RESULTS}/models/baseline/model.pt",
         metrics=f"{RESULTS}/models/baseline/metrics.csv",
+    log:
+        f"{LOGS}/train_baseline.log",
+    benchmark:
+        f"{BENCHMARKS}/train_baseline.tsv"
+    conda:
+        NNP_ENV
+    threads: config["resources"]["train_threads"]
+    resources:
+        mem_mb=4000,
+        runtime=1440,
     params:
         architecture=architecture(),
         training=config["training"],
         device=config["resources"]["device"],
         stamp=STAMP,
-    log:
-        f"{LOGS}/train_baseline.log",
-    benchmark:
-        f"{BENCHMARKS}/train_baseline.tsv"
-    threads: config["resources"]["train_threads"]
-    resources:
-        mem_mb=4000,
-        runtime=1440,
-    conda:
-        NNP_ENV
     script:
         "../workflow_scripts/train_baseline.py"
 
@@ -53,21 +53,21 @@ rule continue_baseline:
     output:
         model=f"{RESULTS}/models/baseline_continued/model.pt",
         metrics=f"{RESULTS}/models/baseline_continued/metrics.csv",
+    log:
+        f"{LOGS}/continue_baseline.log",
+    benchmark:
+        f"{BENCHMARKS}/continue_baseline.tsv"
+    conda:
+        NNP_ENV
+    threads: config["resources"]["train_threads"]
+    resources:
+        mem_mb=4000,
+        runtime=1440,
     params:
         updates=ROUNDS * UPDATES_PER_ROUND,
         learning_rate=config["golf"]["learning_rate"],
         training=config["training"],
         device=config["resources"]["device"],
         stamp=STAMP,
-    log:
-        f"{LOGS}/continue_baseline.log",
-    benchmark:
-        f"{BENCHMARKS}/continue_baseline.tsv"
-    threads: config["resources"]["train_threads"]
-    resources:
-        mem_mb=4000,
-        runtime=1440,
-    conda:
-        NNP_ENV
     script:
         "../workflow_scripts/continue_baseline.py"

@@ -1,0 +1,112 @@
+"""`golf relax` and what wrong input gets: status 2, one line on stderr, nothing half-written."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase.io import read as read_ase
+from rdkit import Chem
+
+from golf.cli import main
+from golf.conformations import StopReason, read
+from golf.potential import Architecture, Potential
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def golf(*arguments):
+    """The command in this process; returns its exit status."""
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A real network, small and untrained: what it predicts is of no concern here."""
+    torch.manual_seed(2)
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    Potential(Architecture(n_atom_basis=8, n_interactions=1, n_rbf=4), {1: -0.5, 6: -37.8, 8: -74.9}).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def smiles(tmp_path_factory):
+    path = tmp_path_factory.mktemp("input") / "molecules.smi"
+    path.write_text("CO methanol\nCCO ethanol\n")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".sdf", ".xyz", ".extxyz"])
+def test_relax_writes_every_format(model, smiles, tmp_path, suffix):
+    output = tmp_path / f"out{suffix}"
+    assert golf("relax", smiles, "-m", model, "-o", output, "--conformers", 2, "--max-steps", 4) == 0
+    if suffix == ".h5":
+        relaxed = read(output)
+        assert relaxed.id == ["methanol/0000", "methanol/0001", "ethanol/0000", "ethanol/0001"]
+        assert set(relaxed.values["stop_reason"]) <= {StopReason.STEP_LIMIT, StopReason.CONVERGED}
+        assert np.abs(relaxed.position - relaxed.atoms["initial_position"]).max() > 1e-3
+    elif suffix == ".sdf":
+        mols = list(Chem.SDMolSupplier(str(output), removeHs=False))
+        assert [mol.GetProp("_Name") for mol in mols][2:] == ["ethanol/0000", "ethanol/0001"]
+        assert [Chem.MolToSmiles(Chem.RemoveHs(mol)) for mol in mols][1:3] == ["CO", "CCO"]
+        assert float(mols[0].GetProp("energy_hartree")) < -100.0
+    else:
+        frames = read_ase(output, index=":", format="extxyz")
+        assert [len(frame) for frame in frames] == [6, 6, 9, 9] and frames[0].info["name"] == "methanol/0000"
+
+
+def test_structure_files_are_read_with_bonds_from_their_geometry(model, smiles, tmp_path):
+    golf("relax", smiles, "-m", model, "-o", tmp_path / "a.xyz", "--max-steps", 1)
+    assert golf("relax", tmp_path / "a.xyz", "-m", model, "-o", tmp_path / "b.sdf", "--max-steps", 1) == 0
+    assert [Chem.MolToSmiles(Chem.RemoveHs(mol)) for mol in Chem.SDMolSupplier(str(tmp_path / "b.sdf"))] == [
+        "CO",
+        "CCO",
+    ]
+
+
+def bad_inputs(folder, model, smiles):
+    (folder / "empty.smi").write_text("")
+    (folder / "broken.smi").write_text("CO methanol\nC1CC broken\n")
+    (folder / "fluoro.smi").write_text("CF fluoromethane\n")
+    (folder / "text.h5").write_text("no HDF5")
+    (folder / "text.pt").write_text("no model")
+    torch.save({"weights": torch.zeros(3)}, folder / "other.pt")
+    (folder / "there.h5").write_text("keep me")
+    out = folder / "out.h5"
+    relax = lambda source, target=out, weights=model: ("relax", source, "-m", weights, "-o", target)  # noqa: E731
+    return {
+        r"nowhere\.smi: no such file": relax(folder / "nowhere.smi"),
+        r"empty\.smi: holds no molecules": relax(folder / "empty.smi"),
+        r"broken\.smi: line 2 \(broken, C1CC\): RDKit cannot read": relax(folder / "broken.smi"),
+        r"fluoro\.smi: .*has F, which the model never saw": relax(folder / "fluoro.smi"),
+        r"text\.h5: not a readable HDF5 file": relax(folder / "text.h5"),
+        r"text\.pt: not a model file": relax(smiles, weights=folder / "text.pt"),
+        r"other\.pt: a PyTorch file, but not a golf potential": relax(smiles, weights=folder / "other.pt"),
+        r"none\.pt: no such file": relax(smiles, weights=folder / "none.pt"),
+        r"there\.h5: exists; give another name, or --force": relax(smiles, folder / "there.h5"),
+        r"out\.mol2: unknown suffix '\.mol2'": relax(smiles, folder / "out.mol2"),
+        r"molecules\.pdb: unknown suffix '\.pdb'": relax(folder / "molecules.pdb"),
+        r"the folder .*missing does not exist": relax(smiles, folder / "missing" / "out.h5"),
+        r"--cores 0: must be positive": ("label", smiles, "-o", out, "--cores", "0"),
+        r"oracle\.python: .*|oracle\.python": ("label", smiles, "-o", out, "--python", sys.executable),
+        r"text\.h5: ": ("inspect", folder / "text.h5"),
+    }
+
+
+def test_wrong_input_is_one_line_and_status_2(model, smiles, tmp_path, capsys):
+    for message, arguments in bad_inputs(tmp_path, model, smiles).items():
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        status, printed = golf(*arguments), capsys.readouterr().err
+        lines = [line for line in printed.splitlines() if not line.startswith("WARNING")]
+        assert status == 2, (message, printed)
+        assert len(lines) == 1 and lines[0].startswith("golf: error: ") and re.search(message, lines[0]), printed
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_installed_command_says_what_is_wrong(tmp_path):
+    command = [sys.executable, "-m", "golf.cli", "inspect", str(tmp_path / "nowhere.h5")]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1

@@ -1,0 +1,94 @@
+"""The configuration: defaults, and one line for every mistake."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from golf.config import check_results, schema, science, sha256, validated
+from golf.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MINIMAL = {"dataset": {"train": "molecules.smi"}}
+
+
+def with_key(key, value):
+    section, name = key.split(".")
+    return {**MINIMAL, section: {**MINIMAL.get(section, {}), name: value}}
+
+
+def test_defaults_are_filled_in_and_stay_out_of_the_input():
+    config = validated(MINIMAL, "config.yaml")
+    assert config["golf"]["rounds"] == schema()["properties"]["golf"]["properties"]["rounds"]["default"]
+    assert MINIMAL == {"dataset": {"train": "molecules.smi"}}
+    assert validated(config, "config.yaml") == config
+
+
+@pytest.mark.parametrize("path", [REPOSITORY / "config.yaml", *sorted((REPOSITORY / "configs").glob("*.yaml"))])
+def test_shipped_configs_are_valid(path):
+    validated(yaml.safe_load(path.read_text()), str(path))
+
+
+def test_every_key_has_a_type_a_default_and_a_description():
+    def check(part, path):
+        for name, key in part["properties"].items():
+            if key.get("type") == "object" and "properties" in key:
+                assert key["additionalProperties"] is False, f"{path}{name}"
+                check(key, f"{path}{name}.")
+            else:
+                assert "description" in key and ("type" in key or "enum" in key), f"{path}{name}"
+                assert "default" in key or name in part["required"], f"{path}{name}"
+
+    check(schema(), "")
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({**MINIMAL, "golff": {}}, r"unknown key golff; did you mean golf\?"),
+        (with_key("golf.round", 3), r"unknown key golf\.round; did you mean golf\.rounds\?"),
+        ({"seed": 1}, r"key dataset is missing"),
+        ({"dataset": {}}, r"key dataset\.train is missing"),
+        (with_key("golf.rounds", "three"), r"key golf\.rounds: 'three' is not of type 'integer'"),
+        (with_key("golf.rounds", -1), r"key golf\.rounds: -1 is less than the minimum of 0"),
+        (with_key("golf.labels_per_round", 0), r"key golf\.labels_per_round: 0 is less than the minimum of 1"),
+        (with_key("oracle.batch_size", 0), r"key oracle\.batch_size: 0 is less than"),
+        (with_key("training.batch_size", -4), r"key training\.batch_size: -4 is less than"),
+        (with_key("nnp.cutoff", 0), r"key nnp\.cutoff: 0 is less than or equal to the minimum of 0"),
+        (with_key("nnp.representation", "gemnet"), r"key nnp\.representation: 'gemnet' is not one of"),
+        (with_key("evaluation.arms", ["golf", "golf"]), r"key evaluation\.arms: .*non-unique"),
+        (with_key("dataset.conformers", 0), r"key dataset\.conformers: 0 needs geometries"),
+        (with_key("dataset.test_conformers", 0), r"key dataset\.test_conformers: 0 leaves no test set"),
+        (
+            {"dataset": {"train": "a.h5", "test": "b.h5", "test_molecules": ["x"]}},
+            r"key dataset\.test_molecules: cannot be set together",
+        ),
+        ({**MINIMAL, "golf": 3}, r"key golf: 3 is not of type 'object'"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_key(raw, message):
+    with pytest.raises(UserError, match=rf"^config\.yaml: {message}") as caught:
+        validated(raw, "config.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_rounds_is_a_valid_study():
+    assert validated(with_key("golf.rounds", 0), "config.yaml")["golf"]["rounds"] == 0
+
+
+def test_hash_follows_the_science_and_not_the_machine():
+    config = validated(MINIMAL, "config.yaml")
+    faster = validated({**MINIMAL, "resources": {"train_threads": 8}, "results_dir": "elsewhere"}, "config.yaml")
+    other = validated({**MINIMAL, "seed": 2}, "config.yaml")
+    assert sha256(config) == sha256(faster) != sha256(other)
+    assert "resources" not in science(config) and "resources" in config
+
+
+def test_results_of_another_config_are_refused(tmp_path):
+    config = validated({**MINIMAL, "results_dir": str(tmp_path)}, "config.yaml")
+    check_results(config)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    check_results(config)
+    check_results({**config, "resources": {**config["resources"], "train_threads": 5}})
+    with pytest.raises(UserError, match=r"holds results of another config \(golf\.rounds: 3 there, 5 here\)"):
+        check_results({**config, "golf": {**config["golf"], "rounds": 5}})

@@ -1,0 +1,174 @@
+"""From SMILES and SDF to training and test sets: what is kept, what is left out, and what is refused."""
+
+import csv
+
+import numpy as np
+import pytest
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom
+
+from golf.chemistry import mapped_smiles, molecule
+from golf.conformations import Status, read, write
+from golf.conformers import conformations_of, embed, read_molecules
+from golf.datasets import prepare, write_left_out
+from golf.errors import UserError
+from golf.labeling import unlabelled
+from golf.oracles.base import LevelOfTheory
+from golf.planning import Source, size
+
+LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
+
+
+def source(train, **changes):
+    settings = {
+        "test": None, "smiles_column": "smiles", "name_column": "name", "conformers": 3, "test_molecules": [],
+        "test_conformers": 1, "prune_rmsd": 0.0, "max_left_out": 0.5,
+    }  # fmt: skip
+    return Source(train=str(train), **(settings | changes))
+
+
+def smiles_file(tmp_path, *lines):
+    path = tmp_path / "molecules.smi"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_rows_follow_the_mapped_smiles():
+    mol = Chem.AddHs(Chem.MolFromSmiles("OC[C@H](F)N"))
+    again = molecule(mapped_smiles(mol))
+    assert [a.GetAtomicNum() for a in again.GetAtoms()] == [a.GetAtomicNum() for a in mol.GetAtoms()]
+    bonds = [{tuple(sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx()))) for b in m.GetBonds()} for m in (mol, again)]
+    assert bonds[0] == bonds[1]
+    assert Chem.MolToSmiles(Chem.RemoveHs(again)) == Chem.MolToSmiles(Chem.MolFromSmiles("OC[C@H](F)N"))
+
+
+def test_split_by_molecule_and_by_conformation(tmp_path):
+    path = smiles_file(tmp_path, "CCO ethanol", "FCO fluoromethanol", "FCCF difluoroethane")
+    chosen = source(path, conformers=4, test_molecules=["fluoromethanol"], test_conformers=2)
+    dataset = prepare(chosen, LEVEL, seed=5)
+    assert {name: dataset.train.molecule.count(name) for name in set(dataset.train.molecule)} == {
+        "ethanol": 4, "difluoroethane": 4,
+    }  # fmt: skip
+    assert {name: dataset.test.molecule.count(name) for name in set(dataset.test.molecule)} == {
+        "ethanol": 2, "difluoroethane": 2, "fluoromethanol": 2,
+    }  # fmt: skip
+    assert not set(dataset.train.id) & set(dataset.test.id)
+    assert (dataset.train.values["status"] == Status.NOT_COMPUTED).all() and len(dataset.reference) == 0
+    again = prepare(chosen, LEVEL, seed=5)
+    np.testing.assert_array_equal(again.train.position, dataset.train.position)
+    other = prepare(chosen, LEVEL, seed=6)
+    assert np.abs(other.train.position - dataset.train.position).max() > 0.1
+
+
+def test_conformers_do_not_depend_on_the_rest_of_the_file(tmp_path):
+    alone = prepare(source(smiles_file(tmp_path, "CCO ethanol")), LEVEL, seed=5).train
+    second = prepare(source(smiles_file(tmp_path, "CO methanol", "CCO ethanol")), LEVEL, seed=5).train
+    np.testing.assert_array_equal(
+        alone.position, second.subset([i for i, name in enumerate(second.molecule) if name == "ethanol"]).position
+    )
+
+
+def test_pruning_drops_near_duplicates():
+    mol = Chem.AddHs(Chem.MolFromSmiles("CCCCO"))
+    every, pruned = embed(mol, 20, seed=1), embed(mol, 20, seed=1, prune_rmsd=0.5)
+    assert len(every) == 20 and 1 < len(pruned) < 20
+    heavy = Chem.RemoveHs(mol)
+    rows = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() > 1]
+    for positions in pruned:
+        conformer = Chem.Conformer(heavy.GetNumAtoms())
+        conformer.SetPositions(positions[rows])
+        heavy.AddConformer(conformer, assignId=True)
+    from rdkit.Chem import rdMolAlign
+
+    distances = [rdMolAlign.GetBestRMS(Chem.Mol(heavy), heavy, i, j) for i in range(len(pruned)) for j in range(i)]
+    assert min(distances) > 0.45
+
+
+def test_what_is_left_out_has_line_and_reason(tmp_path):
+    lines = ["CCO ethanol", "CC(=O)[O-].[Na+] salt", "C(C broken", "C[Si](C)(C)C tms", "[CH3] radical", "CO methanol"]
+    path = smiles_file(tmp_path, *lines, "OB(O)C boronic", "CN amine")
+    dataset = prepare(source(path, max_left_out=0.7), LEVEL, seed=1)
+    found = {out.name: (out.line, out.reason) for out in dataset.left_out}
+    assert {name: line for name, (line, _) in found.items()} == {"salt": 2, "broken": 3, "radical": 5, "boronic": 7}
+    assert "disconnected" in found["salt"][1] and "RDKit cannot read" in found["broken"][1]
+    assert "MMFF94 has no parameters" in found["boronic"][1] and "radical" in found["radical"][1]
+    write_left_out(tmp_path / "left_out.csv", dataset.left_out)
+    with open(tmp_path / "left_out.csv", newline="") as stream:
+        assert [row["line"] for row in csv.DictReader(stream)] == ["2", "3", "5", "7"]
+
+
+def test_bad_smiles_in_line_7_is_named(tmp_path):
+    path = smiles_file(tmp_path, *[f"{'C' * i}O alcohol{i}" for i in range(1, 7)], "C1CC broken")
+    with pytest.raises(UserError, match=r"molecules\.smi: 1 of 7 .*max_left_out 0\.1 .*line 7, broken: RDKit cannot"):
+        prepare(source(path, max_left_out=0.1), LEVEL, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "holds no molecules"),
+        (["# only a comment"], "holds no molecules"),
+        (["CO a", "CCO b", "CO a"], r"line 3: name 'a' stands already in line 1"),
+    ],
+)
+def test_unusable_files_are_refused(tmp_path, lines, message):
+    with pytest.raises(UserError, match=rf"molecules\.smi: .*{message}"):
+        prepare(source(smiles_file(tmp_path, *lines)), LEVEL, seed=1)
+
+
+def test_missing_files_suffixes_and_names_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.smi: no such file"):
+        size(source(tmp_path / "nowhere.smi"))
+    (tmp_path / "molecules.mol2").write_text("x")
+    with pytest.raises(UserError, match=r"unknown suffix '\.mol2'"):
+        size(source(tmp_path / "molecules.mol2"))
+    (tmp_path / "table.csv").write_text("structure,name\nCO,methanol\n")
+    with pytest.raises(UserError, match=r"table\.csv: has no column 'smiles'; set dataset\.smiles_column"):
+        prepare(source(tmp_path / "table.csv"), LEVEL, seed=1)
+    with pytest.raises(UserError, match=r"dataset\.test_molecules: 'water' is not in"):
+        prepare(source(smiles_file(tmp_path, "CO methanol"), test_molecules=["water"]), LEVEL, seed=1)
+    path = smiles_file(tmp_path, "CO methanol", "CF fluoromethane")
+    with pytest.raises(UserError, match=r"test conformation fluoromethane/0000 has F, which no training molecule has"):
+        prepare(source(path, test_molecules=["fluoromethane"]), LEVEL, seed=1)
+
+
+def test_csv_with_named_columns_and_charge(tmp_path):
+    (tmp_path / "table.csv").write_text("who,structure\nammonium,C[NH3+]\nacetate,CC(=O)[O-]\n")
+    dataset = prepare(source(tmp_path / "table.csv", smiles_column="structure", name_column="who"), LEVEL, seed=1)
+    charges = dict(zip(dataset.train.molecule, dataset.train.charge.tolist(), strict=True))
+    assert charges == {"ammonium": 1, "acetate": -1} and (dataset.train.multiplicity == 1).all()
+
+
+def test_sdf_geometries_are_kept(tmp_path):
+    mol = Chem.AddHs(Chem.MolFromSmiles("OCCF"))
+    rdDistGeom.EmbedMolecule(mol, randomSeed=3)
+    mol.SetProp("_Name", "fluoroethanol")
+    with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
+        writer.write(mol)
+    molecules, left_out = read_molecules(tmp_path / "a.sdf")
+    kept, failed = conformations_of(molecules, n_conformers=0, seed=1, prune_rmsd=0.0)
+    assert not left_out and not failed and kept.id == ["fluoroethanol/0000"]
+    np.testing.assert_allclose(kept.position, mol.GetConformer().GetPositions(), atol=1e-4)
+
+
+def test_labels_that_come_with_the_data_are_kept_at_their_level(tmp_path):
+    bare = prepare(source(smiles_file(tmp_path, "CO methanol")), LEVEL, seed=1).train
+    status = np.array([Status.OK, Status.NOT_COMPUTED, Status.OK])
+    write(tmp_path / "d0.h5", bare.with_columns(values={"status": status}, **LEVEL.attrs()))
+    chosen = source(tmp_path / "d0.h5")
+    assert size(chosen).initial_labels == 1
+    assert prepare(chosen, LEVEL, seed=1).train.values["status"].tolist() == [Status.OK, Status.NOT_COMPUTED]
+    with pytest.raises(UserError, match=r"d0\.h5: labels are hf/sto-3g, the configured oracle is wb97x-d/def2-svp"):
+        prepare(chosen, LevelOfTheory("psi4", "wb97x-d", "def2-svp"), seed=1)
+
+
+def test_size_bounds_what_is_prepared(tmp_path):
+    chosen = source(smiles_file(tmp_path, "CCO ethanol", "", "# note", "FCO fluoromethanol"))
+    bound, dataset = size(chosen), prepare(chosen, LEVEL, seed=1)
+    assert bound.initial_labels >= len(dataset.train) and bound.test_conformations >= len(dataset.test)
+
+
+def test_files_round_trip_through_prepare(tmp_path):
+    train = prepare(source(smiles_file(tmp_path, "CO methanol")), LEVEL, seed=1).train
+    write(tmp_path / "train.h5", train)
+    assert unlabelled(read(tmp_path / "train.h5")).id == train.id

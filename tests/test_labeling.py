@@ -1,0 +1,142 @@
+"""Batches, journal, merge and `golf label`, with real Psi4 at a cheap level."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from golf.conformations import Status, concatenate, read, write
+from golf.conformers import Molecule, conformations_of
+from golf.errors import UserError
+from golf.journal import Journal
+from golf.labeling import batch, journal_path, label, label_to_file, merge, pending, take_over_labels, unlabelled
+from golf.oracles.base import LevelOfTheory
+from golf.oracles.psi4 import Psi4Oracle
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def conformations():
+    names = {"water": "O", "methanol": "CO"}
+    molecules = [
+        Molecule(name, Chem.AddHs(Chem.MolFromSmiles(smiles)), i) for i, (name, smiles) in enumerate(names.items())
+    ]
+    return conformations_of(molecules, n_conformers=3, seed=4, prune_rmsd=0.0)[0]
+
+
+@pytest.fixture(scope="module")
+def labelled(conformations, cheap_level, tmp_path_factory):
+    output = tmp_path_factory.mktemp("labels") / "all.h5"
+    return label_to_file(conformations, output, level=cheap_level, n_workers=2, attrs={"seed": 4})
+
+
+def test_every_conformation_is_in_exactly_one_batch(conformations):
+    parts = [batch(conformations, i, 4) for i in range(4)]
+    assert sorted(name for part in parts for name in part.id) == sorted(conformations.id)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert len(batch(conformations, 7, 8)) == 0
+
+
+def test_batches_merge_to_what_one_batch_gives(conformations, labelled, cheap_level, tmp_path):
+    parts = [
+        label_to_file(batch(conformations, i, 8), tmp_path / f"{i}.h5", level=cheap_level, n_workers=1)
+        for i in (0, 1, 7)
+    ]
+    assert [len(part) for part in parts] == [1, 1, 0]
+    rest = [labelled.subset([i]) for i in range(2, 6)]
+    merged = merge(conformations, [*parts, *rest])
+    np.testing.assert_allclose(merged.values["energy"], labelled.values["energy"], atol=1e-9)
+    np.testing.assert_allclose(merged.atoms["force"], labelled.atoms["force"], atol=1e-7)
+    assert merged.attrs["method"] == "hf" and merged.attrs["basis"] == "sto-3g"
+    with pytest.raises(UserError, match=r"4 conformations are in no label batch \(first: water/0002\)"):
+        merge(conformations, parts)
+
+
+def test_labels_at_hand_are_not_computed_again(labelled, conformations):
+    half = concatenate([labelled.subset([0, 1, 2]), unlabelled(conformations.subset([3, 4, 5]))])
+    assert pending(half).tolist() == [3, 4, 5] and batch(half, 0, 1).id == conformations.id[3:]
+
+
+def test_levels_do_not_mix(labelled, conformations):
+    other = LevelOfTheory("psi4", "hf", "6-31g")
+    with pytest.raises(UserError, match="set oracle to the level of the data"):
+        take_over_labels(labelled, other, "d0.h5")
+    with pytest.raises(UserError, match="label batches differ in basis"):
+        merge(conformations, [labelled.subset([0, 1, 2]), labelled.subset([3, 4, 5]).with_columns(**other.attrs())])
+
+
+def test_large_forces_are_kept_but_rejected(conformations, cheap_level, tmp_path):
+    with Journal(tmp_path / "j.jsonl", cheap_level) as journal, Psi4Oracle(cheap_level) as oracle:
+        found = label(conformations.subset([0]), oracle, journal, max_force_norm=1e-6)
+    assert found.values["status"][0] == Status.REJECTED and np.isfinite(found.values["energy"][0])
+    assert "max_force_norm" in found.values["message"][0]
+
+
+def test_a_failed_label_is_data(conformations, cheap_level, tmp_path):
+    one = conformations.subset([0, 3])
+    broken = one.with_columns(position=np.where(np.arange(len(one.position))[:, None] < 3, 0.0, one.position))
+    found = label_to_file(broken, tmp_path / "a.h5", level=cheap_level, n_workers=1)
+    assert found.values["status"].tolist() == [Status.FAILED, Status.OK]
+    assert "too close" in found.values["message"][0] and np.isnan(found.values["energy"][0])
+    assert read(tmp_path / "a.h5").values["message"][0] == found.values["message"][0]
+
+
+def run_label(source, output, *options, **settings):
+    command = [
+        sys.executable,
+        "-m",
+        "golf.cli",
+        "label",
+        str(source),
+        "-o",
+        str(output),
+        "--method",
+        "hf",
+        "--basis",
+        "sto-3g",
+    ]
+    return subprocess.Popen([*command, *options], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, **settings)
+
+
+def wait_for_lines(path, n, process):
+    deadline = time.monotonic() + 60
+    while not path.exists() or path.read_bytes().count(b"\n") < n:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_goes_on_from_its_journal(conformations, labelled, tmp_path, number):
+    write(tmp_path / "in.h5", conformations)
+    output = tmp_path / "out.h5"
+    process = run_label(tmp_path / "in.h5", output, "--cores", "1", start_new_session=True)
+    wait_for_lines(journal_path(output), 2, process)
+    os.killpg(process.pid, number) if number == signal.SIGKILL else process.send_signal(number)
+    process.wait(timeout=20)
+    assert not output.exists()
+    finished = len(journal_path(output).read_text().splitlines())
+    assert run_label(tmp_path / "in.h5", output, "--cores", "2").wait() == 0
+    keys = [json.loads(line)["key"] for line in journal_path(output).read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == len(conformations) and 2 <= finished < len(keys)
+    np.testing.assert_allclose(read(output).values["energy"], labelled.values["energy"], atol=1e-9)
+    assert subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False).stdout == b""
+
+
+def test_label_from_smiles_writes_what_inspect_reads(tmp_path):
+    (tmp_path / "in.smi").write_text("O water\n")
+    process = run_label(tmp_path / "in.smi", tmp_path / "out.h5", "--conformers", "2", "--cores", "1")
+    assert process.wait() == 0
+    assert read(tmp_path / "out.h5").values["status"].tolist() == [Status.OK, Status.OK]
+    shown = subprocess.run(
+        [sys.executable, "-m", "golf.cli", "inspect", str(tmp_path / "out.h5")],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "hf/sto-3g" in shown.stdout and "2 conformations" in shown.stdout

@@ -1,0 +1,38 @@
+"""What the documentation says is run, or held against the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize(
+    "code", re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/hdf5.md").read_text(), re.DOTALL)
+)
+def test_snippets_of_the_hdf5_page_run(code, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    names: dict = {}
+    exec(code, names)
+    assert names["first"].shape[1] == 3 and names["energy"][0] < -100.0
+
+
+def test_every_module_is_on_the_architecture_page():
+    page = (REPOSITORY / "docs/architecture.md").read_text()
+    modules = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "golf").rglob("*.py")}
+    missing = {path for path in modules if Path(path).name not in page and "__init__" not in path}
+    assert not missing
+
+
+def test_the_oracle_side_imports_nothing_of_the_network():
+    """Label jobs run where there is only Psi4, numpy, h5py and geomeTRIC."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, golf.labeling, golf.reference, golf.oracles.psi4, golf.job, golf.planning\n"
+        "print({'torch', 'rdkit', 'schnetpack', 'ase', 'pandas', 'tqdm'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert shown.stdout.strip() == "set()"

@@ -11,10 +11,8 @@ help: ## list these targets
 setup: ## install everything into .venv, and Psi4 (PYTHON=..., GOLF_PSI4_PYTHON=... to choose)
 	@setup/install.sh
 
-# A run that was killed leaves Snakemake's lock behind; it is removed while no other `make run` is at work (flock).
 run: setup ## run the whole study of config.yaml and print the table
-	@exec 9>.venv/run.lock; flock --nonblock 9 || { echo "make run: already running in this folder" >&2; exit 1; }; \
-	export $(VENV); snakemake --unlock --quiet all >/dev/null 2>&1; snakemake --cores all
+	@setup/run.sh
 
 test: setup ## run the test suite
 	$(VENV) python -m pytest --durations=15

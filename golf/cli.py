@@ -83,6 +83,9 @@ def _label(options: argparse.Namespace) -> None:
 
     _positive("--cores", options.cores)
     _positive("--memory", options.memory)
+    _positive("--time-limit", options.time_limit)
+    if not isinstance(options.keywords, dict):
+        raise UserError('--keywords: must be a JSON object, such as \'{"scf_type": "pk"}\'')
     _check_output(options, (".h5",))
     conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed).bare()
     label_to_file(
@@ -90,6 +93,7 @@ def _label(options: argparse.Namespace) -> None:
         options.output,
         level=LevelOfTheory("psi4", options.method, options.basis, options.keywords),
         n_workers=options.cores,
+        check=True,
         memory_mb=options.memory,
         time_limit=options.time_limit,
         python=options.python,
@@ -155,6 +159,8 @@ def _check_output(options: argparse.Namespace, suffixes: Sequence[str]) -> None:
     """Find out now, not after hours, whether the output can be written."""
     output: Path = options.output
     _positive("--conformers", options.conformers)
+    if options.seed < 0:
+        raise UserError(f"--seed {options.seed}: must not be negative")
     if output.suffix not in suffixes:
         raise UserError(f"{output}: unknown suffix {output.suffix!r}; give one of {' '.join(suffixes)}")
     if output.exists() and not options.force:

@@ -6,6 +6,7 @@ import copy
 import difflib
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from golf.elements import SYMBOLS
 from golf.errors import UserError
 
 SCHEMA_PATH = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
@@ -46,6 +48,9 @@ def validated(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
     """
     config = copy.deepcopy(dict(raw))
     _fill_defaults(config, schema())
+    for key, value in _flat(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{source}: key {key}: {value} is not a finite number")
     errors = sorted(jsonschema.Draft202012Validator(schema()).iter_errors(config), key=lambda error: list(error.path))
     if errors:
         raise UserError(f"{source}: {_one_line(errors[0])}")
@@ -87,6 +92,11 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         yield "key dataset.test_molecules: cannot be set together with dataset.test; choose one"
     if dataset["test"] is None and dataset["test_conformers"] == 0:
         yield "key dataset.test_conformers: 0 leaves no test set; give at least 1, or set dataset.test"
+    if config["golf"]["rounds"] == 0 and config["evaluation"]["arms"] == ["golf"]:
+        yield "key evaluation.arms: with golf.rounds 0 there is no arm golf; add baseline or mmff"
+    unknown = set(config["nnp"]["reference_energies"] or {}) - set(SYMBOLS)
+    if unknown:
+        yield f"key nnp.reference_energies: {min(unknown)!r} is not the symbol of an element"
     if training["force_weight"] + training["energy_weight"] == 0:
         yield "key training.force_weight: force_weight and energy_weight cannot both be 0"
 

@@ -384,11 +384,6 @@ def read(path: str | Path) -> ConformationSet:
         raise UserError(f"{path}: does not follow the layout {FORMAT}: {error}; make it again") from None
 
 
-def read_attrs(path: str | Path) -> dict[str, Any]:
-    """Root attributes of a file of this layout."""
-    return read(path).attrs
-
-
 def _check_format(path: str | Path, file: h5py.File) -> None:
     found = file.attrs.get("format")
     if found != FORMAT:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import csv
-import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rdkit import Chem, RDLogger
+from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
 from golf.chemistry import mapped_smiles
 from golf.conformations import ConformationSet
+from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.planning import MOLECULE_SUFFIXES
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,49 +38,74 @@ class LeftOut:
 
 
 def read_molecules(
-    path: str | Path, *, smiles_column: str = "smiles", name_column: str = "name"
+    path: str | Path,
+    *,
+    smiles_column: str = "smiles",
+    name_column: str = "name",
+    elements: Collection[int] | None = None,
 ) -> tuple[list[Molecule], list[LeftOut]]:
     """Molecules of a .smi (SMILES, then a name), .csv or .sdf file, and the records that are left out.
 
-    Names default to `mol<line>`. Hydrogens are added; charge and multiplicity follow from the SMILES.
+    Names default to `mol<line>`. Hydrogens are added; the charge follows from the SMILES. SDF records that share name
+    and molecule are conformers of one molecule.
+
+    Args:
+        elements: atomic numbers that can be used; None: all that MMFF94 knows.
 
     Raises:
-        UserError: the file is missing, empty, of an unknown suffix, lacks the column, or two records share a name.
+        UserError: the file is missing, empty, not readable, of an unknown suffix, lacks the column, or two molecules
+            share a name.
     """
     path = Path(path)
     if path.suffix not in MOLECULE_SUFFIXES:
-        raise UserError(
-            f"{path}: unknown suffix {path.suffix!r}; molecules are read from {', '.join(MOLECULE_SUFFIXES)}"
-        )
+        known = ", ".join(MOLECULE_SUFFIXES)
+        raise UserError(f"{path}: unknown suffix {path.suffix!r}; molecules are read from {known}")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    records = list(_records(path, smiles_column, name_column))
+    try:
+        records = list(_records(path, smiles_column, name_column))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as {path.suffix} in UTF-8: {error}") from None
     if not records:
         raise UserError(f"{path}: holds no molecules")
-    molecules: list[Molecule] = []
-    left_out: list[LeftOut] = []
-    lines: dict[str, int] = {}
+    molecules: dict[str, Molecule] = {}
+    left_out: dict[str, LeftOut] = {}
+    word = "record" if path.suffix == ".sdf" else "line"
     for line, name, text, mol in records:
-        if name in lines:
-            raise UserError(f"{path}: line {line}: name {name!r} stands already in line {lines[name]}; rename one")
-        lines[name] = line
-        reason = _unusable(mol)
-        if reason:
-            left_out.append(LeftOut(line, name, text, reason))
-            logger.warning("%s: line %d: %s (%s) is left out: %s", path, line, name, text, reason)
-        else:
-            molecules.append(Molecule(name, Chem.AddHs(mol, addCoords=True), line))
-    return molecules, left_out
+        first = molecules.get(name) or left_out.get(name)
+        if first is not None and not _add_conformer(first, mol):
+            raise UserError(f"{path}: {word} {line}: name {name!r} stands already in {word} {first.line}; rename one")
+        reason = _unusable(mol, elements)
+        if first is None and reason:
+            left_out[name] = LeftOut(line, name, text, reason)
+        elif first is None:
+            molecules[name] = Molecule(name, Chem.AddHs(mol, addCoords=True), line)
+    return list(molecules.values()), list(left_out.values())
+
+
+def _add_conformer(first: Molecule | LeftOut, mol: Chem.Mol | None) -> bool:
+    """Add a further record's geometry to the molecule of the first one; false where it is another molecule."""
+    if isinstance(first, LeftOut) or mol is None or not mol.GetNumConformers():
+        return False
+    full = Chem.AddHs(mol, addCoords=True)
+    match = full.GetSubstructMatch(first.mol)  # rows of the first record
+    if full.GetNumAtoms() != first.mol.GetNumAtoms() or len(match) != full.GetNumAtoms():
+        return False
+    conformer = Chem.Conformer(full.GetNumAtoms())
+    conformer.SetPositions(full.GetConformer().GetPositions()[list(match)])
+    first.mol.AddConformer(conformer, assignId=True)
+    return True
 
 
 def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[tuple[int, str, str, Chem.Mol | None]]:
     """(line, name, what stands there, molecule or None) of every record."""
     if path.suffix == ".sdf":
-        for i, mol in enumerate(Chem.SDMolSupplier(str(path), removeHs=False), start=1):
-            name = mol.GetProp("_Name").strip() if mol is not None and mol.HasProp("_Name") else ""
-            yield i, name or f"mol{i}", "record of an SDF file", mol
+        with rdBase.BlockLogs():  # the reason is reported with the number of the record instead
+            for i, mol in enumerate(Chem.SDMolSupplier(str(path), removeHs=False), start=1):
+                name = mol.GetProp("_Name").strip() if mol is not None and mol.HasProp("_Name") else ""
+                yield i, name or f"mol{i}", "record of an SDF file", mol
         return
-    with open(path, newline="") as stream:
+    with open(path, newline="", encoding="utf-8-sig") as stream:
         if path.suffix == ".csv":
             reader = csv.DictReader(stream)
             if smiles_column not in (reader.fieldnames or []):
@@ -93,20 +116,18 @@ def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[tuple
                 yield reader.line_num, name or f"mol{reader.line_num}", smiles, _parse(smiles)
             return
         for i, line in enumerate(stream, start=1):
-            smiles, *name = line.split(maxsplit=1)[:2] or [""]
+            smiles, *rest = line.split(maxsplit=1) or [""]
             if smiles and not line.startswith("#"):
-                yield i, "".join(name).strip() or f"mol{i}", smiles, _parse(smiles)
+                name = "".join(rest).split("\t")[0].strip()
+                yield i, name or f"mol{i}", smiles, _parse(smiles)
 
 
 def _parse(smiles: str) -> Chem.Mol | None:
-    RDLogger.DisableLog("rdApp.error")  # the reason is reported with the line number instead
-    try:
+    with rdBase.BlockLogs():  # the reason is reported with the line number instead
         return Chem.MolFromSmiles(smiles) if smiles else None
-    finally:
-        RDLogger.EnableLog("rdApp.error")
 
 
-def _unusable(mol: Chem.Mol | None) -> str:
+def _unusable(mol: Chem.Mol | None, elements: Collection[int] | None) -> str:
     """Why a molecule cannot be studied; empty if it can."""
     if mol is None or mol.GetNumAtoms() == 0:
         return "RDKit cannot read it as a molecule"
@@ -116,6 +137,10 @@ def _unusable(mol: Chem.Mol | None) -> str:
         return "it is a radical, which MMFF94 does not describe"
     if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(Chem.AddHs(mol)):
         return f"MMFF94 has no parameters for it (elements {' '.join(sorted({a.GetSymbol() for a in mol.GetAtoms()}))})"
+    numbers = {atom.GetAtomicNum() for atom in Chem.AddHs(mol).GetAtoms()}
+    if elements is not None and not numbers <= set(elements):
+        without = " ".join(SYMBOLS[z] for z in sorted(numbers - set(elements)))
+        return f"there is no basis or reference energy for {without}"
     return ""
 
 
@@ -157,7 +182,6 @@ def conformations_of(
         if len(positions) == 0:
             reason = "ETKDG cannot embed it" if n_conformers > 0 else "it has no 3D geometry; set dataset.conformers"
             left_out.append(LeftOut(molecule.line, molecule.name, Chem.MolToSmiles(mol), reason))
-            logger.warning("line %d: %s is left out: %s", molecule.line, molecule.name, reason)
         numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
         smiles, charge = mapped_smiles(mol), Chem.GetFormalCharge(mol)
         width = max(4, len(str(len(positions))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,11 @@ class Dataset:
     left_out: list[LeftOut]
 
 
-def prepare(source: Source, level: LevelOfTheory, *, seed: int) -> Dataset:
+def prepare(source: Source, level: LevelOfTheory, *, elements: Collection[int], seed: int) -> Dataset:
     """Training and test set of a study.
+
+    Args:
+        elements: atomic numbers that the oracle and the reference energies have; molecules with others are left out.
 
     Raises:
         UserError: a file is missing or of another kind, labels are of another level, a name is unknown, too many
@@ -53,8 +56,8 @@ def prepare(source: Source, level: LevelOfTheory, *, seed: int) -> Dataset:
         train, split_off = _split_conformations(pool, source)
         train = take_over_labels(train, level, source.train)
     else:
-        train, split_off, left_out = _embedded(source, seed)
-    test, reference = split_off.bare(), split_off.subset([])
+        train, split_off, left_out = _embedded(source, elements, seed)
+    test, reference = take_over_labels(split_off, level, source.train), split_off.subset([])
     if source.test is not None:
         test, reference = _with_known_minima(read(source.test), level, source.test)
     for name, part in (("training", train), ("test", test)):
@@ -63,6 +66,10 @@ def prepare(source: Source, level: LevelOfTheory, *, seed: int) -> Dataset:
     twice = set(train.id) & set(test.id)
     if twice:
         raise UserError(f"{min(twice)!r} is in the training and in the test set; rename it or take it out of one")
+    without = set(train.number.tolist()) - set(elements)
+    if without:
+        symbol = SYMBOLS[min(without)]
+        raise UserError(f"dataset.train {source.train}: has {symbol}, for which there is no basis or reference energy")
     unknown = set(test.number.tolist()) - set(train.number.tolist())
     if unknown:
         i = next(i for i in range(len(test)) if not unknown.isdisjoint(test.number[test.rows(i)].tolist()))
@@ -84,14 +91,14 @@ def _with_known_minima(
     return starts, reference.subset(reference.values["status"] != Status.NOT_COMPUTED)
 
 
-def _embedded(source: Source, seed: int) -> tuple[ConformationSet, ConformationSet, list[LeftOut]]:
+def _embedded(
+    source: Source, elements: Collection[int], seed: int
+) -> tuple[ConformationSet, ConformationSet, list[LeftOut]]:
     molecules, left_out = read_molecules(
-        source.train, smiles_column=source.smiles_column, name_column=source.name_column
+        source.train, smiles_column=source.smiles_column, name_column=source.name_column, elements=elements
     )
     n_read = len(molecules) + len(left_out)
-    unknown = set(source.test_molecules) - {molecule.name for molecule in molecules} - {out.name for out in left_out}
-    if unknown:
-        raise UserError(f"dataset.test_molecules: {min(unknown)!r} is not in {source.train}")
+    _check_names(source, {molecule.name for molecule in molecules} | {out.name for out in left_out})
     for_training = [molecule for molecule in molecules if molecule.name not in source.test_molecules]
     for_test = [molecule for molecule in molecules if molecule.name in source.test_molecules]
     n_held_out = 0 if source.test is not None else source.test_conformers
@@ -101,6 +108,8 @@ def _embedded(source: Source, seed: int) -> tuple[ConformationSet, ConformationS
     left_out += failed
     unseen, failed = conformations_of(for_test, n_conformers=n_held_out if source.conformers else 0, **settings)
     left_out += failed
+    for out in left_out:
+        logger.warning("%s: line %d: %s (%s) is left out: %s", source.train, out.line, out.name, out.text, out.reason)
     if len(left_out) > source.max_left_out * n_read:
         first = left_out[0]
         raise UserError(
@@ -111,10 +120,17 @@ def _embedded(source: Source, seed: int) -> tuple[ConformationSet, ConformationS
     return train, concatenate([held_out, unseen]), left_out
 
 
+def _check_names(source: Source, known: set[str]) -> None:
+    unknown = set(source.test_molecules) - known
+    if unknown:
+        raise UserError(f"dataset.test_molecules: {min(unknown)!r} is not in {source.train}")
+
+
 def _split_conformations(pool: ConformationSet, source: Source) -> tuple[ConformationSet, ConformationSet]:
     """Divide a file of conformations, where no test set is given."""
     if source.test is not None:
         return pool, pool.subset([])
+    _check_names(source, set(pool.molecule))
     unseen = np.isin(pool.molecule, list(source.test_molecules))
     train, held_out = _split_by_conformation(pool.subset(~unseen), source.test_conformers)
     return train, concatenate([held_out, pool.subset(unseen)])
@@ -128,6 +144,11 @@ def _split_by_conformation(known: ConformationSet, n_held_out: int) -> tuple[Con
         mine = np.flatnonzero(names == name)
         held_out[mine[max(1, len(mine) - n_held_out) :]] = n_held_out > 0
     return known.subset(~held_out), known.subset(held_out)
+
+
+def usable_elements(covered: Collection[int], reference_energies: Mapping[str, float] | None) -> list[int]:
+    """Atomic numbers that the basis set has and, where reference energies are given, that have one."""
+    return [z for z in covered if reference_energies is None or SYMBOLS[z] in reference_energies]
 
 
 def write_left_out(path: str | Path, left_out: Sequence[LeftOut]) -> None:

@@ -5,3 +5,6 @@ SYMBOLS = (
     "Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd "
     "Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn "
 ).split()
+
+MMFF_NUMBERS = (1, 3, 6, 7, 8, 9, 11, 12, 14, 15, 16, 17, 19, 20, 26, 29, 30, 35, 53)
+"""Atomic numbers that MMFF94 has parameters for, metals as ions: Halgren, J. Comput. Chem. 17, 490 (1996)."""

@@ -264,4 +264,6 @@ def _final_energies(arm: str, relaxed: ConformationSet) -> NDArray[np.float64]:
         if stop[i] not in _NO_ENERGY_EXPECTED:
             raise UserError(f"arm {arm}: {relaxed.id[i]} has no DFT label; label the final geometries first")
     usable = (status == Status.OK) | (status == Status.REJECTED)  # rejected for training is still an energy
+    # Where a run blew up stands its last finite geometry: that may have an energy, but is not the end of a relaxation.
+    usable &= ~np.isin(stop, [int(reason) for reason in _NO_ENERGY_EXPECTED])
     return np.where(usable, relaxed.values["energy"], np.nan)

@@ -136,9 +136,10 @@ def merge(conformations: ConformationSet, batches: Sequence[ConformationSet]) ->
     place = {name: i for i, name in enumerate(merged.id)}
     force = merged.atoms["force"].copy()
     values = {name: merged.values[name].copy() for name in merged.values}
-    attrs: dict[str, Any] = {}
+    names = (*LevelOfTheory("", "", "").attrs(), "program_version")
+    attrs: dict[str, Any] = {name: merged.attrs[name] for name in names if name in merged.attrs}
     for part in batches:
-        for name in (*LevelOfTheory("", "", "").attrs(), "program_version"):
+        for name in names:
             if name in part.attrs and attrs.setdefault(name, part.attrs[name]) != part.attrs[name]:
                 if name != "program_version":
                     raise UserError(f"label batches differ in {name}: {attrs[name]} and {part.attrs[name]}; run again")
@@ -162,30 +163,31 @@ def label_to_file(
     level: LevelOfTheory,
     n_workers: int,
     max_force_norm: float | None = None,
+    check: bool = False,
     attrs: Mapping[str, Any] | None = None,
     **pool: Any,
 ) -> ConformationSet:
     """Label conformations with a Psi4 pool and write them; an interrupted call goes on from `output`'s journal.
 
     Args:
+        check: find out first whether the level can be computed for the elements at hand.
         pool: further settings of `golf.oracles.psi4.Psi4Oracle`.
         attrs: root attributes of the file.
 
     Raises:
-        UserError: Psi4 is not found or does not start.
+        UserError: Psi4 is not found or does not start, or the check fails.
     """
     if len(conformations) == 0:
         labelled = unlabelled(conformations).with_columns(**level.attrs())
     else:
         n_workers = min(n_workers, len(conformations))
-        with (
-            Psi4Oracle(level, n_workers=n_workers, **pool) as oracle,
-            Journal(journal_path(output), level) as journal,
-            progress_bar(len(conformations), "labels") as advance,
-        ):
-            labelled = label(
-                conformations, oracle, journal, max_force_norm=max_force_norm, progress=lambda _: advance()
-            )
+        with Psi4Oracle(level, n_workers=n_workers, **pool) as oracle:
+            if check:
+                oracle.check(sorted(set(conformations.number.tolist())))
+            with Journal(journal_path(output), level) as journal, progress_bar(len(conformations), "labels") as advance:
+                labelled = label(
+                    conformations, oracle, journal, max_force_norm=max_force_norm, progress=lambda _: advance()
+                )
     write(output, labelled, **(attrs or {}))
     return labelled
 

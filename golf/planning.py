@@ -8,9 +8,11 @@ Snakefile.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,10 +70,8 @@ def size(source: Source) -> Size:
         status = conformations.values.get("status", np.full(len(conformations), Status.NOT_COMPUTED))
         initial = int((status == Status.NOT_COMPUTED).sum())
         n_test = sum(
-            conformations.molecule.count(name)
-            if name in source.test_molecules
-            else min(conformations.molecule.count(name), source.test_conformers)
-            for name in set(conformations.molecule)
+            n if name in source.test_molecules else min(n, source.test_conformers)
+            for name, n in Counter(conformations.molecule).items()
         )
     elif pool.suffix in MOLECULE_SUFFIXES:
         records = _count_records(pool)
@@ -83,7 +83,7 @@ def size(source: Source) -> Size:
     if source.test is None:
         return Size(initial, n_test, n_test)
     test = read(source.test)
-    has_minima = "energy_first" in test.values and "initial_position" in test.atoms
+    has_minima = "status" in test.values and "energy_first" in test.values and "initial_position" in test.atoms
     without = test.values["status"] == Status.NOT_COMPUTED if has_minima else np.ones(len(test), dtype=bool)
     return Size(initial, len(test), int(without.sum()))
 
@@ -91,7 +91,8 @@ def size(source: Source) -> Size:
 def _count_records(path: Path) -> int:
     """Records of a file of molecules; every molecule of an SDF may come in several records."""
     if path.suffix == ".sdf":
-        return path.read_text(errors="replace").count("$$$$")
+        *_, last = records = path.read_text(errors="replace").split("$$$$")
+        return len(records) - (not last.strip())
     lines = path.read_text(errors="replace").splitlines()
     return sum(bool(line.strip()) and not line.startswith("#") for line in lines) - (path.suffix == ".csv")
 
@@ -99,3 +100,16 @@ def _count_records(path: Path) -> int:
 def n_batches(n_items: int, batch_size: int) -> int:
     """Batches that hold n_items; none for none."""
     return math.ceil(n_items / batch_size)
+
+
+def pool_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the oracle's pool that say where and how fast labels are made, not what they are."""
+    oracle, resources = config["oracle"], config["resources"]
+    return {
+        "n_workers": resources["label_processes"],
+        "threads": resources["label_threads"],
+        "memory_mb": resources["label_memory_mb"],
+        "time_limit": oracle["time_limit"],
+        "scratch": oracle["scratch"],
+        "python": oracle["python"],
+    }

@@ -22,7 +22,7 @@ from torch import Tensor
 from golf.conformations import ConformationSet, StopReason
 from golf.errors import UserError
 from golf.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH, BatchedLBFGS
-from golf.surrogate import MMFFSurrogate
+from golf.surrogate import MMFFSurrogate, SurrogateError
 
 logger = logging.getLogger(__name__)
 
@@ -140,8 +140,10 @@ class SlotRelaxer:
         self._rows = torch.zeros(0, dtype=torch.int64, device=self._device)  # real atoms among all n_slots * n_max
         self._offset = torch.zeros(1, dtype=torch.int64, device=self._device)
 
-    def run(self, order: Iterable[int]) -> Iterator[Trajectory]:
+    def run(self, order: Iterable[int | None]) -> Iterator[Trajectory]:
         """Relax the conformations of these indices; trajectories come in the order in which they finish.
+
+        `None` in the order leaves a slot empty for now; the next entry is asked for when a trajectory has finished.
 
         Raises:
             SurrogateError: the surrogate has no energy for a geometry.
@@ -161,7 +163,7 @@ class SlotRelaxer:
                     )
             self._positions += self._optimizer.displacements(self._positions, self._forces)
 
-    def _fill(self, starts: Iterator[int]) -> bool:
+    def _fill(self, starts: Iterator[int | None]) -> bool:
         """Put the next conformations into the empty slots; false when no slot is left with a molecule."""
         empty = [s for s, slot in enumerate(self._slots) if slot is None]
         if not empty:
@@ -298,13 +300,21 @@ def relax(
     if surrogate is not None:
         for column, ends in (("first", [t.first for t in ordered]), ("last", [t.last for t in ordered])):
             values[f"surrogate_energy_{column}"] = [
-                surrogate.energy(conformations.mapped_smiles[i], geometry.positions, conformations.id[i])
-                for i, geometry in enumerate(ends)
+                _recorded_energy(surrogate, conformations, i, geometry) for i, geometry in enumerate(ends)
             ]
     position = np.concatenate([np.zeros((0, 3)), *(trajectory.last.positions for trajectory in ordered)])
     return conformations.bare().with_columns(
         position=position, atoms={"initial_position": conformations.position}, values=values
     )
+
+
+def _recorded_energy(surrogate: MMFFSurrogate, conformations: ConformationSet, i: int, geometry: Geometry) -> float:
+    """For the record only, where the surrogate decides nothing: NaN where it has no energy."""
+    try:
+        return surrogate.energy(conformations.mapped_smiles[i], geometry.positions, conformations.id[i])
+    except SurrogateError as error:
+        logger.warning("%s", error)
+        return math.nan
 
 
 def _check_finite(conformations: ConformationSet) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -25,14 +26,13 @@ logger = logging.getLogger(__name__)
 class RoundCounts:
     """What became of the trajectories of a round: the first four sum to all that finished.
 
-    Each but a not finite one selects a conformation, unless that is counted in one of the last two.
+    Each but a not finite one selects a conformation, unless that is counted in the last one.
     """
 
     n_surrogate_rise: int = 0
     n_step_limit: int = 0
     n_converged: int = 0
     n_not_finite: int = 0
-    n_above_max_rise: int = 0  # surrogate energy too far above that of the start
     n_already_labelled: int = 0  # geometry has a label, or was selected before in this round
 
 
@@ -44,7 +44,6 @@ def select_conformations(
     n_select: int,
     iterations_per_step: int,
     max_steps: int,
-    max_rise: float,
     force_threshold: float,
     slots: int,
     seed: int,
@@ -54,14 +53,15 @@ def select_conformations(
 ) -> tuple[ConformationSet, RoundCounts]:
     """Relax start conformations until `n_select` are found that the oracle should label.
 
-    A trajectory ends where the surrogate energy rises over a step, at the limit of `max_steps`, or where it converges;
-    the conformation before its last step is selected. Starts are drawn without replacement, in an order that follows
-    from `seed` and `round_number`. When all are used up the round ends with fewer conformations and a warning: the
-    potential does not change within a round, so a second pass would only repeat the trajectories of the first.
+    No more trajectories are started than conformations are still wanted, and each is followed to its end. (Taking those
+    that end first would select early failures only, the more so the more slots there are.) A trajectory ends where the
+    surrogate energy rises over a step, at the limit of `max_steps`, or where it converges; the conformation before its
+    last step is selected. Starts are drawn without replacement, in an order that follows from `seed` and
+    `round_number`. When all are used up the round ends with fewer conformations and a warning: the potential does not
+    change within a round, so a second pass would only repeat the trajectories of the first.
 
     Args:
         starts: training conformations. One whose `status` says that a label was tried is not selected itself.
-        max_rise: a conformation whose surrogate energy lies further above its start is not selected, hartree.
         force_threshold, slots, max_step_length, history: see `golf.relaxation.SlotRelaxer`.
 
     Returns:
@@ -84,17 +84,25 @@ def select_conformations(
         max_step_length=max_step_length,
         history=history,
     )
-    order = np.random.default_rng([seed, round_number]).permutation(len(starts))
+    order = np.random.default_rng([seed, round_number]).permutation(len(starts)).tolist()
     known = _labelled(starts)
     counts = RoundCounts()
     selected: list[Trajectory] = []
-    if n_select > 0:
-        for trajectory in relaxer.run(int(i) for i in order):
-            if _is_selected(trajectory, starts, known, max_rise, counts):
-                selected.append(trajectory)
-                known.add(_key(starts, trajectory.start, trajectory.before))
-            if len(selected) == n_select:
-                break
+    under_way = 0
+
+    def wanted() -> Iterator[int | None]:
+        nonlocal under_way
+        for start in order:
+            while len(selected) + under_way >= n_select:
+                yield None
+            under_way += 1
+            yield start
+
+    for trajectory in relaxer.run(wanted()):
+        under_way -= 1
+        if _is_selected(trajectory, starts, known, counts):
+            selected.append(trajectory)
+            known.add(_key(starts, trajectory.start, trajectory.before))
     logger.info("round %d: selected %d conformations; %s", round_number, len(selected), asdict(counts))
     if len(selected) < n_select:
         logger.warning(
@@ -108,9 +116,7 @@ def select_conformations(
     return _selected_set(starts, selected, round_number).with_columns(**asdict(counts)), counts
 
 
-def _is_selected(
-    trajectory: Trajectory, starts: ConformationSet, known: set[bytes], max_rise: float, counts: RoundCounts
-) -> bool:
+def _is_selected(trajectory: Trajectory, starts: ConformationSet, known: set[bytes], counts: RoundCounts) -> bool:
     """Whether the conformation before the last step goes to the oracle; counted either way."""
     match trajectory.stop_reason:
         case StopReason.SURROGATE_RISE:
@@ -122,9 +128,6 @@ def _is_selected(
         case _:
             counts.n_not_finite += 1
             return False
-    if trajectory.before.surrogate_energy - trajectory.first.surrogate_energy > max_rise:
-        counts.n_above_max_rise += 1
-        return False
     if _key(starts, trajectory.start, trajectory.before) in known:
         counts.n_already_labelled += 1
         return False

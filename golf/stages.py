@@ -71,7 +71,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Files of one training; its checkpoint lies beside the model until the model is written."""
+    """Files of one training; its checkpoint lies beside the model."""
 
     model: str
     metrics: str

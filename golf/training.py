@@ -194,8 +194,8 @@ class _Run:
         """Molecules of each stream and how many of them are in a batch."""
         settings = self.settings
         from_initial = round(settings.initial_fraction * settings.batch_size) if initial is not None else 0
-        if initial is not None and settings.initial_fraction > 0:
-            from_initial = max(1, from_initial)
+        if initial is not None and 0 < settings.initial_fraction < 1 and settings.batch_size > 1:
+            from_initial = min(max(1, from_initial), settings.batch_size - 1)  # both streams are in every batch
         streams: dict[int, tuple[LabelledMolecules, int]] = {}
         for stream, part, size in ((MAIN, main, settings.batch_size - from_initial), (INITIAL, initial, from_initial)):
             if part is None or size == 0:

@@ -120,9 +120,9 @@ def labels_of_arm(wildcards):
 
 
 def arm_metrics(wildcards):
-    return [
-        f"{RESULTS}/evaluation/{arm}/metrics.h5" for arm in config["evaluation"]["arms"]
-    ]
+    """All configured arms; without rounds there is nothing that arm golf could show."""
+    arms = [arm for arm in config["evaluation"]["arms"] if arm != "golf" or ROUNDS > 0]
+    return [f"{RESULTS}/evaluation/{arm}/metrics.h5" for arm in arms]
 
 
 def label_threads(wildcards):
@@ -130,10 +130,11 @@ def label_threads(wildcards):
 
 
 def label_memory_mb(wildcards):
-    # The parent process and Snakemake itself take about 300 MB.
+    # The parent process and Snakemake itself take about 300 MB; a child is replaced at twice its memory.
     return (
         300
-        + config["resources"]["label_processes"]
+        + 2
+        * config["resources"]["label_processes"]
         * config["resources"]["label_memory_mb"]
     )
 
@@ -155,7 +156,15 @@ def selection_settings():
         "n_select": config["golf"]["labels_per_round"],
         "max_steps": config["golf"]["max_steps"],
         "iterations_per_step": config["golf"]["iterations_per_step"],
-        "max_rise": hartree(config["surrogate"]["max_rise_kcal_per_mol"]),
+    }
+
+
+def training_settings():
+    """Section training, but for what does not change its result."""
+    return {
+        name: value
+        for name, value in config["training"].items()
+        if name != "checkpoint_seconds"
     }
 
 
@@ -164,19 +173,6 @@ def architecture():
         name: value
         for name, value in config["nnp"].items()
         if name != "reference_energies"
-    }
-
-
-def pool_settings():
-    """Settings of the oracle's pool that do not change its labels."""
-    oracle, resources = config["oracle"], config["resources"]
-    return {
-        "n_workers": resources["label_processes"],
-        "threads": resources["label_threads"],
-        "memory_mb": resources["label_memory_mb"],
-        "time_limit": oracle["time_limit"],
-        "scratch": oracle["scratch"],
-        "python": oracle["python"],
     }
 
 

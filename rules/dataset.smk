@@ -1,6 +1,27 @@
+rule check_oracle:
+    """Find out whether the level of theory can be computed, and for which elements, before anything else."""
+    output:
+        f"{RESULTS}/dataset/oracle.json",
+    log:
+        f"{LOGS}/check_oracle.log",
+    benchmark:
+        f"{BENCHMARKS}/check_oracle.tsv"
+    conda:
+        PSI4_ENV
+    threads: 1
+    resources:
+        mem_mb=label_memory_mb,
+        runtime=10,
+    params:
+        level=LEVEL,
+    script:
+        "../workflow_scripts/check_oracle.py"
+
+
 rule prepare_dataset:
     input:
         sources=[path for path in (SOURCE.train, SOURCE.test) if path],
+        oracle=f"{RESULTS}/dataset/oracle.json",
     output:
         train=f"{RESULTS}/dataset/train.h5",
         test=f"{RESULTS}/dataset/test.h5",
@@ -20,30 +41,7 @@ rule prepare_dataset:
     params:
         source=config["dataset"],
         level=LEVEL,
+        reference_energies=config["nnp"]["reference_energies"],
         stamp=STAMP,
     script:
         "../workflow_scripts/prepare_dataset.py"
-
-
-rule check_oracle:
-    """Find out whether the level of theory can be computed, before the first batch of labels."""
-    input:
-        train=f"{RESULTS}/dataset/train.h5",
-        test=f"{RESULTS}/dataset/test.h5",
-    output:
-        f"{RESULTS}/dataset/oracle.json",
-    log:
-        f"{LOGS}/check_oracle.log",
-    benchmark:
-        f"{BENCHMARKS}/check_oracle.tsv"
-    conda:
-        PSI4_ENV
-    threads: 1
-    resources:
-        mem_mb=label_memory_mb,
-        runtime=10,
-    params:
-        level=LEVEL,
-        pool=pool_settings(),
-    script:
-        "../workflow_scripts/check_oracle.py"

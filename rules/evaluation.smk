@@ -23,7 +23,6 @@ rule optimize_reference_batch:
         ),
         max_steps=config["evaluation"]["reference_max_steps"],
         stamp=STAMP,
-        pool=pool_settings(),
     script:
         "../workflow_scripts/optimize_reference_batch.py"
 
@@ -97,7 +96,6 @@ rule relax_test:
         variant=config["surrogate"]["variant"],
         relaxation=relaxation_settings()
         | {"max_steps": config["relaxation"]["max_iterations"]},
-        device=config["resources"]["device"],
         stamp=STAMP,
     script:
         "../workflow_scripts/relax_test.py"

@@ -19,7 +19,6 @@ rule label_batch:
         n_batches=lambda wildcards: n_label_batches(wildcards.stage),
         max_force_norm=config["oracle"]["max_force_norm"],
         stamp=STAMP,
-        pool=pool_settings(),
     script:
         "../workflow_scripts/label_batch.py"
 

@@ -18,7 +18,6 @@ rule relax_round:
     params:
         variant=config["surrogate"]["variant"],
         selection=selection_settings(),
-        device=config["resources"]["device"],
         stamp=STAMP,
     script:
         "../workflow_scripts/relax_round.py"
@@ -47,8 +46,7 @@ rule train_round:
         n_rounds=ROUNDS,
         learning_rate=config["golf"]["learning_rate"],
         initial_fraction=config["golf"]["initial_fraction"],
-        training=config["training"],
-        device=config["resources"]["device"],
+        training=training_settings(),
         stamp=STAMP,
     script:
         "../workflow_scripts/train_round.py"

@@ -38,8 +38,7 @@ rule train_baseline:
         runtime=1440,
     params:
         architecture=architecture(),
-        training=config["training"],
-        device=config["resources"]["device"],
+        training=training_settings(),
         stamp=STAMP,
     script:
         "../workflow_scripts/train_baseline.py"
@@ -66,8 +65,7 @@ rule continue_baseline:
     params:
         updates=ROUNDS * UPDATES_PER_ROUND,
         learning_rate=config["golf"]["learning_rate"],
-        training=config["training"],
-        device=config["resources"]["device"],
+        training=training_settings(),
         stamp=STAMP,
     script:
         "../workflow_scripts/continue_baseline.py"

@@ -63,6 +63,12 @@ def test_every_key_has_a_type_a_default_and_a_description():
             {"dataset": {"train": "a.h5", "test": "b.h5", "test_molecules": ["x"]}},
             r"key dataset\.test_molecules: cannot be set together",
         ),
+        (
+            {**MINIMAL, "golf": {"rounds": 0}, "evaluation": {"arms": ["golf"]}},
+            r"key evaluation\.arms: with golf\.rounds 0",
+        ),
+        (with_key("nnp.cutoff", float("nan")), r"key nnp\.cutoff: nan is not a finite number"),
+        (with_key("nnp.reference_energies", {"Q": 1.0}), r"key nnp\.reference_energies: 'Q' is not the symbol"),
         ({**MINIMAL, "golf": 3}, r"key golf: 3 is not of type 'object'"),
     ],
 )

@@ -10,7 +10,8 @@ from rdkit.Chem import rdDistGeom
 from golf.chemistry import mapped_smiles, molecule
 from golf.conformations import Status, read, write
 from golf.conformers import conformations_of, embed, read_molecules
-from golf.datasets import prepare, write_left_out
+from golf.datasets import prepare, usable_elements, write_left_out
+from golf.elements import MMFF_NUMBERS
 from golf.errors import UserError
 from golf.labeling import unlabelled
 from golf.oracles.base import LevelOfTheory
@@ -25,6 +26,10 @@ def source(train, **changes):
         "test_conformers": 1, "prune_rmsd": 0.0, "max_left_out": 0.5,
     }  # fmt: skip
     return Source(train=str(train), **(settings | changes))
+
+
+def prepared(chosen, level, seed, elements=MMFF_NUMBERS):
+    return prepare(chosen, level, elements=elements, seed=seed)
 
 
 def smiles_file(tmp_path, *lines):
@@ -45,7 +50,7 @@ def test_rows_follow_the_mapped_smiles():
 def test_split_by_molecule_and_by_conformation(tmp_path):
     path = smiles_file(tmp_path, "CCO ethanol", "FCO fluoromethanol", "FCCF difluoroethane")
     chosen = source(path, conformers=4, test_molecules=["fluoromethanol"], test_conformers=2)
-    dataset = prepare(chosen, LEVEL, seed=5)
+    dataset = prepared(chosen, LEVEL, seed=5)
     assert {name: dataset.train.molecule.count(name) for name in set(dataset.train.molecule)} == {
         "ethanol": 4, "difluoroethane": 4,
     }  # fmt: skip
@@ -54,15 +59,15 @@ def test_split_by_molecule_and_by_conformation(tmp_path):
     }  # fmt: skip
     assert not set(dataset.train.id) & set(dataset.test.id)
     assert (dataset.train.values["status"] == Status.NOT_COMPUTED).all() and len(dataset.reference) == 0
-    again = prepare(chosen, LEVEL, seed=5)
+    again = prepared(chosen, LEVEL, seed=5)
     np.testing.assert_array_equal(again.train.position, dataset.train.position)
-    other = prepare(chosen, LEVEL, seed=6)
+    other = prepared(chosen, LEVEL, seed=6)
     assert np.abs(other.train.position - dataset.train.position).max() > 0.1
 
 
 def test_conformers_do_not_depend_on_the_rest_of_the_file(tmp_path):
-    alone = prepare(source(smiles_file(tmp_path, "CCO ethanol")), LEVEL, seed=5).train
-    second = prepare(source(smiles_file(tmp_path, "CO methanol", "CCO ethanol")), LEVEL, seed=5).train
+    alone = prepared(source(smiles_file(tmp_path, "CCO ethanol")), LEVEL, seed=5).train
+    second = prepared(source(smiles_file(tmp_path, "CO methanol", "CCO ethanol")), LEVEL, seed=5).train
     np.testing.assert_array_equal(
         alone.position, second.subset([i for i, name in enumerate(second.molecule) if name == "ethanol"]).position
     )
@@ -87,7 +92,7 @@ def test_pruning_drops_near_duplicates():
 def test_what_is_left_out_has_line_and_reason(tmp_path):
     lines = ["CCO ethanol", "CC(=O)[O-].[Na+] salt", "C(C broken", "C[Si](C)(C)C tms", "[CH3] radical", "CO methanol"]
     path = smiles_file(tmp_path, *lines, "OB(O)C boronic", "CN amine")
-    dataset = prepare(source(path, max_left_out=0.7), LEVEL, seed=1)
+    dataset = prepared(source(path, max_left_out=0.7), LEVEL, seed=1)
     found = {out.name: (out.line, out.reason) for out in dataset.left_out}
     assert {name: line for name, (line, _) in found.items()} == {"salt": 2, "broken": 3, "radical": 5, "boronic": 7}
     assert "disconnected" in found["salt"][1] and "RDKit cannot read" in found["broken"][1]
@@ -97,10 +102,20 @@ def test_what_is_left_out_has_line_and_reason(tmp_path):
         assert [row["line"] for row in csv.DictReader(stream)] == ["2", "3", "5", "7"]
 
 
+def test_elements_without_basis_or_reference_energy_are_left_out(tmp_path):
+    path = smiles_file(tmp_path, "CO methanol", "FCO fluoromethanol", "CI iodomethane")
+    elements = usable_elements([1, 6, 8, 9], {"H": -0.5, "C": -38.0, "O": -75.0})
+    dataset = prepared(source(path, max_left_out=0.7), LEVEL, 1, elements)
+    assert {out.name: out.reason for out in dataset.left_out} == {
+        "fluoromethanol": "there is no basis or reference energy for F",
+        "iodomethane": "there is no basis or reference energy for I",
+    }
+
+
 def test_bad_smiles_in_line_7_is_named(tmp_path):
     path = smiles_file(tmp_path, *[f"{'C' * i}O alcohol{i}" for i in range(1, 7)], "C1CC broken")
     with pytest.raises(UserError, match=r"molecules\.smi: 1 of 7 .*max_left_out 0\.1 .*line 7, broken: RDKit cannot"):
-        prepare(source(path, max_left_out=0.1), LEVEL, seed=1)
+        prepared(source(path, max_left_out=0.1), LEVEL, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +128,7 @@ def test_bad_smiles_in_line_7_is_named(tmp_path):
 )
 def test_unusable_files_are_refused(tmp_path, lines, message):
     with pytest.raises(UserError, match=rf"molecules\.smi: .*{message}"):
-        prepare(source(smiles_file(tmp_path, *lines)), LEVEL, seed=1)
+        prepared(source(smiles_file(tmp_path, *lines)), LEVEL, seed=1)
 
 
 def test_missing_files_suffixes_and_names_are_refused(tmp_path):
@@ -124,17 +139,26 @@ def test_missing_files_suffixes_and_names_are_refused(tmp_path):
         size(source(tmp_path / "molecules.mol2"))
     (tmp_path / "table.csv").write_text("structure,name\nCO,methanol\n")
     with pytest.raises(UserError, match=r"table\.csv: has no column 'smiles'; set dataset\.smiles_column"):
-        prepare(source(tmp_path / "table.csv"), LEVEL, seed=1)
+        prepared(source(tmp_path / "table.csv"), LEVEL, seed=1)
     with pytest.raises(UserError, match=r"dataset\.test_molecules: 'water' is not in"):
-        prepare(source(smiles_file(tmp_path, "CO methanol"), test_molecules=["water"]), LEVEL, seed=1)
+        prepared(source(smiles_file(tmp_path, "CO methanol"), test_molecules=["water"]), LEVEL, seed=1)
     path = smiles_file(tmp_path, "CO methanol", "CF fluoromethane")
     with pytest.raises(UserError, match=r"test conformation fluoromethane/0000 has F, which no training molecule has"):
-        prepare(source(path, test_molecules=["fluoromethane"]), LEVEL, seed=1)
+        prepared(source(path, test_molecules=["fluoromethane"]), LEVEL, seed=1)
+
+
+def test_text_files_as_people_write_them(tmp_path):
+    (tmp_path / "a.smi").write_bytes("\ufeffCO\tmethanol\t0.5\r\nCCO\r\n".encode())
+    molecules, _ = read_molecules(tmp_path / "a.smi")
+    assert [one.name for one in molecules] == ["methanol", "mol2"]
+    (tmp_path / "latin.csv").write_bytes("smiles,name\nCO,m\xe9thanol\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"latin\.csv: cannot be read as \.csv in UTF-8"):
+        read_molecules(tmp_path / "latin.csv")
 
 
 def test_csv_with_named_columns_and_charge(tmp_path):
     (tmp_path / "table.csv").write_text("who,structure\nammonium,C[NH3+]\nacetate,CC(=O)[O-]\n")
-    dataset = prepare(source(tmp_path / "table.csv", smiles_column="structure", name_column="who"), LEVEL, seed=1)
+    dataset = prepared(source(tmp_path / "table.csv", smiles_column="structure", name_column="who"), LEVEL, seed=1)
     charges = dict(zip(dataset.train.molecule, dataset.train.charge.tolist(), strict=True))
     assert charges == {"ammonium": 1, "acetate": -1} and (dataset.train.multiplicity == 1).all()
 
@@ -151,24 +175,47 @@ def test_sdf_geometries_are_kept(tmp_path):
     np.testing.assert_allclose(kept.position, mol.GetConformer().GetPositions(), atol=1e-4)
 
 
+def test_records_of_an_sdf_with_one_name_are_conformers_of_one_molecule(tmp_path):
+    mol = Chem.AddHs(Chem.MolFromSmiles("OCCF"))
+    rdDistGeom.EmbedMultipleConfs(mol, 3, randomSeed=3)
+    mol.SetProp("_Name", "fluoroethanol")
+    shuffled = Chem.RenumberAtoms(mol, list(reversed(range(mol.GetNumAtoms()))))
+    with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
+        for one, conformer in ((mol, 0), (shuffled, 1), (mol, 2)):
+            writer.write(one, confId=conformer)
+    chosen = source(tmp_path / "a.sdf", conformers=0)
+    dataset = prepared(chosen, LEVEL, seed=1)
+    assert len(dataset.train) == 2 and len(dataset.test) == 1 and size(chosen).initial_labels == 3
+    second = dataset.train.position[dataset.train.rows(1)]
+    expected = mol.GetConformer(1).GetPositions()
+    distances = [np.sort(np.linalg.norm(x[:, None] - x[None], axis=2), axis=None) for x in (second, expected)]
+    np.testing.assert_allclose(*distances, atol=1e-3)  # whatever the order of rows
+    for bond in molecule(dataset.train.mapped_smiles[1]).GetBonds():
+        assert np.linalg.norm(second[bond.GetBeginAtomIdx()] - second[bond.GetEndAtomIdx()]) < 1.7
+
+
 def test_labels_that_come_with_the_data_are_kept_at_their_level(tmp_path):
-    bare = prepare(source(smiles_file(tmp_path, "CO methanol")), LEVEL, seed=1).train
+    bare = prepared(source(smiles_file(tmp_path, "CO methanol")), LEVEL, seed=1).train
     status = np.array([Status.OK, Status.NOT_COMPUTED, Status.OK])
     write(tmp_path / "d0.h5", bare.with_columns(values={"status": status}, **LEVEL.attrs()))
     chosen = source(tmp_path / "d0.h5")
     assert size(chosen).initial_labels == 1
-    assert prepare(chosen, LEVEL, seed=1).train.values["status"].tolist() == [Status.OK, Status.NOT_COMPUTED]
+    assert prepared(chosen, LEVEL, seed=1).test.values["status"].tolist() == [Status.OK]  # its DFT start is paid for
+    assert prepared(chosen, LEVEL, seed=1).train.values["status"].tolist() == [Status.OK, Status.NOT_COMPUTED]
+    unknown = source(tmp_path / "d0.h5", test_molecules=["water"])
+    with pytest.raises(UserError, match=r"dataset\.test_molecules: 'water' is not in"):
+        prepared(unknown, LEVEL, seed=1)
     with pytest.raises(UserError, match=r"d0\.h5: labels are hf/sto-3g, the configured oracle is wb97x-d/def2-svp"):
-        prepare(chosen, LevelOfTheory("psi4", "wb97x-d", "def2-svp"), seed=1)
+        prepared(chosen, LevelOfTheory("psi4", "wb97x-d", "def2-svp"), seed=1)
 
 
 def test_size_bounds_what_is_prepared(tmp_path):
     chosen = source(smiles_file(tmp_path, "CCO ethanol", "", "# note", "FCO fluoromethanol"))
-    bound, dataset = size(chosen), prepare(chosen, LEVEL, seed=1)
+    bound, dataset = size(chosen), prepared(chosen, LEVEL, seed=1)
     assert bound.initial_labels >= len(dataset.train) and bound.test_conformations >= len(dataset.test)
 
 
-def test_files_round_trip_through_prepare(tmp_path):
-    train = prepare(source(smiles_file(tmp_path, "CO methanol")), LEVEL, seed=1).train
+def test_files_round_trip_through_prepared(tmp_path):
+    train = prepared(source(smiles_file(tmp_path, "CO methanol")), LEVEL, seed=1).train
     write(tmp_path / "train.h5", train)
     assert unlabelled(read(tmp_path / "train.h5")).id == train.id

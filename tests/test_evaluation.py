@@ -98,6 +98,15 @@ def test_relaxation_that_blew_up_needs_no_label():
     assert line(evaluate_arm("golf", blown, reference(), n_labels=1))["percent_diverged"] == pytest.approx(20.0)
 
 
+def test_the_last_finite_geometry_of_a_run_that_blew_up_is_no_success():
+    blown = relaxed([0.0] * 5).with_columns(
+        values={"stop_reason": [*[StopReason.CONVERGED] * 4, StopReason.NOT_FINITE]}
+    )
+    numbers = line(evaluate_arm("golf", blown, reference(), n_labels=1))
+    assert numbers["percent_diverged"] == pytest.approx(20.0) and numbers["percent_success"] == pytest.approx(80.0)
+    assert numbers["n_without_energy"] == 1
+
+
 def test_matched_by_start_not_by_order():
     backwards = relaxed([0.0, 1.0, 2.0, 3.0, 4.0]).subset([4, 3, 2, 1, 0])
     renamed = ConformationSet(

@@ -148,12 +148,12 @@ def test_a_killed_child_loses_one_conformation_and_is_replaced():
 
 
 def test_a_hung_child_is_replaced_at_the_time_limit():
-    with Psi4Oracle(REAL, n_workers=1, time_limit=2.0) as oracle:
+    with Psi4Oracle(REAL, n_workers=1, time_limit=5.0) as oracle:
         started = time.monotonic()
         lost = oracle.compute(request("C6H6"))
-        assert time.monotonic() - started < 10.0
+        assert time.monotonic() - started < 30.0
         after = oracle.compute(request("H2"))
-    assert lost.status == Status.TIMED_OUT and "2 s" in lost.message
+    assert lost.status == Status.TIMED_OUT and "5 s" in lost.message
     assert after.status == Status.OK
 
 
@@ -178,7 +178,7 @@ def test_children_and_their_folders_are_gone_after_use(tmp_path):
     [
         (LevelOfTheory("psi4", "wb97x-dd", "sto-3g"), [1, 8], r"oracle\.method 'wb97x-dd'"),
         (LevelOfTheory("psi4", "hf", "sto-3gg"), [1, 8], r"oracle\.basis 'sto-3gg'"),
-        (LevelOfTheory("psi4", "hf", "6-31g"), [1, 82], "does not serve H Pb"),
+        (LevelOfTheory("psi4", "hf", "6-31g"), [1, 82], "does not serve Pb"),
         (LevelOfTheory("psi4", "hf", "sto-3g", {"no_such_option": 1}), [1], "(?i)no_such_option"),
     ],
 )

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from golf.conformations import Status, read
+from golf.potential import load_training_state
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -67,7 +68,9 @@ def test_the_study_ends_in_a_table(study):
     expected += ",percent_optimized_std,percent_diverged"
     assert set(expected.split(",")) <= set(next(iter(rows.values())))
     assert list(rows) == ["mmff", "baseline", "golf"]
-    assert rows["baseline"]["n_updates"] == rows["golf"]["n_updates"]  # only the labels differ
+    models = [folder / "results" / name for name in ("models/baseline_continued/model.pt", "rounds/2/model.pt")]
+    updates = {str(load_training_state(path)["n_updates"]) for path in models}
+    assert updates == {rows["baseline"]["n_updates"]} == {rows["golf"]["n_updates"]}  # only the labels differ
     assert int(rows["golf"]["n_labels"]) > int(rows["baseline"]["n_labels"])
     assert (folder / "results/evaluation/summary.txt").read_text().strip() in done.stdout + done.stderr
     assert (folder / "results/models/final.pt").is_file()
@@ -102,6 +105,13 @@ def test_a_second_run_has_nothing_to_do(study):
     folder, _ = study
     again = run(folder, tiny_config())
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_another_machine_changes_nothing(study):
+    folder, _ = study
+    elsewhere = {"label_processes": 2, "train_threads": 2, "device": "cpu"}
+    again = run(folder, tiny_config(resources=elsewhere, oracle__time_limit=99, training__checkpoint_seconds=5))
+    assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr, again.stdout
 
 
 def wait_until(condition, process, what):
@@ -168,11 +178,11 @@ def test_results_of_another_config_are_refused(study):
 
 
 def test_no_rounds_is_the_baseline_alone(tmp_path):
-    done = run(tmp_path, tiny_config(golf__rounds=0, evaluation__arms=["baseline"]), "-n")
+    done = run(tmp_path, tiny_config(golf__rounds=0), "-n")
     assert done.returncode == 0, done.stderr
-    assert (
-        "train_baseline" in done.stdout and "train_round" not in done.stdout and "continue_baseline" not in done.stdout
-    )
+    planned = done.stdout + done.stderr
+    assert "train_baseline" in planned and "evaluation/baseline" in planned
+    assert not any(word in planned for word in ("train_round", "continue_baseline", "evaluation/golf"))
 
 
 def test_any_number_of_rounds_and_labels_plans(tmp_path):
@@ -201,7 +211,7 @@ def test_mistakes_in_the_config_are_found_before_any_job(tmp_path, changes, mess
     ("changes", "message"),
     [
         ({"oracle__method": "hff"}, "oracle.method 'hff' cannot be computed by Psi4"),
-        ({"oracle__basis": "sto-4gg"}, "oracle.basis 'sto-4gg' does not serve H C O"),
+        ({"oracle__basis": "sto-4gg"}, "oracle.basis 'sto-4gg' does not serve H Li"),
         ({"oracle__python": sys.executable}, "oracle.python"),
     ],
 )

@@ -10,7 +10,9 @@ with job(snakemake.log[0]):
         Outputs(snakemake.output.model, snakemake.output.metrics),
         updates=snakemake.params.updates,
         learning_rate=snakemake.params.learning_rate,
-        options=TrainingOptions(**snakemake.params.training),
-        machine=Machine(snakemake.threads, snakemake.params.device),
+        options=TrainingOptions(
+            **snakemake.params.training, checkpoint_seconds=snakemake.config["training"]["checkpoint_seconds"]
+        ),
+        machine=Machine(snakemake.threads, snakemake.config["resources"]["device"]),
         **snakemake.params.stamp,
     )

@@ -4,6 +4,7 @@ from golf.conformations import read
 from golf.job import job
 from golf.labeling import batch, label_to_file
 from golf.oracles.base import LevelOfTheory
+from golf.planning import pool_settings
 
 with job(snakemake.log[0]):
     label_to_file(
@@ -12,5 +13,5 @@ with job(snakemake.log[0]):
         level=LevelOfTheory(**snakemake.params.level),
         max_force_norm=snakemake.params.max_force_norm,
         attrs=snakemake.params.stamp,
-        **snakemake.params.pool,
+        **pool_settings(snakemake.config),
     )

@@ -3,6 +3,7 @@
 from golf.conformations import read
 from golf.job import job
 from golf.oracles.base import LevelOfTheory
+from golf.planning import pool_settings
 from golf.reference import batch, optimize_to_file
 
 with job(snakemake.log[0]):
@@ -17,5 +18,5 @@ with job(snakemake.log[0]):
         level=LevelOfTheory(**snakemake.params.level),
         max_steps=snakemake.params.max_steps,
         attrs=snakemake.params.stamp,
-        **snakemake.params.pool,
+        **pool_settings(snakemake.config),
     )

@@ -1,9 +1,12 @@
 """Training set, test set, known DFT minima, and the report of what was left out."""
 
+import json
+from pathlib import Path
+
 import yaml
 
 from golf.conformations import write
-from golf.datasets import prepare, write_left_out
+from golf.datasets import prepare, usable_elements, write_left_out
 from golf.files import written_whole
 from golf.job import job
 from golf.oracles.base import LevelOfTheory
@@ -11,7 +14,13 @@ from golf.planning import Source
 
 with job(snakemake.log[0]):
     stamp = snakemake.params.stamp
-    dataset = prepare(Source(**snakemake.params.source), LevelOfTheory(**snakemake.params.level), seed=stamp["seed"])
+    covered = json.loads(Path(snakemake.input.oracle).read_text())["elements"]
+    dataset = prepare(
+        Source(**snakemake.params.source),
+        LevelOfTheory(**snakemake.params.level),
+        elements=usable_elements(covered, snakemake.params.reference_energies),
+        seed=stamp["seed"],
+    )
     write(snakemake.output.train, dataset.train, **stamp)
     write(snakemake.output.test, dataset.test, **stamp)
     write(snakemake.output.reference, dataset.reference, **stamp)

@@ -10,7 +10,7 @@ with job(snakemake.log[0]):
         snakemake.output[0],
         round_number=int(snakemake.wildcards.round),
         variant=snakemake.params.variant,
-        machine=Machine(snakemake.threads, snakemake.params.device),
+        machine=Machine(snakemake.threads, snakemake.config["resources"]["device"]),
         **snakemake.params.selection,
         **snakemake.params.stamp,
     )

@@ -9,7 +9,7 @@ with job(snakemake.log[0]):
         snakemake.input.model,
         snakemake.output[0],
         variant=snakemake.params.variant,
-        machine=Machine(snakemake.threads, snakemake.params.device),
+        machine=Machine(snakemake.threads, snakemake.config["resources"]["device"]),
         relaxation=snakemake.params.relaxation,
         **snakemake.params.stamp,
     )

@@ -10,7 +10,9 @@ with job(snakemake.log[0]):
         snakemake.input.reference_energies,
         Outputs(snakemake.output.model, snakemake.output.metrics),
         architecture=Architecture(**snakemake.params.architecture),
-        options=TrainingOptions(**snakemake.params.training),
-        machine=Machine(snakemake.threads, snakemake.params.device),
+        options=TrainingOptions(
+            **snakemake.params.training, checkpoint_seconds=snakemake.config["training"]["checkpoint_seconds"]
+        ),
+        machine=Machine(snakemake.threads, snakemake.config["resources"]["device"]),
         **snakemake.params.stamp,
     )

@@ -14,7 +14,9 @@ with job(snakemake.log[0]):
         updates=snakemake.params.updates,
         learning_rate=snakemake.params.learning_rate,
         initial_fraction=snakemake.params.initial_fraction,
-        options=TrainingOptions(**snakemake.params.training),
-        machine=Machine(snakemake.threads, snakemake.params.device),
+        options=TrainingOptions(
+            **snakemake.params.training, checkpoint_seconds=snakemake.config["training"]["checkpoint_seconds"]
+        ),
+        machine=Machine(snakemake.threads, snakemake.config["resources"]["device"]),
         **snakemake.params.stamp,
     )

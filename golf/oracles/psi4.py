@@ -13,6 +13,7 @@ import os
 import queue
 import select
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -49,11 +50,27 @@ class ChildTimedOut(Exception):
     """No answer within the time limit."""
 
 
+def _scratch_prefix() -> str:
+    return f"golf-psi4-{socket.gethostname()}-"
+
+
+def remove_stale_scratch(scratch: str | None) -> None:
+    """Remove the folders of pools on this host that were killed and could not do it themselves."""
+    for folder in Path(scratch or tempfile.gettempdir()).glob(f"{_scratch_prefix()}*"):
+        owner = folder.name.removeprefix(_scratch_prefix()).partition("-")[0]
+        try:
+            os.kill(int(owner), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (PermissionError, ValueError):  # somebody else's
+            continue
+
+
 class Child:
     """One Psi4 process with a folder of its own for scratch and output, removed with it."""
 
     def __init__(self, interpreter: Psi4Interpreter, setup: dict[str, Any], scratch: str | None) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="golf-psi4-", dir=scratch))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_scratch_prefix()}{os.getpid()}-", dir=scratch))
         self._errors = (self._folder / "stderr").open("w+b")
         threads = str(setup["threads"])
         # Nested BLAS threads inside Psi4's OpenMP regions spin: one BLAS thread is worth a factor of 4.
@@ -172,6 +189,7 @@ class Psi4Oracle:
         self._idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
         self._children: set[Child] = set()
         self._closed = False
+        remove_stale_scratch(scratch)
         try:
             for _ in range(n_workers):
                 self._idle.put(self._start())
@@ -237,20 +255,35 @@ class Psi4Oracle:
                 self.close()  # labels in hand are dropped, so that the threads end now
                 raise
 
+    def covered(self, numbers: Sequence[int]) -> list[int]:
+        """Those of the atomic numbers that the basis set has.
+
+        Raises:
+            UserError: it has none of them.
+        """
+        child = self._idle.get()
+        try:
+            answer = child.ask({"covered": [SYMBOLS[number] for number in numbers]}, START_SECONDS)
+        except (ChildDied, ChildTimedOut) as error:
+            raise UserError(f"Psi4 fails over oracle.basis {self.level.basis!r}: {error}") from None
+        finally:
+            self._idle.put(child)
+        if not answer["covered"]:
+            elements = " ".join(answer["refusals"])
+            reason = next(iter(answer["refusals"].values()))
+            raise UserError(f"oracle.basis {self.level.basis!r} does not serve {elements}: {reason}")
+        return [SYMBOLS.index(symbol) for symbol in answer["covered"]]
+
     def check(self, numbers: Sequence[int]) -> None:
         """Find out now whether the level can be computed for these elements.
 
         Raises:
             UserError: the basis set lacks an element, or the method or a keyword is unknown to Psi4.
         """
-        child = self._idle.get()
-        try:
-            answer = child.ask({"check": [SYMBOLS[number] for number in numbers]}, START_SECONDS)
-        finally:
-            self._idle.put(child)
-        if answer["status"] != "OK":
-            elements = " ".join(SYMBOLS[number] for number in numbers)
-            raise UserError(f"oracle.basis {self.level.basis!r} does not serve {elements}: {answer['message']}")
+        without = set(numbers) - set(self.covered(numbers))
+        if without:
+            elements = " ".join(SYMBOLS[number] for number in sorted(without))
+            raise UserError(f"oracle.basis {self.level.basis!r} does not serve {elements}; choose another basis")
         hydrogen = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]])
         label = self.compute(Request("H2", np.array([1, 1], np.uint8), hydrogen, 0, 1))
         if label.status != Status.OK:

@@ -96,16 +96,21 @@ class Calculator:
             "scf_iterations": int(psi4.core.variable("SCF ITERATIONS")),
         }
 
-    def check(self, symbols: List[str]) -> Dict[str, Any]:
-        """Raise if the basis set (or its fitting set) lacks an element. Atoms far apart; nothing is computed."""
+    def covered(self, symbols: List[str]) -> Dict[str, Any]:
+        """Which elements the basis set and its fitting set have; for the others, what Psi4 says."""
         psi4 = self.psi4
         psi4.core.clean_options()
-        atoms = ["%s 0.0 0.0 %.1f" % (symbol, 10.0 * i) for i, symbol in enumerate(symbols)]
-        molecule = psi4.geometry("\n".join([*atoms, "units angstrom", "symmetry c1", "no_com", "no_reorient"]))
         basis = self.keywords["basis"]
-        psi4.core.BasisSet.build(molecule, "ORBITAL", basis, quiet=True)
-        psi4.core.BasisSet.build(molecule, "DF_BASIS_SCF", "", "JKFIT", basis, quiet=True)
-        return {"status": "OK"}
+        have, refusals = [], {}
+        for symbol in symbols:
+            molecule = psi4.geometry("%s 0.0 0.0 0.0\nsymmetry c1" % symbol)
+            try:
+                psi4.core.BasisSet.build(molecule, "ORBITAL", basis, quiet=True)
+                psi4.core.BasisSet.build(molecule, "DF_BASIS_SCF", "", "JKFIT", basis, quiet=True)
+                have.append(symbol)
+            except Exception as error:  # Psi4 has no type of its own for a basis set that it lacks
+                refusals[symbol] = first_line(error)
+        return {"status": "OK", "covered": have, "refusals": refusals}
 
 
 def geometry(request: Dict[str, Any]) -> str:
@@ -149,7 +154,7 @@ def main() -> None:
         started = time.time()
         try:
             request = json.loads(line)
-            answer = calculator.check(request["check"]) if "check" in request else calculator.compute(request)
+            answer = calculator.covered(request["covered"]) if "covered" in request else calculator.compute(request)
         except MemoryError:
             raise  # the process is not to be trusted any more; the parent replaces it
         except Exception as error:  # any failure of one conformation is data, not the end of the child

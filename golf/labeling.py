@@ -64,13 +64,11 @@ def label(
     oracle: Oracle,
     journal: Journal,
     *,
-    max_force_norm: float | None = None,
     progress: Callable[[Label], None] | None = None,
 ) -> ConformationSet:
     """Energies and forces of all conformations, taken from the journal where it has them.
 
     Args:
-        max_force_norm: hartree/angstrom; a label with a larger norm over all atoms is kept with status `REJECTED`.
         progress: called with each label as it comes, those of the journal first.
 
     Returns:
@@ -97,10 +95,9 @@ def label(
             progress(new)
         if new.status != Status.OK:
             logger.warning("%s: no label: %s", request.id, new.message)
-    labelled = _with_labels(conformations, labels)
-    if max_force_norm is not None:
-        labelled = _reject_large_forces(labelled, max_force_norm)
-    return labelled.with_columns(**oracle.level.attrs(), program_version=oracle.program_version)
+    return _with_labels(conformations, labels).with_columns(
+        **oracle.level.attrs(), program_version=oracle.program_version
+    )
 
 
 def _with_labels(conformations: ConformationSet, labels: dict[int, Label]) -> ConformationSet:
@@ -126,8 +123,14 @@ def _reject_large_forces(labelled: ConformationSet, max_force_norm: float) -> Co
     return labelled.with_columns(values={"status": status, "message": message})
 
 
-def merge(conformations: ConformationSet, batches: Sequence[ConformationSet]) -> ConformationSet:
+def merge(
+    conformations: ConformationSet, batches: Sequence[ConformationSet], *, max_force_norm: float | None = None
+) -> ConformationSet:
     """The conformations with the labels of the batches filled in, in their own order.
+
+    Args:
+        max_force_norm: hartree/angstrom; a label with a larger norm over all atoms, wherever it comes from, is kept
+            with status `REJECTED`.
 
     Raises:
         UserError: a conformation without a label is in no batch, or a batch is of another level of theory.
@@ -153,7 +156,7 @@ def merge(conformations: ConformationSet, batches: Sequence[ConformationSet]) ->
     left = pending(merged)
     if len(left):
         raise UserError(f"{len(left)} conformations are in no label batch (first: {merged.id[left[0]]}); run again")
-    return merged
+    return merged if max_force_norm is None else _reject_large_forces(merged, max_force_norm)
 
 
 def label_to_file(
@@ -162,7 +165,6 @@ def label_to_file(
     *,
     level: LevelOfTheory,
     n_workers: int,
-    max_force_norm: float | None = None,
     check: bool = False,
     attrs: Mapping[str, Any] | None = None,
     **pool: Any,
@@ -185,9 +187,7 @@ def label_to_file(
             if check:
                 oracle.check(sorted(set(conformations.number.tolist())))
             with Journal(journal_path(output), level) as journal, progress_bar(len(conformations), "labels") as advance:
-                labelled = label(
-                    conformations, oracle, journal, max_force_norm=max_force_norm, progress=lambda _: advance()
-                )
+                labelled = label(conformations, oracle, journal, progress=lambda _: advance())
     write(output, labelled, **(attrs or {}))
     return labelled
 

@@ -17,7 +17,6 @@ rule label_batch:
     params:
         level=LEVEL,
         n_batches=lambda wildcards: n_label_batches(wildcards.stage),
-        max_force_norm=config["oracle"]["max_force_norm"],
         stamp=STAMP,
     script:
         "../workflow_scripts/label_batch.py"
@@ -40,6 +39,7 @@ rule merge_labels:
         mem_mb=2000,
         runtime=30,
     params:
+        max_force_norm=config["oracle"]["max_force_norm"],
         stamp=STAMP,
     script:
         "../workflow_scripts/merge_labels.py"

@@ -11,7 +11,6 @@ with job(snakemake.log[0]):
         batch(read(snakemake.input.conformations), int(snakemake.wildcards.batch), snakemake.params.n_batches),
         snakemake.output[0],
         level=LevelOfTheory(**snakemake.params.level),
-        max_force_norm=snakemake.params.max_force_norm,
         attrs=snakemake.params.stamp,
         **pool_settings(snakemake.config),
     )

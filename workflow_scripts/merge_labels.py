@@ -5,5 +5,9 @@ from golf.job import job
 from golf.labeling import merge
 
 with job(snakemake.log[0]):
-    batches = [read(path) for path in snakemake.input.batches]
-    write(snakemake.output[0], merge(read(snakemake.input.conformations), batches), **snakemake.params.stamp)
+    merged = merge(
+        read(snakemake.input.conformations),
+        [read(path) for path in snakemake.input.batches],
+        max_force_norm=snakemake.params.max_force_norm,
+    )
+    write(snakemake.output[0], merged, **snakemake.params.stamp)

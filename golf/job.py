@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -43,3 +44,8 @@ def job(log: str | Path) -> Iterator[None]:
     except Exception:
         logger.exception("the job failed")
         sys.exit(1)
+
+
+def importable_by_children(folder: str) -> None:
+    """Put a folder first on the path of every Python that this process starts."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")]))

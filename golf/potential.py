@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ from golf._schnetpack import (
     PaiNN,
     PairwiseDistances,
     SchNet,
-    ZBLRepulsionEnergy,
     properties,
 )
 from golf.batches import Batch, LabelledMolecules, batch_of, labelled_indices
@@ -39,6 +38,7 @@ from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import written_whole
 from golf.networks import scalar_features
+from golf.repulsion import ZBL
 
 FORMAT = "golf-potential"
 FORMAT_VERSION = 1
@@ -56,7 +56,7 @@ class Architecture:
     n_interactions: int = 3
     n_rbf: int = 50
     cutoff: float = 5.0  # angstrom
-    repulsion: str = "none"  # or "zbl": Ziegler, Biersack, Littmark, screened nuclear repulsion, added to the network
+    repulsion: str = "none"  # or "zbl": screened nuclear repulsion inside bonds, added to the network
 
     def network(self) -> NeuralNetworkPotential:
         """A network with new weights; its state dict has the keys of a plain SchNetPack model."""
@@ -71,13 +71,13 @@ class Architecture:
         outputs = [Atomwise(self.n_atom_basis, output_key=properties.energy), Forces()]
         return NeuralNetworkPotential(representation, [PairwiseDistances()], outputs)
 
-    def repulsion_module(self) -> ZBLRepulsionEnergy | None:
+    def repulsion_module(self) -> ZBL | None:
         """The repulsion, none of it trained."""
         if self.repulsion == "none":
             return None
         if self.repulsion != "zbl":
             raise UserError(f"key nnp.repulsion: {self.repulsion!r} is not known; use none or zbl")
-        return ZBLRepulsionEnergy("Ha", "Ang", "repulsion", trainable=False, cutoff_fn=CosineCutoff(self.cutoff))
+        return ZBL()
 
 
 @dataclass(frozen=True)
@@ -148,13 +148,13 @@ class Potential(nn.Module):
         """
         numbers = numbers.to(self.device, torch.int64)
         batch = batch_of(numbers, positions.detach().to(self.device), offset.to(self.device), self.architecture.cutoff)
-        batch = Batch(**{**vars(batch), "vectors": batch.vectors.to(self.dtype)})
+        batch = replace(batch, vectors=batch.vectors.to(self.dtype))
         reference = self._reference.index_select(0, numbers)
         total = reference.new_zeros(batch.n_molecules).index_add(0, batch.molecule, reference)
         energy, forces = self.network_energy_and_forces(batch)
         total, forces = total + energy, forces.to(torch.float64)
         if self.repulsion is not None:
-            energy, forces_repulsion = self._repulsion_energy_and_forces(batch)
+            energy, forces_repulsion = self._repulsion_energy_and_forces(self.repulsion, batch)
             total, forces = total + energy, forces + forces_repulsion
         return total, forces
 
@@ -164,24 +164,17 @@ class Potential(nn.Module):
         With `for_training` the results are differentiable with respect to the weights.
         """
         with torch.enable_grad():
-            vectors = batch.vectors.detach().requires_grad_()
-            features = scalar_features(self.network.representation, Batch(**{**vars(batch), "vectors": vectors}))
+            batch = replace(batch, vectors=batch.vectors.detach().requires_grad_())
+            features = scalar_features(self.network.representation, batch)
             per_atom = self.network.output_modules[0].outnet(features).squeeze(1) * self.scale
-            return _summed(per_atom, vectors, batch, for_training)
+            return _summed(per_atom, batch.vectors, batch, for_training)
 
-    def _repulsion_energy_and_forces(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _repulsion_energy_and_forces(self, repulsion: ZBL, batch: Batch) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
-            vectors = batch.vectors.detach().requires_grad_()
-            inputs = {
-                properties.Z: batch.numbers,
-                properties.Rij: vectors,
-                properties.idx_i: batch.pair_i,
-                properties.idx_j: batch.pair_j,
-                properties.idx_m: torch.arange(len(batch.numbers), device=vectors.device),  # energies per atom
-            }
-            # SchNetPack halves the sum over both directions; here a pair stands once
-            per_atom = 2.0 * self.repulsion(inputs)["repulsion"]  # type: ignore[misc]
-            energy, forces = _summed(per_atom, vectors, batch, for_training=False)
+            batch = replace(batch, vectors=batch.vectors.detach().requires_grad_())
+            per_pair = repulsion(batch)
+            per_atom = per_pair.new_zeros(len(batch.numbers)).index_add(0, batch.pair_i, per_pair)
+            energy, forces = _summed(per_atom, batch.vectors, batch, for_training=False)
         return energy, forces.to(torch.float64)
 
     def molecules(self, conformations: ConformationSet) -> LabelledMolecules:
@@ -195,9 +188,9 @@ class Potential(nn.Module):
         if self.repulsion is None or not len(molecules):
             return molecules
         batch, energy, force = molecules.select(torch.arange(len(molecules), device=self.device))
-        energy_repulsion, force_repulsion = self._repulsion_energy_and_forces(batch)
+        energy_repulsion, force_repulsion = self._repulsion_energy_and_forces(self.repulsion, batch)
         force = (force.to(torch.float64) - force_repulsion).to(force.dtype)
-        return LabelledMolecules(**{**vars(molecules), "energy": energy - energy_repulsion, "force": force})
+        return replace(molecules, energy=energy - energy_repulsion, force=force)
 
     def check_elements(self, conformations: ConformationSet, path: str | Path) -> None:
         """Raise a UserError that names the first conformation with an element that the potential does not know."""

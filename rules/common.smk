@@ -4,15 +4,14 @@ import os
 import sys
 
 sys.path.insert(0, workflow.basedir)
-# The scripts run in environments of their own, which do not have the library installed.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [workflow.basedir, os.environ.get("PYTHONPATH", "")])
-)
-
 from golf import config as golf_config
 from golf import planning
 from golf.errors import UserError
+from golf.job import importable_by_children
 from golf.units import hartree
+
+# The scripts run in environments of their own, which do not have the library installed.
+importable_by_children(workflow.basedir)
 
 try:
     config = golf_config.validated(

@@ -139,4 +139,4 @@ def test_label_from_smiles_writes_what_inspect_reads(tmp_path):
         [sys.executable, "-m", "golf.cli", "inspect", str(tmp_path / "out.h5")],
         cwd=REPOSITORY, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "hf/sto-3g" in shown.stdout and "2 conformations" in shown.stdout
+    assert "hf/sto-3g" in shown.stdout and "ok 2" in shown.stdout

@@ -1,5 +1,7 @@
 """The potential: physics that must hold, parity with plain SchNetPack, the file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from mmff_labels import ELEMENT_ENERGIES, labelled_conformers
 from mmff_potential import conformers
 from scipy.spatial.transform import Rotation
 
-from golf._schnetpack import properties
+from golf._schnetpack import ZBLRepulsionEnergy, properties
 from golf.batches import batch_of, pairs_within
 from golf.conformations import ConformationSet, Status
 from golf.errors import UserError
@@ -105,25 +107,27 @@ def test_parity_with_plain_schnetpack(architecture, dtype, tolerance, molecules)
     torch.testing.assert_close(forces, expected["forces"].detach().double(), rtol=tolerance, atol=tolerance)
 
 
-def test_repulsion_is_schnetpacks(molecules):
-    architecture = ARCHITECTURES[2]
-    potential, module = potential_of(architecture).double(), architecture.repulsion_module().double()
-    without = Potential(Architecture(**{**vars(architecture), "repulsion": "none"}), ELEMENT_ENERGIES, scale=0.1)
-    without.network.load_state_dict(potential.network.state_dict())
-    numbers, positions, offset = tensors(molecules)
-    batch = batch_of(numbers, positions, offset, architecture.cutoff)
-    inputs = {
-        properties.Z: numbers,
-        properties.Rij: torch.cat([batch.vectors, -batch.vectors]),
-        properties.idx_i: torch.cat([batch.pair_i, batch.pair_j]),
-        properties.idx_j: torch.cat([batch.pair_j, batch.pair_i]),
-        properties.idx_m: batch.molecule,
-    }
-    expected = module(inputs)["repulsion"]
-    found = potential.energy_and_forces(numbers, positions, offset)[0]
-    found = found - without.double().energy_and_forces(numbers, positions, offset)[0]
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
-    assert expected.min() > 0.05
+def test_repulsion_is_schnetpacks_inside_bonds_and_none_outside():
+    """Carbon and oxygen: radii 0.76 and 0.66 A, so that the envelope ends at 0.8 * 1.42 A."""
+    with_it = potential_of(ARCHITECTURES[2]).double()
+    without = potential_of(replace(ARCHITECTURES[2], repulsion="none")).double()
+    without.network.load_state_dict(with_it.network.state_dict())
+    numbers, offset = torch.tensor([6, 8]), torch.tensor([0, 2])
+    module = ZBLRepulsionEnergy("Ha", "Ang", "repulsion", trainable=False).double()
+    for distance in (0.1, 0.5, 0.9, 1.1, 1.2):
+        positions = torch.tensor([[0.0, 0, 0], [0, 0, distance]], dtype=torch.float64)
+        inputs = {
+            properties.Z: numbers,
+            properties.Rij: torch.stack([positions[1] - positions[0], positions[0] - positions[1]]),
+            properties.idx_i: torch.tensor([0, 1]),
+            properties.idx_j: torch.tensor([1, 0]),
+            properties.idx_m: torch.tensor([0, 0]),
+        }
+        x = distance / (0.8 * 1.42)
+        envelope = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8 if x < 1 else 0.0
+        found = with_it.energy_and_forces(numbers, positions, offset)[0]
+        found = found - without.energy_and_forces(numbers, positions, offset)[0]
+        assert float(found[0]) == pytest.approx(float(module(inputs)["repulsion"][0]) * envelope, rel=1e-5, abs=1e-12)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

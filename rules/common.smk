@@ -38,6 +38,7 @@ LEVEL = {
 
 NNP_ENV = "../envs/nnp.yaml"
 PSI4_ENV = "../envs/psi4.yaml"
+REPORT_ENV = "../envs/report.yaml"
 
 
 wildcard_constraints:

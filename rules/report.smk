@@ -10,7 +10,7 @@ rule summarize:
     benchmark:
         f"{BENCHMARKS}/summarize.tsv"
     conda:
-        NNP_ENV
+        REPORT_ENV
     threads: 1
     resources:
         mem_mb=2000,

@@ -14,6 +14,7 @@ import math
 import os
 import socket
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,6 +26,8 @@ from golf.errors import UserError
 from golf.oracles.base import Label, LevelOfTheory, Request
 
 logger = logging.getLogger(__name__)
+
+SUFFIX = ".journal.jsonl"
 
 FINISHED = frozenset({Status.OK, Status.NOT_CONVERGED, Status.FAILED})
 """Outcomes that would come out the same again. A crash or a timeout may be the machine's fault: tried again."""
@@ -46,13 +49,18 @@ class Journal:
     A line that a kill cut off in mid-write is dropped on opening. The file is locked while it is open: a second
     process waits until the first has closed it, and logs for whom it waits.
 
+    Args:
+        others: journals that are only read, on opening; `get` answers from them as well. One that is being written to
+            gives what it holds by then; one that cannot be read is left out with a warning.
+
     Raises (on opening):
         UserError: a line is not one of ours; names the file and the line.
     """
 
-    def __init__(self, path: str | Path, level: LevelOfTheory) -> None:
+    def __init__(self, path: str | Path, level: LevelOfTheory, others: Iterable[Path] = ()) -> None:
         self.path = Path(path)
         self.level = level
+        self._others = tuple(others)
         self._finished: dict[str, Label] = {}
         self._lock = threading.Lock()
         self._file = -1
@@ -63,6 +71,11 @@ class Journal:
         self._file = self._open_locked()
         try:
             self._owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            for other in self._others:
+                try:
+                    self._finished |= _final_labels(other, other.read_bytes())
+                except (OSError, UserError) as error:
+                    logger.warning("labels of another journal are not used: %s", error)
             self._load()
         except BaseException:
             self._close()
@@ -133,21 +146,9 @@ class Journal:
 
     def _load(self) -> None:
         content = self.path.read_bytes()
+        self._finished |= _final_labels(self.path, content)
         end = content.rfind(b"\n") + 1
-        torn = content[end:]
-        if torn and not (torn.startswith(_LINE_START) or _LINE_START.startswith(torn) or not torn.strip(b"\0")):
-            raise UserError(f"{self.path}: not a golf journal (it ends without a line of ours); move it away")
-        for number, line in enumerate(content[:end].splitlines(), start=1):
-            try:
-                key, label = _parse(line)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise UserError(
-                    f"{self.path}: line {number} is not a line of a golf journal ({type(error).__name__}: {error}); "
-                    "remove that line or move the file away"
-                ) from None
-            if label.status in FINISHED:
-                self._finished[key] = label
-        if torn:
+        if end < len(content):
             logger.warning("%s: dropped a last line that was cut off by a kill", self.path)
             os.ftruncate(self._file, end)
             os.fsync(self._file)
@@ -158,6 +159,35 @@ class Journal:
                 self._owner.unlink(missing_ok=True)  # before the lock goes: the next owner writes its own
                 os.close(self._file)
                 self._file = -1
+
+
+def beside(path: Path) -> list[Path]:
+    """The other journals in the folder of a journal."""
+    return sorted(other for other in path.parent.glob(f"*{SUFFIX}") if other != path)
+
+
+def _final_labels(path: Path, content: bytes) -> dict[str, Label]:
+    """The outcomes of a journal that are final, by key; a last line without its end is ignored.
+
+    Raises:
+        UserError: a line is not one of ours; names the file and the line.
+    """
+    end = content.rfind(b"\n") + 1
+    torn = content[end:]
+    if torn and not (torn.startswith(_LINE_START) or _LINE_START.startswith(torn) or not torn.strip(b"\0")):
+        raise UserError(f"{path}: not a golf journal (it ends without a line of ours); move it away")
+    labels = {}
+    for number, line in enumerate(content[:end].splitlines(), start=1):
+        try:
+            key, label = _parse(line)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}: line {number} is not a line of a golf journal ({type(error).__name__}: {error}); "
+                "remove that line or move the file away"
+            ) from None
+        if label.status in FINISHED:
+            labels[key] = label
+    return labels
 
 
 def _record(key: str, id: str, label: Label) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """Labels for conformations: which ones are missing, how they are divided into batches, how batches are put together.
 
 A batch is one job with a pool of oracle processes. Every finished label goes to the batch's journal at once; the HDF5
-file is written when the batch is complete.
+file is written when the batch is complete. The journals of the other batches are looked into as well, so that nothing
+is paid for again when the input grows or is divided anew.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from golf.conformations import ConformationSet, Status, write
 from golf.errors import UserError
-from golf.journal import Journal
+from golf.journal import SUFFIX, Journal, beside
 from golf.oracles.base import Label, LevelOfTheory, Oracle, requests_from
 from golf.oracles.psi4 import Psi4Oracle
 from golf.progress import progress_bar
@@ -87,7 +88,7 @@ def label(
             if progress:
                 progress(known)
     if labels:
-        logger.info("%d of %d labels taken from the journal %s", len(labels), len(requests), journal.path)
+        logger.info("%d of %d labels were in journals beside %s", len(labels), len(requests), journal.path)
     for request, new in oracle.stream(missing):
         journal.append(request, new)
         labels[index[request.id]] = new
@@ -169,7 +170,9 @@ def label_to_file(
     attrs: Mapping[str, Any] | None = None,
     **pool: Any,
 ) -> ConformationSet:
-    """Label conformations with a Psi4 pool and write them; an interrupted call goes on from `output`'s journal.
+    """Label conformations with a Psi4 pool and write them.
+
+    An interrupted call goes on from `output`'s journal; labels in other journals beside it are used, too.
 
     Args:
         check: find out first whether the level can be computed for the elements at hand.
@@ -186,7 +189,8 @@ def label_to_file(
         with Psi4Oracle(level, n_workers=n_workers, **pool) as oracle:
             if check:
                 oracle.check(sorted(set(conformations.number.tolist())))
-            with Journal(journal_path(output), level) as journal, progress_bar(len(conformations), "labels") as advance:
+            path = journal_path(output)
+            with Journal(path, level, beside(path)) as journal, progress_bar(len(conformations), "labels") as advance:
                 labelled = label(conformations, oracle, journal, progress=lambda _: advance())
     write(output, labelled, **(attrs or {}))
     return labelled
@@ -194,4 +198,4 @@ def label_to_file(
 
 def journal_path(output: str | Path) -> Path:
     """The journal beside an output file."""
-    return Path(output).with_suffix(".journal.jsonl")
+    return Path(output).with_suffix(SUFFIX)

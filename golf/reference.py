@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from golf.conformations import ConformationSet, Frames, Status, concatenate, write
 from golf.errors import UserError
-from golf.journal import Journal
+from golf.journal import Journal, beside
 from golf.labeling import journal_path
 from golf.minimizer import FORCE_THRESHOLD, Trajectory, minimize
 from golf.oracles.base import Label, LevelOfTheory, Oracle, Request, requests_from
@@ -237,7 +237,9 @@ def optimize_to_file(
     attrs: Mapping[str, Any] | None = None,
     **pool: Any,
 ) -> ConformationSet:
-    """Minimize with a Psi4 pool and write the minima; an interrupted call goes on from `output`'s journal.
+    """Minimize with a Psi4 pool and write the minima.
+
+    An interrupted call goes on from `output`'s journal; gradients in other journals beside it are used, too.
 
     Args:
         pool: further settings of `golf.oracles.psi4.Psi4Oracle`.
@@ -250,9 +252,10 @@ def optimize_to_file(
         stated: dict[str, Any] = dict(level.attrs())
         minima = _collect(conformations, []).with_columns(**stated)
     else:
+        path = journal_path(output)
         with (
             Psi4Oracle(level, n_workers=min(n_workers, len(conformations)), **pool) as oracle,
-            Journal(journal_path(output), level) as journal,
+            Journal(path, level, beside(path)) as journal,
             progress_bar(len(conformations), "DFT optimizations") as advance,
         ):
             minima = optimize_reference(

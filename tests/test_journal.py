@@ -16,7 +16,7 @@ import pytest
 
 from golf.conformations import Status
 from golf.errors import UserError
-from golf.journal import Journal
+from golf.journal import Journal, beside
 from golf.oracles.base import Label, LevelOfTheory, Request
 
 LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
@@ -117,6 +117,22 @@ def test_foreign_file_is_left_alone(tmp_path):
     with pytest.raises(UserError, match=r"thesis\.txt: not a golf journal"), Journal(path, LEVEL):
         pass
     assert path.read_bytes() == b"ten years of work"
+
+
+def test_other_journals_are_read_and_left_as_they_are(tmp_path, caplog):
+    paths = [tmp_path / f"{i}.journal.jsonl" for i in range(4)]
+    for seed in (0, 1):
+        with Journal(paths[seed], LEVEL) as journal:
+            journal.append(request(seed), label(seed))
+    paths[2].write_text('{"key": "cut off while an')  # its owner is just writing
+    paths[3].write_text("my thesis\n")
+    before = [path.read_bytes() for path in paths]
+    assert beside(paths[0]) == paths[1:]
+    with Journal(paths[0], LEVEL, beside(paths[0])) as journal:
+        assert journal.get(request(0)).energy == label(0).energy
+        assert np.array_equal(journal.get(request(1)).forces, label(1).forces)
+    assert [path.read_bytes() for path in paths] == before
+    assert "3.journal.jsonl: line 1" in caplog.text and "not used" in caplog.text
 
 
 def test_threads_append_whole_lines(tmp_path):

@@ -58,6 +58,19 @@ def test_batches_merge_to_what_one_batch_gives(conformations, labelled, cheap_le
         merge(conformations, parts)
 
 
+def test_batches_dealt_anew_pay_for_nothing_twice(conformations, labelled, cheap_level, tmp_path):
+    for i in range(2):
+        label_to_file(
+            batch(conformations.subset(range(1, 6)), i, 2), tmp_path / f"{i}.h5", level=cheap_level, n_workers=1
+        )
+    for i in range(3):  # one conformation more, in front, and another number of batches
+        label_to_file(batch(conformations, i, 3), tmp_path / f"{i}.h5", level=cheap_level, n_workers=1)
+    lines = [line for path in tmp_path.glob("*.jsonl") for line in path.read_text().splitlines()]
+    assert len(lines) == len({json.loads(line)["key"] for line in lines}) == len(conformations)
+    merged = merge(conformations, [read(tmp_path / f"{i}.h5") for i in range(3)])
+    np.testing.assert_allclose(merged.values["energy"], labelled.values["energy"], atol=1e-9)
+
+
 def test_labels_at_hand_are_not_computed_again(labelled, conformations):
     half = concatenate([labelled.subset([0, 1, 2]), unlabelled(conformations.subset([3, 4, 5]))])
     assert pending(half).tolist() == [3, 4, 5] and batch(half, 0, 1).id == conformations.id[3:]

@@ -120,7 +120,7 @@ def _add_relax(commands: argparse._SubParsersAction) -> None:
 
 
 def _relax(options: argparse.Namespace) -> None:
-    from golf.conformations import write
+    from golf.hdf5 import write
     from golf.potential import load, pick_device
     from golf.relaxation import relax
     from golf.structures import OUTPUTS, read_structures, write_structures

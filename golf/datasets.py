@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from golf.conformations import ConformationSet, Status, concatenate, read
+from golf.conformations import ConformationSet, Status, concatenate
 from golf.conformers import LeftOut, conformations_of, read_molecules
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import written_whole
+from golf.hdf5 import read
 from golf.labeling import take_over_labels, unlabelled
 from golf.oracles.base import LevelOfTheory
 from golf.planning import Source

@@ -13,9 +13,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.conformations import FORMAT, ConformationSet, Status, StopReason, read
+from golf.conformations import ConformationSet, Status, StopReason
 from golf.elements import SYMBOLS
 from golf.errors import UserError
+from golf.hdf5 import FORMAT, read
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 _WIDTH = 22

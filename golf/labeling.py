@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.conformations import ConformationSet, Status, write
+from golf.conformations import ConformationSet, Status
 from golf.errors import UserError
+from golf.hdf5 import write
 from golf.journal import SUFFIX, Journal, beside
 from golf.oracles.base import Label, LevelOfTheory, Oracle, requests_from
 from golf.oracles.psi4 import Psi4Oracle

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from golf.conformations import Status, read
+from golf.conformations import Status
 from golf.errors import UserError
+from golf.hdf5 import read
 
 MOLECULE_SUFFIXES = (".smi", ".csv", ".sdf")
 

@@ -17,8 +17,9 @@ import geometric
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.conformations import ConformationSet, Frames, Status, concatenate, write
+from golf.conformations import ConformationSet, Frames, Status, concatenate
 from golf.errors import UserError
+from golf.hdf5 import write
 from golf.journal import Journal, beside
 from golf.labeling import journal_path
 from golf.minimizer import FORCE_THRESHOLD, Trajectory, minimize

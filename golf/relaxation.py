@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -245,7 +245,6 @@ def relax(
     potential: ForceProvider,
     *,
     surrogate: MMFFSurrogate | None = None,
-    on_rise: Literal["ignore", "stop"] = "ignore",
     force_threshold: float,
     max_steps: int,
     iterations_per_step: int = 1,
@@ -256,8 +255,7 @@ def relax(
     """Relax every conformation with a potential.
 
     Args:
-        surrogate: if given, its energies of the first and final geometries are recorded.
-        on_rise: what a rise of the surrogate energy over a step does to a trajectory.
+        surrogate: if given, its energies of the first and final geometries are recorded; it stops nothing.
 
     The other arguments are those of `SlotRelaxer`.
 
@@ -266,15 +264,12 @@ def relax(
         forces, with `initial_position` and the columns of relaxations.
 
     Raises:
-        UserError: an argument is out of range, or `on_rise` is "stop" without a surrogate.
-        SurrogateError: the surrogate has no energy for a geometry.
+        UserError: an argument is out of range.
     """
-    if on_rise == "stop" and surrogate is None:
-        raise UserError("relaxation: on_rise is 'stop', but there is no surrogate; give one or choose 'ignore'")
     relaxer = SlotRelaxer(
         conformations,
         potential,
-        surrogate if on_rise == "stop" else None,
+        None,
         force_threshold=force_threshold,
         max_steps=max_steps,
         iterations_per_step=iterations_per_step,

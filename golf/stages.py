@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from golf.conformations import ConformationSet, Status, concatenate, read, write
+from golf.conformations import ConformationSet, Status, concatenate
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import written_whole
+from golf.hdf5 import read, write
 from golf.potential import (
     Architecture,
     Potential,

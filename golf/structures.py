@@ -13,10 +13,11 @@ from rdkit import Chem
 from rdkit.Chem import rdDetermineBonds
 
 from golf.chemistry import mapped_smiles, molecule
-from golf.conformations import ConformationSet, StopReason, read
+from golf.conformations import ConformationSet, StopReason
 from golf.conformers import conformations_of, read_molecules
 from golf.errors import UserError
 from golf.files import written_whole
+from golf.hdf5 import read
 from golf.units import HARTREE_IN_EV
 
 INPUTS = (".smi", ".csv", ".sdf", ".xyz", ".extxyz", ".db", ".h5")

@@ -12,7 +12,8 @@ from ase.io import read as read_ase
 from rdkit import Chem
 
 from golf.cli import main
-from golf.conformations import StopReason, read
+from golf.conformations import StopReason
+from golf.hdf5 import read
 from golf.potential import Architecture, Potential
 
 REPOSITORY = Path(__file__).resolve().parent.parent

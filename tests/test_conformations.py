@@ -4,8 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from golf.conformations import ConformationSet, Frames, Status, StopReason, concatenate, read, write
+from golf.conformations import ConformationSet, Frames, Status, StopReason, concatenate
 from golf.errors import UserError
+from golf.hdf5 import read, write
 
 
 def water(name, shift=0.0):

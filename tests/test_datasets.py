@@ -8,11 +8,12 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from golf.chemistry import mapped_smiles, molecule
-from golf.conformations import Status, read, write
+from golf.conformations import Status
 from golf.conformers import conformations_of, embed, read_molecules
 from golf.datasets import prepare, usable_elements, write_left_out
 from golf.elements import MMFF_NUMBERS
 from golf.errors import UserError
+from golf.hdf5 import read, write
 from golf.labeling import unlabelled
 from golf.oracles.base import LevelOfTheory
 from golf.planning import Source, size

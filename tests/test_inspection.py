@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from golf import conformations
+from golf import hdf5
 from golf.conformations import ConformationSet, Frames, Status, StopReason
 from golf.errors import UserError
 from golf.inspection import describe
@@ -31,7 +31,7 @@ def rows(text: str) -> dict[str, str]:
 
 
 def test_bare_conformations(tmp_path):
-    conformations.write(tmp_path / "set.h5", water_and_hydroxide(), seed=42)
+    hdf5.write(tmp_path / "set.h5", water_and_hydroxide(), seed=42)
     text = describe(tmp_path / "set.h5")
     found = rows(text)
     assert text.startswith(f"{tmp_path}/set.h5\n") and not text.endswith("\n")
@@ -66,7 +66,7 @@ def test_labels_and_relaxations_by_word(tmp_path):
         program_version="1.9",
         **LEVEL.attrs(),
     )
-    conformations.write(tmp_path / "labels.h5", part, arm="golf")
+    hdf5.write(tmp_path / "labels.h5", part, arm="golf")
     text = describe(tmp_path / "labels.h5")
     found = rows(text)
     assert found["level of theory"] == "wb97x-d/def2-svp (psi4 1.9, dft_radial_points=99)"
@@ -85,7 +85,7 @@ def test_labels_and_relaxations_by_word(tmp_path):
 
 
 def test_empty_batch(tmp_path):
-    conformations.write(tmp_path / "empty.h5", ConformationSet.build([]))
+    hdf5.write(tmp_path / "empty.h5", ConformationSet.build([]))
     assert rows(describe(tmp_path / "empty.h5"))["conformations"] == "0 of 0 molecules"
 
 
@@ -93,7 +93,7 @@ def test_labels_none_of_which_came(tmp_path):
     part = water_and_hydroxide().with_columns(
         atoms={"force": np.full((8, 3), np.nan)}, values={"energy": [np.nan] * 3, "status": [Status.CRASHED] * 3}
     )
-    conformations.write(tmp_path / "labels.h5", part)
+    hdf5.write(tmp_path / "labels.h5", part)
     found = rows(describe(tmp_path / "labels.h5"))
     assert found["status"] == "crashed 3" and "energy" not in found
 
@@ -115,7 +115,7 @@ def test_files_that_are_not_ours(tmp_path):
     (tmp_path / "empty.h5").write_bytes(b"")
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["x"] = [1, 2]
-    conformations.write(tmp_path / "whole.h5", water_and_hydroxide())
+    hdf5.write(tmp_path / "whole.h5", water_and_hydroxide())
     (tmp_path / "torn.h5").write_bytes((tmp_path / "whole.h5").read_bytes()[:3000])
     torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt")
     for name in ("missing.h5", "notes.txt", "empty.h5", "foreign.h5", "torn.h5", "other.pt"):

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from golf.conformations import Status, concatenate, read, write
+from golf.conformations import Status, concatenate
 from golf.conformers import Molecule, conformations_of
 from golf.errors import UserError
+from golf.hdf5 import read, write
 from golf.labeling import batch, journal_path, label_to_file, merge, pending, take_over_labels, unlabelled
 from golf.oracles.base import LevelOfTheory
 

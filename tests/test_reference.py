@@ -17,7 +17,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.optimize import BFGS
 from geometric.internal import DelocalizedInternalCoordinates
 
-from golf import conformations, minimizer
+from golf import hdf5, minimizer
 from golf.conformations import ConformationSet, Status, StopReason
 from golf.errors import UserError
 from golf.journal import Journal
@@ -88,8 +88,8 @@ def test_minima_and_what_is_recorded(minima, tmp_path):
         assert np.array_equal(frames.position[last], minima.position[minima.rows(i)])
         assert np.array_equal(frames.force[last], minima.atoms["force"][minima.rows(i)])
         assert np.linalg.norm(frames.force[last], axis=1).max() < minimizer.FORCE_THRESHOLD
-    conformations.write(tmp_path / "reference.h5", minima)
-    assert np.array_equal(conformations.read(tmp_path / "reference.h5").position, minima.position)
+    hdf5.write(tmp_path / "reference.h5", minima)
+    assert np.array_equal(hdf5.read(tmp_path / "reference.h5").position, minima.position)
 
 
 class OracleCalculator(Calculator):
@@ -262,7 +262,7 @@ def test_batches_leave_out_what_is_known_and_come_together_in_order(minima, tmp_
     batches = [batch(test, known, index, 3) for index in range(3)]
     assert [part.id for part in batches] == [["water/0000"], ["cyanide/0000"], []]
     optimize_to_file(batches[2], tmp_path / "2.h5", level=LEVEL, n_workers=4)
-    parts = [minima.subset([2]), known, conformations.read(tmp_path / "2.h5"), minima.subset([0])]
+    parts = [minima.subset([2]), known, hdf5.read(tmp_path / "2.h5"), minima.subset([0])]
     merged = merge(test, parts)
     assert merged.id == test.id
     assert np.array_equal(merged.position, minima.position)
@@ -279,7 +279,7 @@ def test_batches_leave_out_what_is_known_and_come_together_in_order(minima, tmp_
 def test_file_and_its_journal(paid, minima, tmp_path):
     shutil.copy(paid, tmp_path / "0.journal.jsonl")
     optimize_to_file(starts(water=WATER), tmp_path / "0.h5", level=LEVEL, n_workers=1, max_steps=50, attrs={"seed": 7})
-    written = conformations.read(tmp_path / "0.h5")
+    written = hdf5.read(tmp_path / "0.h5")
     assert written.attrs["seed"] == 7
     assert np.array_equal(written.position, minima.position[minima.rows(0)])
     assert (tmp_path / "0.journal.jsonl").read_bytes() == paid.read_bytes()

@@ -4,8 +4,9 @@ import torch
 from mmff_potential import MMFFPotential, conformers
 from test_surrogate import boronic_acid
 
-from golf.conformations import StopReason, read, write
+from golf.conformations import StopReason
 from golf.errors import UserError
+from golf.hdf5 import read, write
 from golf.potential import Architecture, Potential
 from golf.relaxation import SlotRelaxer, relax
 from golf.surrogate import MMFFSurrogate, SurrogateError
@@ -176,17 +177,18 @@ def test_stops_where_the_surrogate_energy_rises():
     starts, mmff = conformers(MOLECULES, 2), MMFFSurrogate()
     minima = relax(starts, MMFFPotential(starts), slots=8, **LIMITS)
     wrong = MMFFPotential(starts, stretch(3.0))
-    ignored = relax(minima, wrong, surrogate=mmff, slots=8, **LIMITS)
-    stopped = relax(minima, wrong, surrogate=mmff, on_rise="stop", slots=8, **LIMITS)
-    assert (ignored.values["stop_reason"] == StopReason.CONVERGED).all()
-    assert (stopped.values["stop_reason"] == StopReason.SURROGATE_RISE).all()
-    assert (stopped.values["n_steps"] == 1).all()
-    assert (stopped.values["surrogate_energy_last"] > stopped.values["surrogate_energy_first"]).all()
+    recorded = relax(minima, wrong, surrogate=mmff, slots=8, **LIMITS)
+    assert (recorded.values["stop_reason"] == StopReason.CONVERGED).all()
+    stopped = list(SlotRelaxer(minima, wrong, mmff, iterations_per_step=1, slots=8, **LIMITS).run(range(len(minima))))
+    assert len(stopped) == len(minima)
+    for trajectory in stopped:
+        assert (trajectory.stop_reason, trajectory.n_steps) == (StopReason.SURROGATE_RISE, 1)
+        assert trajectory.last.surrogate_energy > trajectory.first.surrogate_energy
 
 
 def test_a_failing_surrogate_raises():
     with pytest.raises(SurrogateError, match="boronic/0000"):
-        relax(boronic_acid(), Springs(), surrogate=MMFFSurrogate(), on_rise="stop", slots=1, **LIMITS)
+        list(SlotRelaxer(boronic_acid(), Springs(), MMFFSurrogate(), iterations_per_step=1, slots=1, **LIMITS).run([0]))
     assert relax(boronic_acid(), Springs(), slots=1, **LIMITS).values["stop_reason"][0] == StopReason.CONVERGED
 
 
@@ -212,11 +214,6 @@ def test_sizes_must_be_positive(name):
     sizes = {"force_threshold": 1.0, "max_steps": 1, "slots": 1} | {name: 0}
     with pytest.raises(UserError, match=f"{name} is 0; it must be positive"):
         relax(conformers(["CO"], 1), Springs(), **sizes)
-
-
-def test_stopping_at_a_rise_needs_a_surrogate():
-    with pytest.raises(UserError, match="on_rise is 'stop', but there is no surrogate"):
-        relax(conformers(["CO"], 1), Springs(), on_rise="stop", slots=1, **LIMITS)
 
 
 def test_start_positions_must_be_finite():

@@ -5,7 +5,8 @@ from mmff_potential import MMFFPotential, conformers
 from test_relaxation import Springs, stretch
 from test_surrogate import boronic_acid, fresh_energy
 
-from golf.conformations import Status, StopReason, concatenate, read, write
+from golf.conformations import Status, StopReason, concatenate
+from golf.hdf5 import read, write
 from golf.relaxation import relax
 from golf.rounds import select_conformations
 from golf.surrogate import MMFFSurrogate, SurrogateError

@@ -4,7 +4,8 @@ from mmff_potential import conformers
 from rdkit.Chem import rdForceFieldHelpers
 
 from golf import chemistry, surrogate
-from golf.conformations import ConformationSet, StopReason, read, write
+from golf.conformations import ConformationSet, StopReason
+from golf.hdf5 import read, write
 from golf.surrogate import MMFFSurrogate, SurrogateError
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from mmff_labels import labelled_conformers
 
-from golf import conformations as layout
+from golf import hdf5
 from golf.batches import drawn
 from golf.conformations import ConformationSet, Status
 from golf.errors import UserError
@@ -239,11 +239,11 @@ def test_a_finished_training_is_not_repeated(labelled, tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from golf import conformations
+from golf import hdf5
 from golf.potential import load
 from golf.training import Schedule, Settings, train
 folder = Path(sys.argv[1])
-labelled = conformations.read(folder / "labelled.h5")
+labelled = hdf5.read(folder / "labelled.h5")
 settings = Settings(int(sys.argv[2]), 6, Schedule(2e-3, int(sys.argv[2])), initial_fraction=0.2, interval=10, seed=4)
 trained, state = train(
     load(folder / "start.pt"), labelled, settings, initial=labelled, validation=labelled,
@@ -255,7 +255,7 @@ trained.save(folder / "killed.pt", state)
 
 def test_a_training_killed_with_sigkill_ends_as_an_undisturbed_one(labelled, tmp_path):
     n_updates = 200
-    layout.write(tmp_path / "labelled.h5", labelled)
+    hdf5.write(tmp_path / "labelled.h5", labelled)
     new_potential(labelled).save(tmp_path / "start.pt")
     root = Path(__file__).resolve().parent.parent
     environment = os.environ | {"PYTHONPATH": str(root)}

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import yaml
 
-from golf.conformations import Status, read
+from golf.conformations import Status
+from golf.hdf5 import read
 from golf.potential import load_training_state
 
 REPOSITORY = Path(__file__).resolve().parent.parent

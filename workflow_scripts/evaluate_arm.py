@@ -1,7 +1,8 @@
 """One arm against the DFT minima."""
 
-from golf.conformations import Status, read, write
+from golf.conformations import Status
 from golf.evaluation import evaluate_arm
+from golf.hdf5 import read, write
 from golf.job import job
 
 with job(snakemake.log[0]):

@@ -1,6 +1,6 @@
 """DFT labels of one batch; an interrupted batch goes on from its journal."""
 
-from golf.conformations import read
+from golf.hdf5 import read
 from golf.job import job
 from golf.labeling import batch, label_to_file
 from golf.oracles.base import LevelOfTheory

@@ -1,6 +1,6 @@
 """One file with the labels of all batches."""
 
-from golf.conformations import read, write
+from golf.hdf5 import read, write
 from golf.job import job
 from golf.labeling import merge
 

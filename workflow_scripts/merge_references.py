@@ -1,6 +1,6 @@
 """The DFT minima of the test set: those that came with it and those of the batches, in the order of the test set."""
 
-from golf.conformations import read, write
+from golf.hdf5 import read, write
 from golf.job import job
 from golf.reference import merge
 

@@ -1,6 +1,6 @@
 """The test set minimized with RDKit's MMFF."""
 
-from golf.conformations import read, write
+from golf.hdf5 import read, write
 from golf.job import job
 from golf.surrogate import MMFFSurrogate, minimize
 

@@ -1,6 +1,6 @@
 """DFT minima of a batch of test conformations; an interrupted batch goes on from its journal."""
 
-from golf.conformations import read
+from golf.hdf5 import read
 from golf.job import job
 from golf.oracles.base import LevelOfTheory
 from golf.planning import pool_settings

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 
-from golf.conformations import write
 from golf.datasets import prepare, usable_elements, write_left_out
 from golf.files import written_whole
+from golf.hdf5 import write
 from golf.job import job
 from golf.oracles.base import LevelOfTheory
 from golf.planning import Source

@@ -1,8 +1,8 @@
 """The table that compares the arms, for machines and for people."""
 
-from golf.conformations import read
 from golf.evaluation import format_table, summarize, summarize_by_molecules
 from golf.files import written_whole
+from golf.hdf5 import read
 from golf.job import job
 
 with job(snakemake.log[0]):

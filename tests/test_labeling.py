@@ -154,3 +154,12 @@ def test_label_from_smiles_writes_what_inspect_reads(tmp_path):
         cwd=REPOSITORY, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "hf/sto-3g" in shown.stdout and "ok 2" in shown.stdout
+
+
+def test_a_method_that_psi4_lacks_is_one_line_and_leaves_nothing(conformations, tmp_path):
+    write(tmp_path / "in.h5", conformations)
+    process = run_label(tmp_path / "in.h5", tmp_path / "out.h5", "--cores", "1", "--method", "wb97xdd")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert len(errors.splitlines()) == 1 and "'wb97xdd'" in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["in.h5"]

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -15,7 +16,7 @@ from golf.conformations import Status
 from golf.errors import UserError
 from golf.oracles.base import LevelOfTheory, Request
 from golf.oracles.interpreter import find_psi4
-from golf.oracles.psi4 import Psi4Oracle
+from golf.oracles.psi4 import Psi4Oracle, _scratch_prefix, remove_stale_scratch
 from golf.units import BOHR_IN_ANGSTROM
 
 CHEAP = LevelOfTheory("psi4", "hf", "sto-3g")
@@ -171,6 +172,19 @@ def test_children_and_their_folders_are_gone_after_use(tmp_path):
         oracle.compute(request("H2"))
         assert len(list(tmp_path.iterdir())) == 2 and len(children()) == 2
     assert not list(tmp_path.iterdir()) and not children()
+
+
+def test_scratch_of_a_run_that_was_killed_is_swept(tmp_path):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    stale, own, other = (
+        tmp_path / name
+        for name in (f"{_scratch_prefix()}{int(gone.stdout)}-a", f"{_scratch_prefix()}{os.getpid()}-b", "golf-thesis")
+    )
+    for folder in (stale, own, other):
+        folder.mkdir()
+        (folder / "psi.180").write_bytes(b"integrals")
+    remove_stale_scratch(str(tmp_path))
+    assert sorted(tmp_path.iterdir()) == sorted([own, other])
 
 
 @pytest.mark.parametrize(

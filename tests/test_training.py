@@ -19,7 +19,7 @@ from golf.batches import drawn
 from golf.conformations import ConformationSet, Status
 from golf.errors import UserError
 from golf.potential import Architecture, Potential, fit_reference_energies, force_scale, load, load_training_state
-from golf.training import Schedule, Settings, TrainingDiverged, errors, loss_of, train
+from golf.training import Schedule, Settings, TrainingDiverged, _Run, errors, loss_of, train
 
 SMALL = Architecture("painn", n_atom_basis=16, n_interactions=2, n_rbf=8, cutoff=4.0)
 
@@ -165,6 +165,13 @@ def test_batches_mix_main_and_initial_set(labelled, tmp_path):
     unused, _ = train(potential, main, settings_of(4), initial=initial, **files(tmp_path, "b"))
     mixed, _ = train(potential, main, settings_of(4, initial_fraction=0.5), initial=initial, **files(tmp_path, "c"))
     assert same_weights(alone, unused) and not same_weights(alone, mixed)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.99, (1, 3)), (0.01, (3, 1)), (0.5, (2, 2))])
+def test_both_sets_are_in_every_batch(labelled, share, expected):
+    run = _Run(new_potential(labelled), settings_of(1, batch_size=4, initial_fraction=share), "cpu", None)
+    streams = run.streams(labelled.subset(range(6)), labelled.subset(range(6, 12)))
+    assert tuple(size for _, size in streams.values()) == expected
 
 
 def test_weights_are_averaged_and_training_goes_on_from_the_raw_ones(labelled, tmp_path):

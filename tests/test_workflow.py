@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,12 +179,18 @@ def test_results_of_another_config_are_refused(study):
     assert "holds results of another config (golf.rounds: 2 there, 1 here)" in done.stderr
 
 
-def test_no_rounds_is_the_baseline_alone(tmp_path):
-    done = run(tmp_path, tiny_config(golf__rounds=0), "-n")
-    assert done.returncode == 0, done.stderr
-    planned = done.stdout + done.stderr
-    assert "train_baseline" in planned and "evaluation/baseline" in planned
-    assert not any(word in planned for word in ("train_round", "continue_baseline", "evaluation/golf"))
+def test_no_rounds_is_the_baseline_alone(study, tmp_path):
+    for journal in (study[0] / "results").rglob("*.journal.jsonl"):
+        copy = tmp_path / journal.relative_to(study[0])
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(journal, copy)
+    done = run(tmp_path, tiny_config(golf__rounds=0, evaluation__arms=["baseline", "golf"]))
+    assert done.returncode == 0, done.stderr[-5000:]
+    with open(tmp_path / "results/evaluation/summary.csv", newline="") as stream:
+        assert [row["arm"] for row in csv.DictReader(stream)] == ["baseline"]
+    assert not (tmp_path / "results/rounds").exists() or not list((tmp_path / "results/rounds").rglob("*.pt"))
+    final, baseline = (tmp_path / "results/models" / name for name in ("final.pt", "baseline/model.pt"))
+    assert final.read_bytes() == baseline.read_bytes()
 
 
 def test_any_number_of_rounds_and_labels_plans(tmp_path):

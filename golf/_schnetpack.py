@@ -14,7 +14,7 @@ if not hasattr(dataloader, "T_co"):
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of SchNetPack's own dependencies, at their import
     from schnetpack import properties
-    from schnetpack.atomistic import Atomwise, Forces, PairwiseDistances, ZBLRepulsionEnergy
+    from schnetpack.atomistic import Atomwise, Forces, PairwiseDistances
     from schnetpack.model import NeuralNetworkPotential
     from schnetpack.nn import BesselRBF, CosineCutoff, GaussianRBF
     from schnetpack.representation import PaiNN, SchNet
@@ -29,6 +29,5 @@ __all__ = [
     "PaiNN",
     "PairwiseDistances",
     "SchNet",
-    "ZBLRepulsionEnergy",
     "properties",
 ]

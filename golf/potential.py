@@ -38,7 +38,7 @@ from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import written_whole
 from golf.networks import scalar_features
-from golf.repulsion import ZBL
+from golf.repulsion import Wall
 
 FORMAT = "golf-potential"
 FORMAT_VERSION = 1
@@ -56,7 +56,7 @@ class Architecture:
     n_interactions: int = 3
     n_rbf: int = 50
     cutoff: float = 5.0  # angstrom
-    repulsion: str = "none"  # or "zbl": screened nuclear repulsion inside bonds, added to the network
+    repulsion: str = "none"  # or "wall", see golf/repulsion.py
 
     def network(self) -> NeuralNetworkPotential:
         """A network with new weights; its state dict has the keys of a plain SchNetPack model."""
@@ -71,13 +71,13 @@ class Architecture:
         outputs = [Atomwise(self.n_atom_basis, output_key=properties.energy), Forces()]
         return NeuralNetworkPotential(representation, [PairwiseDistances()], outputs)
 
-    def repulsion_module(self) -> ZBL | None:
+    def repulsion_module(self, shortest_distances: Mapping[str, float]) -> Wall | None:
         """The repulsion, none of it trained."""
         if self.repulsion == "none":
             return None
-        if self.repulsion != "zbl":
-            raise UserError(f"key nnp.repulsion: {self.repulsion!r} is not known; use none or zbl")
-        return ZBL()
+        if self.repulsion != "wall":
+            raise UserError(f"key nnp.repulsion: {self.repulsion!r} is not known; use none or wall")
+        return Wall(shortest_distances)
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,14 @@ class Potential(nn.Module):
         *,
         scale: float = 1.0,
         provenance: Provenance | None = None,
+        shortest_distances: Mapping[str, float] | None = None,
     ) -> None:
         """A potential with new weights, drawn from torch's global generator.
 
         Args:
             reference_energies: hartree, by atomic number; the elements that the potential knows.
             scale: hartree per unit of network output; 1: the weights are those of a plain SchNetPack model in hartree.
+            shortest_distances: of the labels, where the architecture has a wall; see golf/repulsion.py.
         """
         super().__init__()
         self.architecture = architecture
@@ -112,7 +114,7 @@ class Potential(nn.Module):
         self.scale = float(scale)
         self.provenance = provenance or Provenance()
         self.network = architecture.network()
-        self.repulsion = architecture.repulsion_module()
+        self.repulsion = architecture.repulsion_module(shortest_distances or {})
         reference = torch.full((MAX_NUMBER,), math.nan, dtype=torch.float64)
         for z, energy in self.reference_energies.items():
             reference[z] = energy
@@ -169,7 +171,7 @@ class Potential(nn.Module):
             per_atom = self.network.output_modules[0].outnet(features).squeeze(1) * self.scale
             return _summed(per_atom, batch.vectors, batch, for_training)
 
-    def _repulsion_energy_and_forces(self, repulsion: ZBL, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _repulsion_energy_and_forces(self, repulsion: Wall, batch: Batch) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             batch = replace(batch, vectors=batch.vectors.detach().requires_grad_())
             per_pair = repulsion(batch)
@@ -214,6 +216,7 @@ class Potential(nn.Module):
             "reference_energies": self.reference_energies,
             "elements": [SYMBOLS[z] for z in self.elements],
             "scale": self.scale,
+            "shortest_distances": None if self.repulsion is None else self.repulsion.shortest_distances,
             "units": UNITS,
             "level": dict(self.provenance.level),
             "config_sha256": self.provenance.config_sha256,
@@ -289,7 +292,11 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Potential:
         provenance = Provenance(content["level"], content["config_sha256"], content["seed"])
         architecture = Architecture(**content["architecture"])
         potential = Potential(
-            architecture, content["reference_energies"], scale=content["scale"], provenance=provenance
+            architecture,
+            content["reference_energies"],
+            scale=content["scale"],
+            provenance=provenance,
+            shortest_distances=content["shortest_distances"],
         )
         potential.network.load_state_dict(content["network"])
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ import numpy as np
 import torch
 
 from golf.conformations import ConformationSet, Status, concatenate
+from golf.deadline import Deadline
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import written_whole
 from golf.hdf5 import read, write
+from golf.locks import LockedFile
 from golf.potential import (
     Architecture,
     Potential,
@@ -31,6 +33,7 @@ from golf.potential import (
     pick_device,
 )
 from golf.relaxation import relax
+from golf.repulsion import Wall, shortest_distances
 from golf.rounds import select_conformations
 from golf.surrogate import MMFFSurrogate, Variant
 from golf.training import Schedule, Settings, train
@@ -72,7 +75,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Files of one training; its checkpoint lies beside the model."""
+    """Files of one training; its checkpoint and its lock lie beside the model."""
 
     model: str
     metrics: str
@@ -82,13 +85,19 @@ class Outputs:
         """Where the training is resumed from."""
         return Path(self.model).with_suffix(".checkpoint.pt")
 
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that trains."""
+        return Path(self.model).with_suffix(".lock")
+
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a training runs."""
+    """Where a training runs, and until when."""
 
     threads: int
     device: str  # auto, cpu or cuda
+    deadline: Deadline = field(default_factory=Deadline)
 
 
 def split_validation(
@@ -141,7 +150,10 @@ def train_baseline(
     level = {name: str(labelled.attrs[name]) for name in ("program", "method", "basis", "keywords")}
     torch.manual_seed(seed)
     start = Potential(architecture, energies, provenance=Provenance(level, config_sha256, seed))
-    start.scale = force_scale(start.molecules(training))
+    molecules = start.molecules(training)
+    start.scale = force_scale(molecules)
+    if start.repulsion is not None:
+        start.repulsion = Wall(shortest_distances(molecules))
     schedule = Schedule(options.learning_rate, options.updates, warmup_updates=options.warmup_updates)
     _train(
         start,
@@ -228,19 +240,21 @@ def _train(
     model: str | None = None,
     **sets: Any,
 ) -> None:
-    potential, state = train(
-        start,
-        main,
-        settings,
-        checkpoint=outputs.checkpoint,
-        metrics=outputs.metrics,
-        state=None if model is None else load_training_state(model),
-        checkpoint_seconds=options.checkpoint_seconds,
-        threads=machine.threads,
-        device=pick_device(machine.device),
-        **sets,
-    )
-    potential.save(outputs.model, state)
+    # Who waits here for a job that has outlived its Snakemake goes on from that one's last checkpoint.
+    with LockedFile(outputs.lock, machine.deadline):
+        potential, state = train(
+            start,
+            main,
+            settings,
+            checkpoint=outputs.checkpoint,
+            metrics=outputs.metrics,
+            state=None if model is None else load_training_state(model),
+            checkpoint_seconds=options.checkpoint_seconds,
+            threads=machine.threads,
+            device=pick_device(machine.device),
+            **sets,
+        )
+        potential.save(outputs.model, state)
 
 
 def select_round(

@@ -9,9 +9,10 @@ from mmff_labels import ELEMENT_ENERGIES, labelled_conformers
 from mmff_potential import conformers
 from scipy.spatial.transform import Rotation
 
-from golf._schnetpack import ZBLRepulsionEnergy, properties
+from golf._schnetpack import properties
 from golf.batches import batch_of, pairs_within
 from golf.conformations import ConformationSet, Status
+from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.potential import (
     Architecture,
@@ -21,17 +22,20 @@ from golf.potential import (
     load,
     load_training_state,
 )
+from golf.repulsion import shortest_distances
 
 ARCHITECTURES = [
     Architecture("painn", n_atom_basis=16, n_interactions=3, n_rbf=8, cutoff=3.0),
     Architecture("schnet", n_atom_basis=16, n_interactions=2, n_rbf=8, cutoff=3.0),
-    Architecture("painn", n_atom_basis=16, n_interactions=2, n_rbf=8, cutoff=3.0, repulsion="zbl"),
+    Architecture("painn", n_atom_basis=16, n_interactions=2, n_rbf=8, cutoff=3.0, repulsion="wall"),
 ]
+
+SHORTEST = {"H-H": 2.3, "H-C": 1.5, "C-O": 1.4, "H-O": 1.2}  # long enough for the wall to act in the tests
 
 
 def potential_of(architecture: Architecture, scale: float = 0.1) -> Potential:
     torch.manual_seed(3)
-    return Potential(architecture, ELEMENT_ENERGIES, scale=scale)
+    return Potential(architecture, ELEMENT_ENERGIES, scale=scale, shortest_distances=SHORTEST)
 
 
 def tensors(part: ConformationSet) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -107,27 +111,39 @@ def test_parity_with_plain_schnetpack(architecture, dtype, tolerance, molecules)
     torch.testing.assert_close(forces, expected["forces"].detach().double(), rtol=tolerance, atol=tolerance)
 
 
-def test_repulsion_is_schnetpacks_inside_bonds_and_none_outside():
-    """Carbon and oxygen: radii 0.76 and 0.66 A, so that the envelope ends at 0.8 * 1.42 A."""
+def test_the_wall_is_harmonic_inside_its_onset_and_nothing_outside():
+    """Carbon and oxygen, 0.9 * 1.4 A; a pair of elements that is not in the list has no wall."""
     with_it = potential_of(ARCHITECTURES[2]).double()
     without = potential_of(replace(ARCHITECTURES[2], repulsion="none")).double()
     without.network.load_state_dict(with_it.network.state_dict())
-    numbers, offset = torch.tensor([6, 8]), torch.tensor([0, 2])
-    module = ZBLRepulsionEnergy("Ha", "Ang", "repulsion", trainable=False).double()
-    for distance in (0.1, 0.5, 0.9, 1.1, 1.2):
-        positions = torch.tensor([[0.0, 0, 0], [0, 0, distance]], dtype=torch.float64)
-        inputs = {
-            properties.Z: numbers,
-            properties.Rij: torch.stack([positions[1] - positions[0], positions[0] - positions[1]]),
-            properties.idx_i: torch.tensor([0, 1]),
-            properties.idx_j: torch.tensor([1, 0]),
-            properties.idx_m: torch.tensor([0, 0]),
-        }
-        x = distance / (0.8 * 1.42)
-        envelope = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8 if x < 1 else 0.0
-        found = with_it.energy_and_forces(numbers, positions, offset)[0]
-        found = found - without.energy_and_forces(numbers, positions, offset)[0]
-        assert float(found[0]) == pytest.approx(float(module(inputs)["repulsion"][0]) * envelope, rel=1e-5, abs=1e-12)
+    for pair, onset in (([6, 8], 1.26), ([8, 6], 1.26), ([6, 9], 0.0)):
+        numbers, offset = torch.tensor(pair), torch.tensor([0, 2])
+        for distance in (0.1, 0.5, 1.2, 1.25, 1.27, 2.0):
+            positions = torch.tensor([[0.0, 0, 0], [0, 0, distance]], dtype=torch.float64)
+            found, plain = (one.energy_and_forces(numbers, positions, offset) for one in (with_it, without))
+            gap = max(0.0, onset - distance)
+            assert float(found[0] - plain[0]) == pytest.approx(0.5 * gap**2, abs=1e-12)
+            assert float((found[1] - plain[1])[1, 2]) == pytest.approx(gap, abs=1e-12)
+
+
+def test_shortest_distances_are_those_of_the_labels():
+    """Against all distances, one by one."""
+    starts = conformers(["CCO", "OCC(F)CN"], 2)
+    labelled = starts.with_columns(
+        atoms={"force": np.zeros_like(starts.position)},
+        values={"energy": np.zeros(len(starts)), "status": np.full(len(starts), Status.OK)},
+    )
+    expected: dict[str, float] = {}
+    for i in range(len(labelled)):
+        rows = labelled.rows(i)
+        for a in range(rows.start, rows.stop):
+            for b in range(rows.start, a):
+                pair = "-".join(SYMBOLS[z] for z in sorted((labelled.number[a], labelled.number[b])))
+                distance = float(np.linalg.norm(labelled.position[a] - labelled.position[b]))
+                if distance < 3.0:
+                    expected[pair] = min(distance, expected.get(pair, np.inf))
+    found = shortest_distances(potential_of(ARCHITECTURES[0]).molecules(labelled))
+    assert found == pytest.approx(expected, rel=1e-6) and "H-H" in found
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -103,7 +103,7 @@ def test_the_same_alone_and_in_any_batch_with_a_network():
     """A network's matrix products round differently in other batches, so floppy paths part in the end: 20 steps."""
     starts = conformers(MOLECULES, 2)
     torch.manual_seed(0)
-    architecture = Architecture(n_atom_basis=16, n_interactions=2, n_rbf=8, repulsion="zbl")
+    architecture = Architecture(n_atom_basis=16, n_interactions=2, n_rbf=8)
     potential = Potential(architecture, dict.fromkeys((1, 6, 7, 8, 9, 16), -1.0), scale=0.1).double()
     limits = {"force_threshold": 1e-9, "max_steps": 20}
     together = relax(starts, potential, slots=3, **limits)

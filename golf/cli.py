@@ -1,4 +1,4 @@
-"""The command `golf`: label, relax, inspect. Wrong input ends with status 2 and one line on stderr."""
+"""The command `golf`: its parser and what its commands call. Wrong input ends with status 2 and one line on stderr."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("file", type=Path, help="conformations (.h5) or a model (.pt)")
     inspect.set_defaults(command=_inspect)
+    _add_estimate(commands)
+    _add_status(commands)
     return parser
 
 
@@ -77,6 +79,7 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
 
 
 def _label(options: argparse.Namespace) -> None:
+    from golf.deadline import Deadline
     from golf.labeling import label_to_file
     from golf.oracles.base import LevelOfTheory
     from golf.structures import read_structures
@@ -94,6 +97,7 @@ def _label(options: argparse.Namespace) -> None:
         level=LevelOfTheory("psi4", options.method, options.basis, options.keywords),
         n_workers=options.cores,
         check=True,
+        deadline=Deadline.of_this_job(),
         memory_mb=options.memory,
         time_limit=options.time_limit,
         python=options.python,
@@ -148,6 +152,64 @@ def _inspect(options: argparse.Namespace) -> None:
     from golf.inspection import describe
 
     print(describe(options.file))
+
+
+def _add_estimate(commands: argparse._SubParsersAction) -> None:
+    estimate = commands.add_parser(
+        "estimate",
+        help="say what a study will cost",
+        description="Labels, core-hours, hours of the network and wall time of a study before it is paid for. Wall "
+        "times of labels that are there, in the results or in the data, calibrate the forecast.",
+    )
+    estimate.add_argument("config", type=Path, metavar="CONFIG", help="configuration of the study (.yaml)")
+    estimate.add_argument(
+        "--jobs", type=int, metavar="N", help="label jobs at a time, as on a cluster (default: what fits on --cores)"
+    )
+    _add_cores(estimate)
+    estimate.set_defaults(command=_estimate)
+
+
+def _add_cores(command: argparse.ArgumentParser) -> None:
+    here = os.cpu_count() or 1
+    command.add_argument("--cores", type=int, default=here, help="cores of this machine to use (default: %(default)s)")
+
+
+def _estimate(options: argparse.Namespace) -> None:
+    from golf.config import read_config
+    from golf.estimate import estimate
+
+    _positive("--cores", options.cores)
+    if options.jobs is not None:
+        _positive("--jobs", options.jobs)
+    print(estimate(read_config(options.config), jobs=options.jobs, cores=options.cores))
+
+
+def _add_status(commands: argparse._SubParsersAction) -> None:
+    status = commands.add_parser(
+        "status",
+        help="say how far a study is",
+        description="Stages and rounds, labels done and failed by reason, core-hours spent, a forecast of the rest.",
+    )
+    status.add_argument(
+        "config",
+        type=Path,
+        metavar="CONFIG",
+        nargs="?",
+        default=Path("config.yaml"),
+        help="configuration of the study (default: %(default)s)",
+    )
+    _add_cores(status)
+    status.set_defaults(command=_status)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from golf.config import check_results, read_config
+    from golf.status import status
+
+    _positive("--cores", options.cores)
+    config = read_config(options.config)
+    check_results(config)
+    print(status(config, options.cores))
 
 
 def _positive(name: str, value: float) -> None:

@@ -59,6 +59,23 @@ def validated(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
     return config
 
 
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The validated configuration in a YAML file.
+
+    Raises:
+        UserError: the file is missing, not YAML, or not a valid configuration.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: not a configuration of keys and values")
+    return validated(raw, str(path))
+
+
 def _fill_defaults(value: Any, part: Mapping[str, Any]) -> None:
     if not isinstance(value, dict):
         return

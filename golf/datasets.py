@@ -60,7 +60,7 @@ def prepare(source: Source, level: LevelOfTheory, *, elements: Collection[int], 
         train, split_off, left_out = _embedded(source, elements, seed)
     test, reference = take_over_labels(split_off, level, source.train), split_off.subset([])
     if source.test is not None:
-        test, reference = _with_known_minima(read(source.test), level, source.test)
+        test, reference = with_known_minima(read(source.test), level, source.test)
     for name, part in (("training", train), ("test", test)):
         if len(part) == 0:
             raise UserError(f"dataset.train {source.train}: the {name} set is empty; give more molecules or conformers")
@@ -81,7 +81,7 @@ def prepare(source: Source, level: LevelOfTheory, *, elements: Collection[int], 
     return Dataset(unlabelled(train), test, reference, left_out)
 
 
-def _with_known_minima(
+def with_known_minima(
     test: ConformationSet, level: LevelOfTheory, source: str
 ) -> tuple[ConformationSet, ConformationSet]:
     """Starts of a test set, and the DFT minima that it came with."""
@@ -140,9 +140,10 @@ def _split_conformations(pool: ConformationSet, source: Source) -> tuple[Conform
 def _split_by_conformation(known: ConformationSet, n_held_out: int) -> tuple[ConformationSet, ConformationSet]:
     """The last `n_held_out` conformations of each molecule go to the test set; the first always stays."""
     held_out = np.zeros(len(known), dtype=bool)
-    names = np.array(known.molecule, dtype=object)
-    for name in dict.fromkeys(known.molecule):
-        mine = np.flatnonzero(names == name)
+    rows: dict[str, list[int]] = {}
+    for i, name in enumerate(known.molecule):
+        rows.setdefault(name, []).append(i)
+    for mine in rows.values():
         held_out[mine[max(1, len(mine) - n_held_out) :]] = n_held_out > 0
     return known.subset(~held_out), known.subset(held_out)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,8 @@ FORMAT_VERSION = 1
 
 def write(path: str | Path, conformations: ConformationSet, **attrs: Any) -> None:
     """Write the file under a temporary name and rename it when complete. `attrs` are added to the root attributes."""
-    stamp = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "created_by": f"golf {__version__}",
-        "created_utc": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-    }
     with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
-        for name, value in (conformations.attrs | attrs | stamp).items():
-            file.attrs[name] = value
+        _write_attrs(file, conformations.attrs | attrs)
         part = conformations
         _write(file, "atoms/offset", part.offset, Column(np.int64, "rows of conformation i: offset[i]:offset[i+1]"))
         _write(file, "atoms/number", part.number, Column(np.uint8, "atomic number"))
@@ -48,6 +42,48 @@ def write(path: str | Path, conformations: ConformationSet, **attrs: Any) -> Non
             _write(file, f"conformation/{name}", array, CONFORMATION_COLUMNS[name])
         if part.frames is not None:
             _write_frames(file, part.frames)
+
+
+def rewrite(
+    source: str | Path,
+    output: str | Path,
+    *,
+    atoms: Mapping[str, NDArray],
+    values: Mapping[str, Sequence | NDArray],
+    **attrs: Any,
+) -> None:
+    """Write a copy of a file with columns and root attributes added or replaced, under a temporary name at first.
+
+    What stays is copied as it is stored, without decoding it: only the new columns are in memory.
+
+    Args:
+        atoms: names from ATOM_COLUMNS, [A, 3].
+        values: names from CONFORMATION_COLUMNS, [N].
+
+    Raises:
+        UserError: `source` is missing, truncated, or of another format or version.
+    """
+    new: dict[str, tuple[Sequence | NDArray, Column]] = {}
+    new |= {f"atoms/{name}": (array, ATOM_COLUMNS[name]) for name, array in atoms.items()}
+    new |= {f"conformation/{name}": (array, CONFORMATION_COLUMNS[name]) for name, array in values.items()}
+    with _opened(source) as old, written_whole(output) as temporary, h5py.File(temporary, "w") as file:
+        _write_attrs(file, dict(old.attrs) | attrs)
+        kept = [f"{group}/{name}" for group in old for name in old[group] if f"{group}/{name}" not in new]
+        for name in kept:
+            old.copy(name, file.require_group(name.partition("/")[0]))
+        for name, (array, column) in new.items():
+            _write(file, name, array, column)
+
+
+def _write_attrs(file: h5py.File, attrs: Mapping[str, Any]) -> None:
+    stamp = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "created_by": f"golf {__version__}",
+        "created_utc": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+    for name, value in (dict(attrs) | stamp).items():
+        file.attrs[name] = value
 
 
 def _write_frames(file: h5py.File, frames: Frames) -> None:
@@ -78,16 +114,40 @@ def _write(file: h5py.File, name: str, array: Sequence | NDArray, column: Column
         dataset.attrs["units"] = column.unit
 
 
-def read(path: str | Path) -> ConformationSet:
-    """Read a file of this layout.
+def read(path: str | Path, indices: Sequence[int] | NDArray | None = None) -> ConformationSet:
+    """Read a file of this layout, or the conformations of the given indices, in that order.
+
+    Some of the conformations cost what they hold, not what the file holds (but for its frames).
 
     Raises:
         UserError: the file is missing, truncated, of another format or version, or contradicts itself.
     """
+    with _opened(path) as file:
+        if indices is None:
+            return _read(file)
+        rows, order = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
+        return _read(file, rows).subset(order)
+
+
+def read_columns(path: str | Path, *names: str) -> tuple[dict[str, NDArray], dict[str, Any]]:
+    """Some datasets of a file by their HDF5 names (`conformation/status`), and the root attributes.
+
+    Datasets that the file does not have are left out. Strings come as an array of str.
+
+    Raises:
+        UserError: the file is missing, truncated, or of another format or version.
+    """
+    with _opened(path) as file:
+        return {name: _values(file[name], [slice(None)]) for name in names if name in file}, dict(file.attrs)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[h5py.File]:
+    """The file, open for reading; what is wrong with it comes out as a UserError."""
     try:
         with h5py.File(path, "r") as file:
             _check_format(path, file)
-            return _read(file)
+            yield file
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
@@ -105,31 +165,43 @@ def _check_format(path: str | Path, file: h5py.File) -> None:
         raise UserError(f"{path}: format version {version}, this golf reads up to {FORMAT_VERSION}; update golf")
 
 
-def _read(file: h5py.File) -> ConformationSet:
-    def text(name: str) -> list[str]:
-        return list(file[f"conformation/{name}"].asstr()[:])
+def _values(dataset: h5py.Dataset, parts: Sequence[slice]) -> NDArray:
+    """The rows of the parts, one after the other."""
+    source = dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset
+    blocks = [source[part] for part in parts] or [source[:0]]
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
-    values: dict[str, NDArray] = {}
-    for name, column in CONFORMATION_COLUMNS.items():
-        if name in file["conformation"]:
-            values[name] = (
-                np.array(text(name), dtype=object) if column.dtype is str else file[f"conformation/{name}"][:]
-            )
+
+def _read(file: h5py.File, rows: NDArray[np.int64] | None = None) -> ConformationSet:
+    """All conformations, or those of some rows, which increase."""
+    offset, parts, atom_parts = file["atoms/offset"][:], [slice(None)], [slice(None)]
+    if rows is not None:
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
+        parts = [slice(int(run[0]), int(run[-1]) + 1) for run in runs]
+        atom_parts = [slice(int(offset[part.start]), int(offset[part.stop])) for part in parts]
+        offset = np.cumsum([0, *(offset[rows + 1] - offset[rows])], dtype=np.int64)
+
+    def column(name: str) -> NDArray:
+        return _values(file[f"conformation/{name}"], parts)
+
+    def atoms(name: str) -> NDArray:
+        return _values(file[f"atoms/{name}"], atom_parts)
+
     frames = None
     if "frame" in file:
         names = ("conformation", "step", "offset", "energy", "position", "force")
         frames = Frames(**{name: file[f"frame/{name}"][:] for name in names})
     return ConformationSet(
-        id=text("id"),
-        molecule=text("molecule"),
-        mapped_smiles=text("mapped_smiles"),
-        charge=file["conformation/charge"][:],
-        multiplicity=file["conformation/multiplicity"][:],
-        offset=file["atoms/offset"][:],
-        number=file["atoms/number"][:],
-        position=file["atoms/position"][:],
-        atoms={name: file[f"atoms/{name}"][:] for name in ATOM_COLUMNS if name in file["atoms"]},
-        values=values,
+        id=list(column("id")),
+        molecule=list(column("molecule")),
+        mapped_smiles=list(column("mapped_smiles")),
+        charge=column("charge"),
+        multiplicity=column("multiplicity"),
+        offset=offset,
+        number=atoms("number"),
+        position=atoms("position"),
+        atoms={name: atoms(name) for name in ATOM_COLUMNS if name in file["atoms"]},
+        values={name: column(name) for name in CONFORMATION_COLUMNS if name in file["conformation"]},
         attrs=dict(file.attrs.items()),
-        frames=frames,
+        frames=frames if frames is None or rows is None else frames.subset(rows),
     )

@@ -1,4 +1,4 @@
-"""Labels for conformations: which ones are missing, how they are divided into batches, how batches are put together.
+"""Labels for conformations: which ones are missing, how they are divided into batches, how a batch is labelled.
 
 A batch is one job with a pool of oracle processes. Every finished label goes to the batch's journal at once; the HDF5
 file is written when the batch is complete. The journals of the other batches are looked into as well, so that nothing
@@ -8,7 +8,7 @@ is paid for again when the input grows or is divided anew.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golf.conformations import ConformationSet, Status
+from golf.costs import Basis, label_costs, members
+from golf.deadline import Deadline, OutOfTime
 from golf.errors import UserError
-from golf.hdf5 import write
+from golf.hdf5 import read, read_columns, write
 from golf.journal import SUFFIX, Journal, beside
-from golf.oracles.base import Label, LevelOfTheory, Oracle, requests_from
+from golf.oracles.base import Label, LevelOfTheory, Oracle, Request, requests_from
 from golf.oracles.psi4 import Psi4Oracle
 from golf.progress import progress_bar
 
@@ -56,9 +58,29 @@ def pending(conformations: ConformationSet) -> NDArray[np.int64]:
     return np.flatnonzero(unlabelled(conformations).values["status"] == Status.NOT_COMPUTED)
 
 
-def batch(conformations: ConformationSet, index: int, n_batches: int) -> ConformationSet:
-    """The pending conformations of one of `n_batches` batches, dealt out like cards; it may be empty."""
-    return conformations.subset(pending(conformations)[index::n_batches]).bare()
+def batch(conformations: ConformationSet, index: int, n_batches: int, basis: Basis) -> ConformationSet:
+    """The pending conformations of one of `n_batches` batches of equal predicted time, the longest first.
+
+    Every batch of a stage comes from the same division, whoever asks and when; a batch may be empty.
+    """
+    left = pending(conformations)
+    costs = label_costs(conformations.number, conformations.offset, basis)[left]
+    return conformations.subset(left[members(costs, index, n_batches)]).bare()
+
+
+def read_batch(path: str | Path, index: int, n_batches: int, basis: Basis) -> ConformationSet:
+    """`batch` of a file; of the conformations of other batches nothing but elements and status is read."""
+    left, costs = pending_costs(path, basis)
+    return read(path, left[members(costs, index, n_batches)]).bare()
+
+
+def pending_costs(path: str | Path, basis: Basis) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of a file's conformations without a label, and what each label costs (`golf.costs.label_costs`)."""
+    columns, _ = read_columns(path, "atoms/number", "atoms/offset", "conformation/status")
+    costs = label_costs(columns["atoms/number"], columns["atoms/offset"], basis)
+    status = columns.get("conformation/status", np.full(len(costs), Status.NOT_COMPUTED))
+    left = np.flatnonzero(status == Status.NOT_COMPUTED)
+    return left, costs[left]
 
 
 def label(
@@ -70,11 +92,16 @@ def label(
 ) -> ConformationSet:
     """Energies and forces of all conformations, taken from the journal where it has them.
 
+    A conformation that was lost with its process gets a second chance when all others are done.
+
     Args:
         progress: called with each label as it comes, those of the journal first.
 
     Returns:
         The conformations with the label columns of DESIGN section 3 and the level of theory as attributes.
+
+    Raises:
+        OutOfTime: not all could be done in the job's time; those that are done are in the journal.
     """
     requests = requests_from(conformations)
     index = {request.id: i for i, request in enumerate(requests)}
@@ -90,75 +117,47 @@ def label(
                 progress(known)
     if labels:
         logger.info("%d of %d labels were in journals beside %s", len(labels), len(requests), journal.path)
-    for request, new in oracle.stream(missing):
-        journal.append(request, new)
-        labels[index[request.id]] = new
-        if progress:
-            progress(new)
-        if new.status != Status.OK:
-            logger.warning("%s: no label: %s", request.id, new.message)
+    try:
+        for request, new in _streamed(oracle, missing, journal):
+            labels[index[request.id]] = new
+            if progress:
+                progress(new)
+            if new.status != Status.OK:
+                logger.warning("%s: no label: %s", request.id, new.message)
+    except OutOfTime as error:
+        raise OutOfTime(
+            f"{journal.path}: time limit: {error}; {len(labels)} of {len(requests)} labels are done and kept, a retry "
+            "or another run does the rest"
+        ) from None
     return _with_labels(conformations, labels).with_columns(
         **oracle.level.attrs(), program_version=oracle.program_version
     )
 
 
+def _streamed(oracle: Oracle, requests: list[Request], journal: Journal) -> Iterator[tuple[Request, Label]]:
+    """Final labels as they come; all are written to the journal first."""
+    crashed = []
+    for request, label in oracle.stream(requests):
+        journal.append(request, label)
+        if label.status is Status.CRASHED:
+            crashed.append(request)
+        else:
+            yield request, label
+    for request, label in oracle.stream(crashed):
+        journal.append(request, label)
+        yield request, label
+
+
 def _with_labels(conformations: ConformationSet, labels: dict[int, Label]) -> ConformationSet:
-    n_atoms = conformations.n_atoms
-    row = [labels.get(i) or Label.failed(int(n_atoms[i]), Status.NOT_COMPUTED, "") for i in range(len(conformations))]
+    none = Label.failed(0, Status.NOT_COMPUTED, "")
     values: dict[str, Any] = {
-        name: [getattr(one, name) for one in row]
+        name: [getattr(labels.get(i, none), name) for i in range(len(conformations))]
         for name in ("energy", "status", "message", "wall_seconds", "scf_iterations", "recovery")
     }
-    return conformations.with_columns(
-        atoms={"force": np.concatenate([np.zeros((0, 3)), *(one.forces for one in row)])}, values=values
-    )
-
-
-def _reject_large_forces(labelled: ConformationSet, max_force_norm: float) -> ConformationSet:
-    status, message = labelled.values["status"].copy(), labelled.values["message"].copy()
-    for i in map(int, np.flatnonzero(status == Status.OK)):
-        norm = float(np.linalg.norm(labelled.atoms["force"][labelled.rows(i)]))
-        if norm > max_force_norm:
-            status[i] = Status.REJECTED
-            message[i] = f"force norm {norm:.3g} hartree/angstrom is above max_force_norm {max_force_norm:g}"
-            logger.warning("%s: rejected: %s", labelled.id[i], message[i])
-    return labelled.with_columns(values={"status": status, "message": message})
-
-
-def merge(
-    conformations: ConformationSet, batches: Sequence[ConformationSet], *, max_force_norm: float | None = None
-) -> ConformationSet:
-    """The conformations with the labels of the batches filled in, in their own order.
-
-    Args:
-        max_force_norm: hartree/angstrom; a label with a larger norm over all atoms, wherever it comes from, is kept
-            with status `REJECTED`.
-
-    Raises:
-        UserError: a conformation without a label is in no batch, or a batch is of another level of theory.
-    """
-    merged = unlabelled(conformations)
-    place = {name: i for i, name in enumerate(merged.id)}
-    force = merged.atoms["force"].copy()
-    values = {name: merged.values[name].copy() for name in merged.values}
-    names = (*LevelOfTheory("", "", "").attrs(), "program_version")
-    attrs: dict[str, Any] = {name: merged.attrs[name] for name in names if name in merged.attrs}
-    for part in batches:
-        for name in names:
-            if name in part.attrs and attrs.setdefault(name, part.attrs[name]) != part.attrs[name]:
-                if name != "program_version":
-                    raise UserError(f"label batches differ in {name}: {attrs[name]} and {part.attrs[name]}; run again")
-                attrs[name] = "mixed"
-        for j, name in enumerate(part.id):
-            i = place[name]
-            force[merged.rows(i)] = part.atoms["force"][part.rows(j)]
-            for column in part.values:
-                values[column][i] = part.values[column][j]
-    merged = merged.with_columns(atoms={"force": force}, values=values, **(merged.attrs | attrs))
-    left = pending(merged)
-    if len(left):
-        raise UserError(f"{len(left)} conformations are in no label batch (first: {merged.id[left[0]]}); run again")
-    return merged if max_force_norm is None else _reject_large_forces(merged, max_force_norm)
+    force = np.full(conformations.position.shape, np.nan)
+    for i, one in labels.items():
+        force[conformations.rows(i)] = one.forces
+    return conformations.with_columns(atoms={"force": force}, values=values)
 
 
 def label_to_file(
@@ -169,6 +168,7 @@ def label_to_file(
     n_workers: int,
     check: bool = False,
     attrs: Mapping[str, Any] | None = None,
+    deadline: Deadline | None = None,
     **pool: Any,
 ) -> ConformationSet:
     """Label conformations with a Psi4 pool and write them.
@@ -179,19 +179,25 @@ def label_to_file(
         check: find out first whether the level can be computed for the elements at hand.
         pool: further settings of `golf.oracles.psi4.Psi4Oracle`.
         attrs: root attributes of the file.
+        deadline: of the job.
 
     Raises:
         UserError: Psi4 is not found or does not start, or the check fails.
+        OutOfTime: not all could be done before the deadline; those that are done are in the journal.
     """
     if len(conformations) == 0:
         labelled = unlabelled(conformations).with_columns(**level.attrs())
     else:
         n_workers = min(n_workers, len(conformations))
-        with Psi4Oracle(level, n_workers=n_workers, **pool) as oracle:
+        with Psi4Oracle(level, n_workers=n_workers, deadline=deadline, **pool) as oracle:
             if check:
                 oracle.check(sorted(set(conformations.number.tolist())))
             path = journal_path(output)
-            with Journal(path, level, beside(path)) as journal, progress_bar(len(conformations), "labels") as advance:
+            wanted = {request.key(level) for request in requests_from(conformations)}
+            with (
+                Journal(path, level, beside(path), wanted, deadline) as journal,
+                progress_bar(len(conformations), "labels") as advance,
+            ):
                 labelled = label(conformations, oracle, journal, progress=lambda _: advance())
     write(output, labelled, **(attrs or {}))
     return labelled

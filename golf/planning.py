@@ -8,6 +8,8 @@ Snakefile.
 from __future__ import annotations
 
 import math
+import os
+import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ import numpy as np
 
 from golf.conformations import Status
 from golf.errors import UserError
-from golf.hdf5 import read
+from golf.hdf5 import read, read_columns
 
 MOLECULE_SUFFIXES = (".smi", ".csv", ".sdf")
 
@@ -67,12 +69,14 @@ def size(source: Source) -> Size:
     if not pool.is_file():
         raise UserError(f"dataset.train: {pool}: no such file")
     if pool.suffix == ".h5":
-        conformations = read(pool)
-        status = conformations.values.get("status", np.full(len(conformations), Status.NOT_COMPUTED))
+        # Every job of a cluster reads the Snakefile, so the names are read only where the test set is split off.
+        names = ("atoms/offset", "conformation/status", *(["conformation/molecule"] if source.test is None else []))
+        columns, _ = read_columns(pool, *names)
+        status = columns.get("conformation/status", np.full(len(columns["atoms/offset"]) - 1, Status.NOT_COMPUTED))
         initial = int((status == Status.NOT_COMPUTED).sum())
         n_test = sum(
             n if name in source.test_molecules else min(n, source.test_conformers)
-            for name, n in Counter(conformations.molecule).items()
+            for name, n in Counter(columns.get("conformation/molecule", ())).items()
         )
     elif pool.suffix in MOLECULE_SUFFIXES:
         records = _count_records(pool)
@@ -103,6 +107,14 @@ def n_batches(n_items: int, batch_size: int) -> int:
     return math.ceil(n_items / batch_size)
 
 
+def _node_folder(scratch: str | None) -> str | None:
+    """A folder whose name may hold variables that a cluster sets on its nodes, such as $SLURM_TMPDIR."""
+    folder = None if scratch is None else os.path.expandvars(scratch)
+    if folder is not None and not os.path.isdir(folder):
+        raise UserError(f"oracle.scratch: {folder}: no such folder on {socket.gethostname()}; make it or name another")
+    return folder
+
+
 def pool_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of the oracle's pool that say where and how fast labels are made, not what they are."""
     oracle, resources = config["oracle"], config["resources"]
@@ -111,6 +123,6 @@ def pool_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "threads": resources["label_threads"],
         "memory_mb": resources["label_memory_mb"],
         "time_limit": oracle["time_limit"],
-        "scratch": oracle["scratch"],
+        "scratch": _node_folder(oracle["scratch"]),
         "python": oracle["python"],
     }

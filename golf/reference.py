@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golf.conformations import ConformationSet, Frames, Status, concatenate
+from golf.costs import Basis, label_costs, members, n_gradients
+from golf.deadline import Deadline, OutOfTime
 from golf.errors import UserError
 from golf.hdf5 import write
 from golf.journal import Journal, beside
@@ -75,14 +77,20 @@ def optimize_reference(
 
     Raises:
         UserError: whatever the oracle raises as such; what is in the journal by then is kept.
+        OutOfTime: the job's time is up; every gradient that was in hand has been finished or ended.
     """
     evaluate, stop = _evaluator(conformations, oracle, journal)
     trajectories = [Trajectory(request, evaluate) for request in requests_from(conformations)]
     threads = ThreadPoolExecutor(n_parallel or oracle.n_workers, thread_name_prefix="optimization")
+    unfinished = 0
     try:
         running = {threads.submit(minimize, one, max_steps, force_threshold): one for one in trajectories}
         for future in as_completed(running):
-            future.result()
+            try:
+                future.result()
+            except OutOfTime:  # the others come to it by themselves, at their next gradient
+                unfinished += 1
+                continue
             _report(running[future])
             if progress:
                 progress()
@@ -91,6 +99,11 @@ def optimize_reference(
         threads.shutdown(wait=False, cancel_futures=True)  # a gradient in hand ends with the oracle, not before us
         raise
     threads.shutdown()
+    if unfinished:
+        raise OutOfTime(
+            f"{journal.path}: time limit: {len(trajectories) - unfinished} of {len(trajectories)} optimizations are "
+            f"done; {len(journal)} gradients are kept, a retry or another run goes on from them"
+        )
     provenance: dict[str, Any] = {
         "program_version": oracle.program_version,
         "optimizer": f"geomeTRIC {geometric.__version__}",
@@ -179,10 +192,17 @@ def _frames_along(trajectories: list[Trajectory]) -> Iterator[tuple[int, int, fl
                 yield i, step, label.energy, positions, label.forces
 
 
-def batch(test: ConformationSet, known: ConformationSet, index: int, n_batches: int) -> ConformationSet:
-    """The test conformations without a known minimum of one of `n_batches` batches, dealt out like cards."""
+def batch(
+    test: ConformationSet, known: ConformationSet, index: int, n_batches: int, basis: Basis
+) -> ConformationSet:
+    """The test conformations without a known minimum of one of `n_batches` batches, the longest first.
+
+    Batches have equal predicted times; every batch comes from the same division, whoever asks and when.
+    """
     have = set(known.id)
-    return test.subset([i for i, name in enumerate(test.id) if name not in have][index::n_batches])
+    left = test.subset([i for i, name in enumerate(test.id) if name not in have])
+    costs = label_costs(left.number, left.offset, basis) * n_gradients(left.n_atoms)
+    return left.subset(members(costs, index, n_batches))
 
 
 def merge(test: ConformationSet, parts: Sequence[ConformationSet]) -> ConformationSet:
@@ -236,6 +256,7 @@ def optimize_to_file(
     max_steps: int = 200,
     force_threshold: float = FORCE_THRESHOLD,
     attrs: Mapping[str, Any] | None = None,
+    deadline: Deadline | None = None,
     **pool: Any,
 ) -> ConformationSet:
     """Minimize with a Psi4 pool and write the minima.
@@ -245,9 +266,11 @@ def optimize_to_file(
     Args:
         pool: further settings of `golf.oracles.psi4.Psi4Oracle`.
         attrs: root attributes of the file.
+        deadline: of the job.
 
     Raises:
         UserError: Psi4 is not found or does not start.
+        OutOfTime: not all could be done before the deadline; the gradients that are done are in the journal.
     """
     if len(conformations) == 0:
         stated: dict[str, Any] = dict(level.attrs())
@@ -255,8 +278,8 @@ def optimize_to_file(
     else:
         path = journal_path(output)
         with (
-            Psi4Oracle(level, n_workers=min(n_workers, len(conformations)), **pool) as oracle,
-            Journal(path, level, beside(path)) as journal,
+            Psi4Oracle(level, n_workers=min(n_workers, len(conformations)), deadline=deadline, **pool) as oracle,
+            Journal(path, level, beside(path), deadline=deadline) as journal,
             progress_bar(len(conformations), "DFT optimizations") as advance,
         ):
             minima = optimize_reference(

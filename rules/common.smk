@@ -7,7 +7,9 @@ sys.path.insert(0, workflow.basedir)
 from golf import config as golf_config
 from golf import planning
 from golf.errors import UserError
+from golf.forecast import JobTimes
 from golf.job import importable_by_children
+from golf.oracles.base import LevelOfTheory
 from golf.units import hartree
 
 # The scripts run in environments of their own, which do not have the library installed.
@@ -35,6 +37,15 @@ STAMP = {"config_sha256": golf_config.sha256(config), "seed": config["seed"]}
 LEVEL = {
     name: config["oracle"][name] for name in ("program", "method", "basis", "keywords")
 }
+
+JOB_TIMES = JobTimes(
+    RESULTS,
+    SOURCE.train,
+    LevelOfTheory(**LEVEL),
+    n_workers=config["resources"]["label_processes"],
+    threads=config["resources"]["label_threads"],
+    time_limit=config["oracle"]["time_limit"],
+)
 
 NNP_ENV = "../envs/nnp.yaml"
 PSI4_ENV = "../envs/psi4.yaml"
@@ -74,11 +85,17 @@ def label_batches(wildcards):
     return [f"{RESULTS}/{stage}/{batch}.h5" for batch in range(n_label_batches(stage))]
 
 
-def reference_batches(wildcards):
-    n_batches = planning.n_batches(
+def n_reference_batches():
+    return planning.n_batches(
         SIZE.references, config["evaluation"]["reference_batch_size"]
     )
-    return [f"{RESULTS}/evaluation/reference/{batch}.h5" for batch in range(n_batches)]
+
+
+def reference_batches(wildcards):
+    return [
+        f"{RESULTS}/evaluation/reference/{batch}.h5"
+        for batch in range(n_reference_batches())
+    ]
 
 
 def model_of_round(round):
@@ -123,6 +140,37 @@ def arm_metrics(wildcards):
     """All configured arms; without rounds there is nothing that arm golf could show."""
     arms = [arm for arm in config["evaluation"]["arms"] if arm != "golf" or ROUNDS > 0]
     return [f"{RESULTS}/evaluation/{arm}/metrics.h5" for arm in arms]
+
+
+def per_attempt(amount):
+    """A resource that grows with each retry: a number, or a function of the wildcards, times the attempt."""
+
+    def scaled(wildcards, attempt):
+        return attempt * (amount(wildcards) if callable(amount) else amount)
+
+    return scaled
+
+
+def label_minutes(wildcards, input, attempt):
+    """From the predicted time of the batch; before there is the file of its conformations, yet to be determined."""
+    return JOB_TIMES.label_batch(
+        input.conformations,
+        input.oracle,
+        int(wildcards.batch),
+        n_label_batches(wildcards.stage),
+        attempt,
+    )
+
+
+def reference_minutes(wildcards, input, attempt):
+    return JOB_TIMES.reference_batch(
+        input.test,
+        input.known,
+        input.oracle,
+        int(wildcards.batch),
+        n_reference_batches(),
+        attempt,
+    )
 
 
 def label_threads(wildcards):

@@ -10,8 +10,8 @@ rule check_oracle:
         PSI4_ENV
     threads: 1
     resources:
-        mem_mb=label_memory_mb,
-        runtime=10,
+        mem_mb=per_attempt(label_memory_mb),
+        runtime=per_attempt(10),
     params:
         level=LEVEL,
     script:
@@ -36,8 +36,8 @@ rule prepare_dataset:
         NNP_ENV
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(60),
     params:
         source=config["dataset"],
         level=LEVEL,

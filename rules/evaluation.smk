@@ -14,13 +14,11 @@ rule optimize_reference_batch:
         PSI4_ENV
     threads: label_threads
     resources:
-        mem_mb=label_memory_mb,
-        runtime=1440,
+        mem_mb=per_attempt(label_memory_mb),
+        runtime=reference_minutes,
     params:
         level=LEVEL,
-        n_batches=planning.n_batches(
-            SIZE.references, config["evaluation"]["reference_batch_size"]
-        ),
+        n_batches=n_reference_batches(),
         max_steps=config["evaluation"]["reference_max_steps"],
         stamp=STAMP,
     script:
@@ -42,8 +40,8 @@ rule merge_references:
         PSI4_ENV
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
     params:
         stamp=STAMP,
     script:
@@ -64,8 +62,8 @@ rule minimize_test:
         NNP_ENV
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(60),
     params:
         variant=config["surrogate"]["variant"],
         max_iterations=config["relaxation"]["max_iterations"],
@@ -90,8 +88,8 @@ rule relax_test:
         NNP_ENV
     threads: config["resources"]["train_threads"]
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(240),
     params:
         variant=config["surrogate"]["variant"],
         relaxation=relaxation_settings()
@@ -117,8 +115,8 @@ rule evaluate_arm:
         NNP_ENV
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
     params:
         n_updates=n_updates_of_arm,
         stamp=STAMP,

@@ -12,8 +12,8 @@ rule label_batch:
         PSI4_ENV
     threads: label_threads
     resources:
-        mem_mb=label_memory_mb,
-        runtime=240,
+        mem_mb=per_attempt(label_memory_mb),
+        runtime=label_minutes,
     params:
         level=LEVEL,
         n_batches=lambda wildcards: n_label_batches(wildcards.stage),
@@ -36,8 +36,8 @@ rule merge_labels:
         PSI4_ENV
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
     params:
         max_force_norm=config["oracle"]["max_force_norm"],
         stamp=STAMP,

@@ -13,8 +13,8 @@ rule summarize:
         REPORT_ENV
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
     params:
         seed=config["seed"],
     script:

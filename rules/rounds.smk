@@ -13,8 +13,8 @@ rule relax_round:
         NNP_ENV
     threads: config["resources"]["train_threads"]
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(240),
     params:
         variant=config["surrogate"]["variant"],
         selection=selection_settings(),
@@ -39,8 +39,8 @@ rule train_round:
         NNP_ENV
     threads: config["resources"]["train_threads"]
     resources:
-        mem_mb=4000,
-        runtime=720,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(720),
     params:
         updates=UPDATES_PER_ROUND,
         n_rounds=ROUNDS,
@@ -64,7 +64,7 @@ rule publish_model:
         NNP_ENV
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=per_attempt(500),
+        runtime=per_attempt(10),
     shell:
         "cp {input} {output} 2> {log}"

@@ -11,8 +11,8 @@ rule fit_reference_energies:
         NNP_ENV
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
     params:
         given=config["nnp"]["reference_energies"],
     script:
@@ -34,8 +34,8 @@ rule train_baseline:
         NNP_ENV
     threads: config["resources"]["train_threads"]
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(1440),
     params:
         architecture=architecture(),
         training=training_settings(),
@@ -60,8 +60,8 @@ rule continue_baseline:
         NNP_ENV
     threads: config["resources"]["train_threads"]
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(1440),
     params:
         updates=ROUNDS * UPDATES_PER_ROUND,
         learning_rate=config["golf"]["learning_rate"],

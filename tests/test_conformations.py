@@ -59,6 +59,22 @@ def test_round_trip(labelled, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "a.h5"]
 
 
+@pytest.mark.parametrize("indices", [[1], [2, 0], [0, 1, 2], [], [1, 2]])
+def test_some_of_a_file_are_a_subset_of_all(labelled, tmp_path, indices):
+    write(tmp_path / "a.h5", labelled)
+    some, expected = read(tmp_path / "a.h5", indices), read(tmp_path / "a.h5").subset(indices)
+    assert_equal(some, expected)
+    assert some.attrs == expected.attrs
+    for name in ("conformation", "step", "offset", "energy", "position", "force"):
+        np.testing.assert_array_equal(getattr(some.frames, name), getattr(expected.frames, name))
+
+
+def test_an_index_past_the_end_is_an_error(labelled, tmp_path):
+    write(tmp_path / "a.h5", labelled)
+    with pytest.raises(IndexError):
+        read(tmp_path / "a.h5", [0, 3])
+
+
 def test_layout_is_that_of_the_design(labelled, tmp_path):
     write(tmp_path / "a.h5", labelled, config_sha256="0", seed=7)
     with h5py.File(tmp_path / "a.h5") as file:

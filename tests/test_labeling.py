@@ -14,9 +14,11 @@ from rdkit import Chem
 
 from golf.conformations import Status, concatenate
 from golf.conformers import Molecule, conformations_of
+from golf.costs import label_costs
 from golf.errors import UserError
 from golf.hdf5 import read, write
-from golf.labeling import batch, journal_path, label_to_file, merge, pending, take_over_labels, unlabelled
+from golf.labeling import batch, journal_path, label_to_file, pending, read_batch, take_over_labels, unlabelled
+from golf.merging import merge
 from golf.oracles.base import LevelOfTheory
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -37,61 +39,63 @@ def labelled(conformations, cheap_level, tmp_path_factory):
     return label_to_file(conformations, output, level=cheap_level, n_workers=2, attrs={"seed": 4})
 
 
-def test_every_conformation_is_in_exactly_one_batch(conformations):
-    parts = [batch(conformations, i, 4) for i in range(4)]
+def merged_of(folder, conformations, parts):
+    write(folder / "conformations.h5", conformations)
+    for i, part in enumerate(parts):
+        write(folder / f"part{i}.h5", part)
+    merge(folder / "conformations.h5", [folder / f"part{i}.h5" for i in range(len(parts))], folder / "merged.h5")
+    return read(folder / "merged.h5")
+
+
+def test_every_conformation_is_in_exactly_one_batch(conformations, cheap_basis, tmp_path):
+    parts = [batch(conformations, i, 4, cheap_basis) for i in range(4)]
     assert sorted(name for part in parts for name in part.id) == sorted(conformations.id)
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert len(batch(conformations, 7, 8)) == 0
+    costs = [label_costs(part.number, part.offset, cheap_basis) for part in parts]
+    assert max(map(sum, costs)) - min(map(sum, costs)) <= max(map(max, costs))
+    assert [part.molecule for part in parts] == [["methanol"]] * 3 + [["water"] * 3]
+    assert batch(conformations, 0, 1, cheap_basis).molecule == ["methanol"] * 3 + ["water"] * 3, "longest first"
+    assert len(batch(conformations, 7, 8, cheap_basis)) == 0
+    write(tmp_path / "all.h5", conformations)
+    assert [read_batch(tmp_path / "all.h5", i, 4, cheap_basis).id for i in range(4)] == [part.id for part in parts]
 
 
-def test_batches_merge_to_what_one_batch_gives(conformations, labelled, cheap_level, tmp_path):
+def test_batches_merge_to_what_one_batch_gives(conformations, labelled, cheap_level, cheap_basis, tmp_path):
     parts = [
-        label_to_file(batch(conformations, i, 8), tmp_path / f"{i}.h5", level=cheap_level, n_workers=1)
-        for i in (0, 1, 7)
+        label_to_file(batch(conformations, i, 8, cheap_basis), tmp_path / f"{i}.h5", level=cheap_level, n_workers=1)
+        for i in (3, 4, 7)
     ]
     assert [len(part) for part in parts] == [1, 1, 0]
     rest = [labelled.subset([i]) for i in range(2, 6)]
-    merged = merge(conformations, [*parts, *rest])
+    merged = merged_of(tmp_path, conformations, [*parts, *rest])
     np.testing.assert_allclose(merged.values["energy"], labelled.values["energy"], atol=1e-9)
     np.testing.assert_allclose(merged.atoms["force"], labelled.atoms["force"], atol=1e-7)
     assert merged.attrs["method"] == "hf" and merged.attrs["basis"] == "sto-3g"
     with pytest.raises(UserError, match=r"4 conformations are in no label batch \(first: water/0002\)"):
-        merge(conformations, parts)
+        merged_of(tmp_path, conformations, parts)
 
 
-def test_batches_dealt_anew_pay_for_nothing_twice(conformations, labelled, cheap_level, tmp_path):
+def test_batches_dealt_anew_pay_for_nothing_twice(conformations, labelled, cheap_level, cheap_basis, tmp_path):
     for i in range(2):
-        label_to_file(
-            batch(conformations.subset(range(1, 6)), i, 2), tmp_path / f"{i}.h5", level=cheap_level, n_workers=1
-        )
+        part = batch(conformations.subset(range(1, 6)), i, 2, cheap_basis)
+        label_to_file(part, tmp_path / f"{i}.h5", level=cheap_level, n_workers=1)
     for i in range(3):  # one conformation more, in front, and another number of batches
-        label_to_file(batch(conformations, i, 3), tmp_path / f"{i}.h5", level=cheap_level, n_workers=1)
+        part = batch(conformations, i, 3, cheap_basis)
+        label_to_file(part, tmp_path / f"{i}.h5", level=cheap_level, n_workers=1)
     lines = [line for path in tmp_path.glob("*.jsonl") for line in path.read_text().splitlines()]
     assert len(lines) == len({json.loads(line)["key"] for line in lines}) == len(conformations)
-    merged = merge(conformations, [read(tmp_path / f"{i}.h5") for i in range(3)])
+    merged = merged_of(tmp_path, conformations, [read(tmp_path / f"{i}.h5") for i in range(3)])
     np.testing.assert_allclose(merged.values["energy"], labelled.values["energy"], atol=1e-9)
 
 
-def test_labels_at_hand_are_not_computed_again(labelled, conformations):
+def test_labels_at_hand_are_not_computed_again(labelled, conformations, cheap_basis):
     half = concatenate([labelled.subset([0, 1, 2]), unlabelled(conformations.subset([3, 4, 5]))])
-    assert pending(half).tolist() == [3, 4, 5] and batch(half, 0, 1).id == conformations.id[3:]
+    assert pending(half).tolist() == [3, 4, 5] and batch(half, 0, 1, cheap_basis).id == conformations.id[3:]
 
 
 def test_levels_do_not_mix(labelled, conformations):
     other = LevelOfTheory("psi4", "hf", "6-31g")
     with pytest.raises(UserError, match="set oracle to the level of the data"):
         take_over_labels(labelled, other, "d0.h5")
-    with pytest.raises(UserError, match="label batches differ in basis"):
-        merge(conformations, [labelled.subset([0, 1, 2]), labelled.subset([3, 4, 5]).with_columns(**other.attrs())])
-
-
-def test_large_forces_are_kept_but_rejected(labelled):
-    norms = [np.linalg.norm(labelled.atoms["force"][labelled.rows(i)]) for i in range(len(labelled))]
-    limit = float(np.median(norms))
-    merged = merge(labelled, [], max_force_norm=limit)
-    assert (merged.values["status"] == np.where(norms > np.float64(limit), Status.REJECTED, Status.OK)).all()
-    rejected = int(np.argmax(norms))
-    assert "max_force_norm" in merged.values["message"][rejected] and np.isfinite(merged.values["energy"][rejected])
 
 
 def test_a_failed_label_is_data(conformations, cheap_level, tmp_path):
@@ -142,6 +146,20 @@ def test_a_killed_run_goes_on_from_its_journal(conformations, labelled, tmp_path
     assert len(keys) == len(set(keys)) == len(conformations) and 2 <= finished < len(keys)
     np.testing.assert_allclose(read(output).values["energy"], labelled.values["energy"], atol=1e-9)
     assert subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False).stdout == b""
+
+
+def test_a_lost_process_costs_one_call_more_and_no_label(conformations, labelled, tmp_path):
+    write(tmp_path / "in.h5", conformations)
+    output = tmp_path / "out.h5"
+    process = run_label(tmp_path / "in.h5", output, "--cores", "1")
+    wait_for_lines(journal_path(output), 2, process)
+    child = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "psi4_worker"], capture_output=True, check=True)
+    os.kill(int(child.stdout), signal.SIGKILL)
+    assert process.wait() == 0
+    lines = [json.loads(line) for line in journal_path(output).read_text().splitlines()]
+    (lost,) = [line for line in lines if line["status"] == "crashed"]
+    assert "signal 9" in lost["message"] and len(lines) == len(conformations) + 1 and lines[-1]["id"] == lost["id"]
+    np.testing.assert_allclose(read(output).values["energy"], labelled.values["energy"], atol=1e-9)
 
 
 def test_label_from_smiles_writes_what_inspect_reads(tmp_path):

@@ -12,8 +12,8 @@ from golf.planning import pool_settings
 with job(snakemake.log[0]):
     level = LevelOfTheory(**snakemake.params.level)
     with Psi4Oracle(level, **(pool_settings(snakemake.config) | {"n_workers": 1})) as oracle:
-        covered = oracle.covered(MMFF_NUMBERS)
+        basis = oracle.basis(MMFF_NUMBERS)
         oracle.check([1])
-        found = level.attrs() | {"program_version": oracle.program_version, "elements": covered}
+        found = level.attrs() | {"program_version": oracle.program_version} | basis.to_json()
     with written_whole(snakemake.output[0]) as temporary:
         temporary.write_text(json.dumps(found, indent=2) + "\n")

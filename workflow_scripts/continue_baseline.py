@@ -3,7 +3,7 @@
 from golf.job import job
 from golf.stages import Machine, Outputs, TrainingOptions, continue_baseline
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]) as deadline:
     continue_baseline(
         snakemake.input.labels,
         snakemake.input.model,
@@ -13,6 +13,6 @@ with job(snakemake.log[0]):
         options=TrainingOptions(
             **snakemake.params.training, checkpoint_seconds=snakemake.config["training"]["checkpoint_seconds"]
         ),
-        machine=Machine(snakemake.threads, snakemake.config["resources"]["device"]),
+        machine=Machine(snakemake.threads, snakemake.config["resources"]["device"], deadline),
         **snakemake.params.stamp,
     )

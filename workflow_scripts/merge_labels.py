@@ -1,13 +1,13 @@
 """One file with the labels of all batches."""
 
-from golf.hdf5 import read, write
 from golf.job import job
-from golf.labeling import merge
+from golf.merging import merge
 
 with job(snakemake.log[0]):
-    merged = merge(
-        read(snakemake.input.conformations),
-        [read(path) for path in snakemake.input.batches],
+    merge(
+        snakemake.input.conformations,
+        snakemake.input.batches,
+        snakemake.output[0],
         max_force_norm=snakemake.params.max_force_norm,
+        attrs=snakemake.params.stamp,
     )
-    write(snakemake.output[0], merged, **snakemake.params.stamp)

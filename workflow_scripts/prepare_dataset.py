@@ -1,10 +1,8 @@
 """Training set, test set, known DFT minima, and the report of what was left out."""
 
-import json
-from pathlib import Path
-
 import yaml
 
+from golf.costs import read_basis
 from golf.datasets import prepare, usable_elements, write_left_out
 from golf.files import written_whole
 from golf.hdf5 import write
@@ -14,7 +12,7 @@ from golf.planning import Source
 
 with job(snakemake.log[0]):
     stamp = snakemake.params.stamp
-    covered = json.loads(Path(snakemake.input.oracle).read_text())["elements"]
+    covered = read_basis(snakemake.input.oracle).functions
     dataset = prepare(
         Source(**snakemake.params.source),
         LevelOfTheory(**snakemake.params.level),

@@ -4,7 +4,7 @@ from golf.job import job
 from golf.potential import Architecture
 from golf.stages import Machine, Outputs, TrainingOptions, train_baseline
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]) as deadline:
     train_baseline(
         snakemake.input.labels,
         snakemake.input.reference_energies,
@@ -13,6 +13,6 @@ with job(snakemake.log[0]):
         options=TrainingOptions(
             **snakemake.params.training, checkpoint_seconds=snakemake.config["training"]["checkpoint_seconds"]
         ),
-        machine=Machine(snakemake.threads, snakemake.config["resources"]["device"]),
+        machine=Machine(snakemake.threads, snakemake.config["resources"]["device"], deadline),
         **snakemake.params.stamp,
     )

@@ -1,0 +1,120 @@
+"""The labels of all batches in one file.
+
+Only what batches change is in memory, the labels: the file of the conformations is copied as it is stored, and the
+batches are read one at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golf.conformations import Status
+from golf.errors import UserError
+from golf.hdf5 import read_columns, rewrite
+from golf.oracles.base import LevelOfTheory
+
+logger = logging.getLogger(__name__)
+
+_EMPTY: Mapping[str, tuple[Any, Any]] = {
+    "energy": (np.nan, np.float64),
+    "status": (Status.NOT_COMPUTED, np.uint8),
+    "message": ("", object),
+    "wall_seconds": (0.0, np.float64),
+    "scf_iterations": (0, np.int32),
+    "recovery": ("", object),
+}
+"""Value and type of each label column where there is no label."""
+
+_PROVENANCE = (*LevelOfTheory("", "", "").attrs(), "program_version")
+
+
+def merge(
+    conformations: str | Path,
+    batches: Sequence[str | Path],
+    output: str | Path,
+    *,
+    max_force_norm: float | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the conformations with the labels of the batches filled in, in their own order.
+
+    Args:
+        conformations: file of all conformations; labels that it has are kept.
+        batches: files of labels, matched by id.
+        max_force_norm: hartree/angstrom; a label with a larger norm over all atoms, wherever it comes from, is kept
+            with status `REJECTED`.
+        attrs: root attributes of the output.
+
+    Raises:
+        UserError: a conformation without a label is in no batch, a batch is of another level of theory or of other
+            conformations, or a file cannot be read.
+    """
+    labels = _Labels(conformations)
+    for path in batches:
+        labels.fill_in(path)
+    labels.check_complete()
+    if max_force_norm is not None:
+        labels.reject_large_forces(max_force_norm)
+    stamp = labels.attrs | dict(attrs or {})
+    rewrite(conformations, output, atoms={"force": labels.force}, values=labels.values, **stamp)
+
+
+class _Labels:
+    """The label columns of all conformations [N], their forces [A, 3] and what computed them."""
+
+    def __init__(self, path: str | Path) -> None:
+        names = ("atoms/offset", "atoms/force", "conformation/id", *(f"conformation/{name}" for name in _EMPTY))
+        columns, attrs = read_columns(path, *names)
+        self._path = path
+        self._id = columns["conformation/id"]
+        self._place = {name: i for i, name in enumerate(self._id)}
+        self._offset: NDArray[np.int64] = columns["atoms/offset"]
+        if "conformation/status" not in columns:
+            columns["atoms/force"] = np.full((self._offset[-1], 3), np.nan)
+            columns |= {f"conformation/{name}": np.full(len(self._id), *empty) for name, empty in _EMPTY.items()}
+        self.force: NDArray[np.float64] = columns["atoms/force"]
+        self.values = {name: columns[f"conformation/{name}"] for name in _EMPTY}
+        self.attrs: dict[str, Any] = {name: attrs[name] for name in _PROVENANCE if name in attrs}
+
+    def fill_in(self, path: str | Path) -> None:
+        names = ("atoms/offset", "atoms/force", "conformation/id", *(f"conformation/{name}" for name in self.values))
+        part, attrs = read_columns(path, *names)
+        self._agree(attrs)
+        ids, offset = part["conformation/id"], part["atoms/offset"]
+        unknown = [name for name in ids if name not in self._place]
+        if unknown:
+            raise UserError(f"{path}: {unknown[0]} is not in {self._path}; remove the file and run again")
+        rows = np.array([self._place[name] for name in ids], dtype=np.int64)
+        for name, column in self.values.items():
+            column[rows] = part[f"conformation/{name}"]
+        for j, i in enumerate(rows):
+            self.force[self._offset[i] : self._offset[i + 1]] = part["atoms/force"][offset[j] : offset[j + 1]]
+
+    def _agree(self, attrs: Mapping[str, Any]) -> None:
+        """Hold a batch's level and program against those so far."""
+        for name in _PROVENANCE:
+            if name in attrs and self.attrs.setdefault(name, attrs[name]) != attrs[name]:
+                if name != "program_version":
+                    found = f"{self.attrs[name]} and {attrs[name]}"
+                    raise UserError(f"label batches differ in {name}: {found}; run again")
+                self.attrs[name] = "mixed"
+
+    def check_complete(self) -> None:
+        left = np.flatnonzero(self.values["status"] == Status.NOT_COMPUTED)
+        if len(left):
+            first = self._id[left[0]]
+            raise UserError(f"{len(left)} conformations are in no label batch (first: {first}); run again")
+
+    def reject_large_forces(self, max_force_norm: float) -> None:
+        for i in map(int, np.flatnonzero(self.values["status"] == Status.OK)):
+            norm = float(np.linalg.norm(self.force[self._offset[i] : self._offset[i + 1]]))
+            if norm > max_force_norm:
+                message = f"force norm {norm:.3g} hartree/angstrom is above max_force_norm {max_force_norm:g}"
+                self.values["status"][i], self.values["message"][i] = Status.REJECTED, message
+                logger.warning("%s: rejected: %s", self._id[i], message)

@@ -1,0 +1,203 @@
+"""How far a study is and what is left: the text of `golf status`, from the files that are there."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from golf.conformations import Status
+from golf.estimate import (
+    Network,
+    Part,
+    arms_of,
+    basis_of,
+    duration,
+    jobs_at_once,
+    label_parts,
+    level_of,
+    network,
+    workload,
+)
+from golf.forecast import calibrated, input_of
+from golf.hdf5 import read_columns
+from golf.journal import SUFFIX, outcomes
+
+
+@dataclass
+class Progress:
+    """What has become of the conformations of one label or optimization stage.
+
+    Attributes:
+        total: conformations to be computed, as planned while their file is not there yet.
+        outcomes: labels or optimizations by status.
+        seconds: wall seconds of the oracle's processes.
+        gradients, seconds_in_hand: in the journals of optimizations that are not written yet.
+        done: the stage's file is there.
+    """
+
+    name: str
+    total: int
+    outcomes: Counter[Status] = field(default_factory=Counter)
+    seconds: float = 0.0
+    gradients: int = 0
+    seconds_in_hand: float = 0.0
+    done: bool = False
+
+    @property
+    def n_done(self) -> int:
+        """Conformations that need nothing more, failed ones among them."""
+        return sum(self.outcomes.values())
+
+    @property
+    def state(self) -> str:
+        """One word or two."""
+        return "done" if self.done else "begun" if self.n_done or self.seconds else "to come"
+
+
+def stages_of(config: Mapping[str, Any], planned: Sequence[Part]) -> list[tuple[str, Path, int, Part]]:
+    """Name, folder of the batches, planned size and part of the estimate of each stage of a study, in their order."""
+    results, rounds = Path(config["results_dir"]), config["golf"]["rounds"]
+    initial, of_rounds, test, references = planned
+    arms = arms_of(config)
+    return [
+        (initial.name, results / "labels/initial", initial.n, initial),
+        *(
+            (f"round {r}", results / f"rounds/{r}/labels", len(of_rounds.seconds), of_rounds)
+            for r in range(1, rounds + 1)
+        ),
+        (references.name, results / "evaluation/reference", references.n, references),
+        *((f"test, arm {arm}", results / f"evaluation/{arm}/labels", len(test.seconds), test) for arm in arms),
+    ]
+
+
+def progress_of(name: str, folder: Path, planned: int) -> Progress:
+    """What the files of a stage say: its merged file, else its batches and, of those not written yet, the journals.
+
+    Attempts that crashed or timed out and were repeated count as time spent as long as the stage is not merged.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    progress = Progress(name, planned)
+    batches = sorted(folder.glob("*.h5"))
+    merged = folder.with_suffix(".h5")
+    progress.done = merged.is_file()
+    if progress.done and folder.name != "reference":
+        _count_merged(progress, merged, input_of(folder))
+    else:
+        for path in batches:
+            columns, _ = read_columns(path, "conformation/status", "conformation/wall_seconds")
+            progress.outcomes.update(map(Status, columns["conformation/status"].tolist()))
+            progress.seconds += float(columns["conformation/wall_seconds"].sum())
+    if not progress.done:
+        complete = {path.stem for path in batches}
+        for journal in folder.glob(f"*{SUFFIX}"):
+            if journal.name.removesuffix(SUFFIX) not in complete:
+                _count_journal(progress, journal, folder.name == "reference")
+        if input_of(folder).is_file() and folder.name != "reference":
+            progress.total = int(_pending(input_of(folder)).sum())
+    return progress
+
+
+def _pending(conformations: Path) -> np.ndarray:
+    """Which conformations of a file come without a label."""
+    columns, _ = read_columns(conformations, "atoms/offset", "conformation/status")
+    n = len(columns["atoms/offset"]) - 1
+    return columns.get("conformation/status", np.full(n, Status.NOT_COMPUTED)) == Status.NOT_COMPUTED
+
+
+def _count_merged(progress: Progress, merged: Path, conformations: Path) -> None:
+    columns, _ = read_columns(merged, "conformation/status", "conformation/wall_seconds")
+    paid = _pending(conformations)  # in the same order; the other labels came with the data
+    progress.total = int(paid.sum())
+    progress.outcomes.update(map(Status, columns["conformation/status"][paid].tolist()))
+    progress.seconds += float(columns["conformation/wall_seconds"][paid].sum())
+
+
+def _count_journal(progress: Progress, journal: Path, of_gradients: bool) -> None:
+    last: dict[str, Status] = {}
+    for outcome in outcomes(journal):
+        last[outcome.key] = outcome.status
+        progress.seconds += outcome.wall_seconds
+        progress.seconds_in_hand += outcome.wall_seconds if of_gradients else 0.0
+    if of_gradients:
+        progress.gradients += len(last)
+    else:
+        progress.outcomes.update(last.values())
+
+
+def status(config: Mapping[str, Any], cores: int) -> str:
+    """Stages, labels by outcome, time spent and a forecast of the rest, for a person to read; ends without a newline.
+
+    Args:
+        config: validated.
+        cores: for which the wall time of the rest is said.
+
+    Raises:
+        UserError: a file cannot be read, or nothing has been computed and Psi4 is not found.
+    """
+    resources = config["resources"]
+    threads, n_workers = resources["label_threads"], resources["label_processes"]
+    basis, _ = basis_of(config)
+    work = workload(config, basis)
+    model = calibrated(config["results_dir"], config["dataset"]["train"], level_of(config), basis, threads)
+    parts, net = label_parts(config, work, model), network(config, work)
+    planned = stages_of(config, parts)
+    stages = [progress_of(name, folder, n) for name, folder, n, _ in planned]
+    left = [_seconds_left(stage, part) for stage, (*_, part) in zip(stages, planned, strict=True)]
+    jobs = jobs_at_once(config, cores)
+    lines = [f"{config['results_dir']}: {level_of(config)}", ""]
+    lines.append(f"{'':<20}{'':<9}{'done':>15}{'core-hours':>12}{'left':>9}  not ok")
+    for stage, seconds in zip(stages, left, strict=True):
+        hours, rest = (x * threads / 3600 for x in (stage.seconds, seconds))
+        lines.append(
+            f"{stage.name:<20}{stage.state:<9}{f'{stage.n_done} of {stage.total}':>15}{hours:>12.2f}{rest:>9.2f}  "
+            f"{_words(stage)}".rstrip()
+        )
+    spent, rest = (sum(x) * threads / 3600 for x in ([stage.seconds for stage in stages], left))
+    n_done, total = sum(stage.n_done for stage in stages), sum(stage.total for stage in stages)
+    lines.append(f"{'sum':<20}{'':<9}{f'{n_done} of {total}':>15}{spent:>12.2f}{rest:>9.2f}")
+    wall = sum(left) / (3600 * n_workers * jobs)
+    lines += ["", _network_line(config, net)]
+    lines.append(f"Labels left: about {duration(wall)} with {jobs} job(s) of {n_workers} process(es) on {cores} cores")
+    lines.append(f"Forecast from {model.source}")
+    return "\n".join(lines)
+
+
+def _seconds_left(stage: Progress, part: Part) -> float:
+    """Of a stage, by the mean of its part; of unfinished optimizations the gradients in hand are taken off."""
+    if stage.done or not len(part.seconds):
+        return 0.0
+    each = float(part.seconds.mean())
+    return max(0.0, (stage.total - stage.n_done) * each - stage.seconds_in_hand)
+
+
+def _words(stage: Progress) -> str:
+    failed = [f"{word.name.lower()} {n}" for word, n in sorted(stage.outcomes.items()) if word is not Status.OK]
+    return ", ".join([*failed, *([f"{stage.gradients} gradients in hand"] if stage.gradients else [])])
+
+
+def _network_line(config: Mapping[str, Any], net: Network) -> str:
+    """What has been trained, the time that the network's jobs have had (starts included), and what is left."""
+    results, golf = Path(config["results_dir"]), config["golf"]
+    has_baseline = (results / "models/baseline/model.pt").is_file()
+    n_trained = sum((results / f"rounds/{r}/model.pt").is_file() for r in range(1, golf["rounds"] + 1))
+    of_round = golf["labels_per_round"] * golf["updates_per_label"]
+    continued = golf["rounds"] * (results / "models/baseline_continued/model.pt").is_file()
+    n_updates = has_baseline * config["training"]["updates"] + (n_trained + continued) * of_round
+    spent = 0.0
+    for pattern in ("train_baseline.tsv", "continue_baseline.tsv", "train_round/*.tsv", "relax_*/*.tsv"):
+        for path in (results / "benchmarks").glob(pattern):
+            with open(path, newline="") as stream:
+                spent += sum(float(row["s"]) for row in csv.DictReader(stream, delimiter="\t"))
+    left = net.training * max(0.0, 1 - n_updates / net.n_updates)
+    return (
+        f"Baseline {'trained' if has_baseline else 'to come'}, {n_trained} of {golf['rounds']} rounds trained; network "
+        f"{spent / 3600:.2f} h so far, {left:.2f} h of training left on {net.device} ({net.source})"
+    )

@@ -1,0 +1,195 @@
+"""`golf estimate` and `golf status` on the files of a tiny study, with labels of real Psi4."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from golf import config as golf_config
+from golf.cli import main
+from golf.conformations import Status
+from golf.costs import label_costs
+from golf.datasets import prepare
+from golf.estimate import duration, label_parts, network, table, workload
+from golf.forecast import Model, calibrated
+from golf.hdf5 import read, write
+from golf.labeling import label_to_file, read_batch
+from golf.planning import Source
+
+SMILES = "O water\nCO methanol\nOO hydrogen_peroxide\n"
+
+
+def study(folder, **changes):
+    """The configuration of a study of 2 molecules with 3 conformers, and a third one for the test set alone."""
+    (folder / "molecules.smi").write_text(SMILES)
+    config = {
+        "results_dir": str(folder / "results"),
+        "dataset": {
+            "train": str(folder / "molecules.smi"),
+            "conformers": 3,
+            "prune_rmsd": 0.0,
+            "test_molecules": ["hydrogen_peroxide"],
+            "test_conformers": 1,
+        },
+        "oracle": {"method": "hf", "basis": "sto-3g", "batch_size": 3},
+        "golf": {"rounds": 2, "labels_per_round": 4},
+    }
+    for section, values in changes.items():
+        config.setdefault(section, {}).update(values)
+    (folder / "study.yaml").write_text(yaml.safe_dump(config))
+    return golf_config.read_config(folder / "study.yaml")
+
+
+def check_oracle(config, level, basis):
+    path = Path(config["results_dir"]) / "dataset/oracle.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(level.attrs() | basis.to_json()))
+
+
+def row(text, name):
+    """The numbers in the line that begins with a name."""
+    line = next(line for line in text.splitlines() if line.startswith(name))
+    return [float(number) for number in re.findall(r"[\d.]+", line.removeprefix(name))]
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory, cheap_level, cheap_basis):
+    """A study that was killed in its initial labels: batch 0 is complete, batch 1 has one label in its journal."""
+    folder = tmp_path_factory.mktemp("study")
+    config = study(folder)
+    results = folder / "results"
+    check_oracle(config, cheap_level, cheap_basis)
+    stamp = {"config_sha256": golf_config.sha256(config)}
+    dataset = prepare(Source(**config["dataset"]), cheap_level, elements=[1, 6, 8], seed=1)
+    position = dataset.train.position.copy()
+    position[dataset.train.rows(3)] = 0.0  # methanol/0000, in batch 0: atoms on top of each other: Psi4 refuses
+    write(results / "dataset/train.h5", dataset.train.with_columns(position=position), **stamp)
+    write(results / "dataset/test.h5", dataset.test, **stamp)
+    write(results / "dataset/reference.h5", dataset.reference, **stamp)
+    (results / "config.yaml").write_text(yaml.safe_dump(config))
+    stage = results / "labels/initial"
+    for index in range(2):
+        part = read_batch(results / "dataset/train.h5", index, 2, cheap_basis)
+        label_to_file(part, stage / f"{index}.h5", level=cheap_level, n_workers=1, attrs=stamp)
+    (stage / "1.h5").unlink()
+    lines = (stage / "1.journal.jsonl").read_bytes().splitlines(keepends=True)
+    (stage / "1.journal.jsonl").write_bytes(lines[0] + lines[1][:100])
+    return folder, config
+
+
+def test_estimate_needs_no_results(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study(tmp_path)
+    assert main(["estimate", "study.yaml", "--jobs", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert row(shown, "initial labels")[0] == 6 and row(shown, "round labels")[0] == 8
+    assert row(shown, "test labels")[0] == 9 and row(shown, "DFT minima")[0] == 3 and row(shown, "sum")[0] == 26
+    assert "no wall times yet" in shown and "asked now" in shown and "rough figure" in shown
+    assert not (tmp_path / "results").exists()
+
+
+def test_what_is_estimated_adds_up(tmp_path, cheap_level, cheap_basis):
+    config = study(tmp_path, resources={"label_processes": 2, "label_threads": 3})
+    work = workload(config, cheap_basis)
+    model = Model(scale=1e-5, source="ten times slower")  # 10 s where 1 s is predicted
+    parts = {part.name: part for part in label_parts(config, work, model)}
+    water, methanol, peroxide = (
+        int(label_costs(np.array(numbers), np.array([0, len(numbers)]), cheap_basis)[0])
+        for numbers in ([8, 1, 1], [6, 8, 1, 1, 1, 1], [8, 8, 1, 1])
+    )
+    initial = 3e-5 * (water + methanol)
+    assert parts["initial labels"].core_hours(3) == pytest.approx(initial * 3 / 3600)
+    assert parts["round labels"].core_hours(1) == pytest.approx(8e-5 * (water + methanol) / 2 / 3600)
+    assert parts["test labels"].core_hours(1) == pytest.approx(3e-5 * (water + methanol + peroxide) / 3600)
+    alone, many = (parts["initial labels"].wall_hours(1, jobs) for jobs in (1, 100))
+    assert alone == pytest.approx(initial / 3600) and initial / 3600 / 2 <= many < alone
+    lines = list(table(list(parts.values()), network(config, work), 3, 2, 1))
+    assert row("\n".join(lines), "sum")[2] == pytest.approx(
+        sum(row("\n".join(lines), name)[3] for name in parts), abs=0.02
+    )
+
+
+def test_fewer_labels_cost_less(tmp_path, cheap_basis):
+    model = Model(1e-3, "")
+    hours = []
+    for rounds in (0, 1, 4):
+        config = study(tmp_path, golf={"rounds": rounds})
+        hours.append(sum(part.core_hours(1) for part in label_parts(config, workload(config, cheap_basis), model)))
+    assert hours[0] < hours[1] < hours[2]
+
+
+def test_estimate_takes_the_wall_times_that_are_there(begun, capsys, cheap_basis, cheap_level):
+    folder, config = begun
+    assert main(["estimate", str(folder / "study.yaml")]) == 0
+    shown = capsys.readouterr().out
+    assert "wall times of labels in" in shown and "oracle.json" in shown and "train.h5 and test.h5" in shown
+    model = calibrated(config["results_dir"], config["dataset"]["train"], cheap_level, cheap_basis, 1)
+    seconds = read(folder / "results/labels/initial/0.h5").values["wall_seconds"]
+    assert model.n_measured == 2 and seconds.min() / 10 < model.scale * 1e6 < seconds.max() * 10
+
+
+def test_status_says_what_is_done_failed_and_left(begun, capsys):
+    folder, _ = begun
+    assert main(["status", str(folder / "study.yaml"), "--cores", "1"]) == 0
+    shown = capsys.readouterr().out
+    line = next(line for line in shown.splitlines() if line.startswith("initial labels"))
+    assert "begun" in line and "3 of 6" in line and line.endswith("failed 1")
+    for name, planned in (("round 1", 4), ("round 2", 4), ("test, arm golf", 3), ("DFT minima", 3)):
+        assert re.search(rf"^{name} +to come +0 of {planned} ", shown, re.MULTILINE), shown
+    assert re.search(r"^sum +3 of 26 ", shown, re.MULTILINE)
+    assert "Baseline to come, 0 of 2 rounds trained" in shown
+
+
+def test_status_counts_the_merged_file_once_it_is_there(begun, capsys):
+    folder, _ = begun
+    batches = [read(folder / "results/labels/initial/0.h5")]
+    merged = read(folder / "results/dataset/train.h5")
+    values = {name: column.copy() for name, column in merged.values.items()}
+    for i, id in enumerate(merged.id):
+        values["status"][i] = Status.REJECTED
+        for j in np.flatnonzero(np.array(batches[0].id) == id):
+            for name, column in values.items():
+                column[i] = batches[0].values[name][j]
+    path = folder / "results/labels/initial.h5"
+    write(path, merged.with_columns(values=values))
+    assert main(["status", str(folder / "study.yaml")]) == 0
+    path.unlink()
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("initial labels"))
+    assert "done" in line and "6 of 6" in line and "failed 1, rejected 4" in line
+    hours = [float(number) for number in re.findall(r"\d+\.\d+", line)]
+    assert hours[1] == 0.0, "nothing is left of a stage that is done"
+
+
+def test_status_of_another_study_is_refused(begun, capsys):
+    folder, _ = begun
+    text = (folder / "study.yaml").read_text()
+    (folder / "other.yaml").write_text(text.replace("rounds: 2", "rounds: 3"))
+    assert main(["status", str(folder / "other.yaml")]) == 2
+    assert "golf.rounds: 2 there, 3 here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["estimate", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["estimate", "typo.yaml"], "unknown key golf.round; did you mean golf.rounds?"),
+        (["estimate", "broken.yaml"], "broken.yaml: not YAML"),
+        (["estimate", "study.yaml", "--jobs", "0"], "--jobs 0: must be positive"),
+        (["status"], "config.yaml: no such file"),
+    ],
+)
+def test_wrong_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    study(tmp_path)
+    (tmp_path / "typo.yaml").write_text((tmp_path / "study.yaml").read_text().replace("rounds:", "round:"))
+    (tmp_path / "broken.yaml").write_text("dataset: [")
+    assert main(arguments) == 2
+    errors = capsys.readouterr().err
+    assert message in errors and len(errors.splitlines()) == 1
+
+
+def test_durations_are_said_as_people_do():
+    assert [duration(hours) for hours in (0.2, 1.5, 100.0)] == ["12 min", "1 h 30 min", "4.2 days"]

@@ -11,8 +11,8 @@ help: ## list these targets
 setup: ## install everything into .venv, and Psi4 (PYTHON=..., GOLF_PSI4_PYTHON=... to choose)
 	@setup/install.sh
 
-run: setup ## run the whole study of config.yaml and print the table
-	@setup/run.sh
+run: setup ## run the study and print the table; after a crash, go on (CONFIG=my.yaml, PROFILE=slurm to choose)
+	@setup/run.sh $(if $(PROFILE),--profile $(PROFILE),--cores all) $(if $(CONFIG),--configfile $(CONFIG))
 
 test: setup ## run the test suite
 	$(VENV) python -m pytest --durations=15

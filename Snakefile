@@ -36,6 +36,7 @@ localrules:
     data,
     merge_labels,
     merge_references,
+    fit_reference_energies,
     evaluate_arm,
     publish_model,
     summarize,

@@ -1,8 +1,9 @@
-"""The one exception that means: the input is wrong, and here is what to do about it."""
+"""The one exception that means: this is wrong, and here is what to do about it."""
 
 
 class UserError(Exception):
-    """Wrong input. The message is one line that names the file or key, the record and the remedy.
+    """Wrong input, or something else that the user can mend, such as a full disk.
 
-    Commands print it and exit with status 2; scripts of rules print it, log it and exit with status 1.
+    The message is one line that names the file or key, the record and the remedy. Commands print it and exit with
+    status 2; scripts of rules print it, log it and exit with status 1.
     """

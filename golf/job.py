@@ -1,4 +1,4 @@
-"""What every job of the workflow does around its work: a log, one line for wrong input, a clean end on SIGTERM."""
+"""What every job of the workflow does around its work: a log, one line for wrong input, a clean end in time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from golf.deadline import Deadline
 from golf.errors import UserError
+from golf.files import DISK_FULL
+from golf.locks import this_process
 
 logger = logging.getLogger("golf")
 
@@ -22,10 +25,11 @@ def exit_on_sigterm(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def job(log: str | Path) -> Iterator[None]:
-    """Log to `log`; warnings and errors go to stderr as well.
+def job(log: str | Path) -> Iterator[Deadline]:
+    """Log to `log`; warnings and errors go to stderr as well. Yields the job's time limit.
 
-    Wrong input ends the process with status 1 after one line; any other error with its traceback, in the log too.
+    Wrong input, a full disk or the end of the job's time end the process with status 1 after one line; any other error
+    with its traceback, in the log too.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, exit_on_sigterm)
@@ -36,10 +40,18 @@ def job(log: str | Path) -> Iterator[None]:
     to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal], force=True)
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # where the log cannot be written, its tracebacks would bury the line that matters
+    logger.info("started: %s", this_process())
     try:
-        yield
+        yield Deadline.of_this_job()
     except UserError as error:
         logger.error("%s", error)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            logger.exception("the job failed")
+        else:
+            logger.error("%s; free space (or raise the quota) and run again", error)
         sys.exit(1)
     except Exception:
         logger.exception("the job failed")

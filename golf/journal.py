@@ -6,15 +6,14 @@ job that asks for the same geometries gets the same numbers back, bit for bit, a
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import logging
 import math
 import os
-import socket
+import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,7 +21,10 @@ from typing import Self
 import numpy as np
 
 from golf.conformations import Status
+from golf.deadline import Deadline
 from golf.errors import UserError
+from golf.files import DISK_FULL
+from golf.locks import LockedFile
 from golf.oracles.base import Label, LevelOfTheory, Request
 
 logger = logging.getLogger(__name__)
@@ -33,7 +35,10 @@ FINISHED = frozenset({Status.OK, Status.NOT_CONVERGED, Status.FAILED})
 """Outcomes that would come out the same again. A crash or a timeout may be the machine's fault: tried again."""
 
 _LINE_START = b'{"key": "'
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+_OUTCOME = re.compile(
+    rb'^{"key": "(\w+)", "id": ("(?:[^"\\]|\\.)*"), "status": "(\w+)".*, "wall_seconds": ([-+.\deE]+), .*}$',
+    re.MULTILINE,
+)
 
 
 class Journal:
@@ -46,34 +51,43 @@ class Journal:
     `get` gives back outcomes that are final: ok, not_converged and failed. Labels that crashed or timed out are
     recorded too, but `get` ignores them, so that a new run tries them again.
 
-    A line that a kill cut off in mid-write is dropped on opening. The file is locked while it is open: a second
-    process waits until the first has closed it, and logs for whom it waits.
+    A line that a kill cut off in mid-write is dropped on opening. The file is locked while it is open (golf/locks.py):
+    a second process waits until the first has closed it, and logs for whom it waits.
 
     Args:
         others: journals that are only read, on opening; `get` answers from them as well. One that is being written to
             gives what it holds by then; one that cannot be read is left out with a warning.
+        wanted: keys to look for in the others, where they are known: a study may have thousands of journals. None:
+            everything in them is kept.
+        deadline: of the job that waits for the lock.
 
     Raises (on opening):
         UserError: a line is not one of ours; names the file and the line.
+        OutOfTime: another process had the journal open until the deadline.
     """
 
-    def __init__(self, path: str | Path, level: LevelOfTheory, others: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        level: LevelOfTheory,
+        others: Iterable[Path] = (),
+        wanted: Collection[str] | None = None,
+        deadline: Deadline | None = None,
+    ) -> None:
         self.path = Path(path)
         self.level = level
         self._others = tuple(others)
+        self._wanted = wanted
         self._finished: dict[str, Label] = {}
         self._lock = threading.Lock()
-        self._file = -1
-        self._owner = self.path.with_name(f".{self.path.name}.owner")
+        self._file = LockedFile(self.path, deadline)
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._open_locked()
+        self._file.open()
         try:
-            self._owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
             for other in self._others:
                 try:
-                    self._finished |= _final_labels(other, other.read_bytes())
+                    self._finished |= _final_labels(other, other.read_bytes(), self._wanted)
                 except (OSError, UserError) as error:
                     logger.warning("labels of another journal are not used: %s", error)
             self._load()
@@ -100,49 +114,33 @@ class Journal:
         return Label.failed(len(request.numbers), label.status, label.message, label.wall_seconds)
 
     def append(self, request: Request, label: Label) -> None:
-        """Write one label; it is on the disk when this returns."""
+        """Write one label; it is on the disk when this returns.
+
+        Raises:
+            UserError: the disk is full; what was written before is kept.
+        """
         key = request.key(self.level)
         line = (json.dumps(_record(key, request.id, label), allow_nan=False) + "\n").encode()
         with self._lock:
-            if self._file < 0:
+            file = self._file.descriptor
+            if file < 0:
                 raise ValueError(f"{self.path}: journal is not open")
-            size = os.fstat(self._file).st_size
+            size = os.fstat(file).st_size
             try:
                 written = 0
                 while written < len(line):
-                    written += os.write(self._file, line[written:])
-                os.fsync(self._file)
-            except OSError:
-                os.ftruncate(self._file, size)  # a full disk must not leave half a line before the next one
-                raise
+                    written += os.write(file, line[written:])
+                os.fsync(file)
+            except OSError as error:
+                os.ftruncate(file, size)  # a full disk must not leave half a line before the next one
+                if error.errno not in DISK_FULL:
+                    raise
+                raise UserError(
+                    f"{self.path}: {error.strerror}: the label of {request.id} cannot be written; the {len(self)} "
+                    "before it are safe; free space (or raise the quota) and run again"
+                ) from None
             if label.status in FINISHED:
                 self._finished[key] = label
-
-    def _open_locked(self) -> int:
-        """A descriptor of the journal that holds its lock."""
-        while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                self._acquire(descriptor)
-                here = os.fstat(descriptor)
-                if self.path.exists() and os.path.samestat(here, self.path.stat()):
-                    return descriptor
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)  # whoever held the lock removed or replaced the file: lock the new one
-
-    def _acquire(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = self._owner.read_text() if self._owner.exists() else "another process"
-            logger.warning("%s is in use by %s; waiting until it is done", self.path, owner)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            logger.warning("%s: this file system has no locks; do not run two of these at once", self.path)
 
     def _load(self) -> None:
         content = self.path.read_bytes()
@@ -150,15 +148,12 @@ class Journal:
         end = content.rfind(b"\n") + 1
         if end < len(content):
             logger.warning("%s: dropped a last line that was cut off by a kill", self.path)
-            os.ftruncate(self._file, end)
-            os.fsync(self._file)
+            os.ftruncate(self._file.descriptor, end)
+            os.fsync(self._file.descriptor)
 
     def _close(self) -> None:
         with self._lock:
-            if self._file >= 0:
-                self._owner.unlink(missing_ok=True)  # before the lock goes: the next owner writes its own
-                os.close(self._file)
-                self._file = -1
+            self._file.close()
 
 
 def beside(path: Path) -> list[Path]:
@@ -166,8 +161,10 @@ def beside(path: Path) -> list[Path]:
     return sorted(other for other in path.parent.glob(f"*{SUFFIX}") if other != path)
 
 
-def _final_labels(path: Path, content: bytes) -> dict[str, Label]:
+def _final_labels(path: Path, content: bytes, wanted: Collection[str] | None = None) -> dict[str, Label]:
     """The outcomes of a journal that are final, by key; a last line without its end is ignored.
+
+    Lines with other keys than the wanted ones are passed over without a look at what is in them.
 
     Raises:
         UserError: a line is not one of ours; names the file and the line.
@@ -178,6 +175,8 @@ def _final_labels(path: Path, content: bytes) -> dict[str, Label]:
         raise UserError(f"{path}: not a golf journal (it ends without a line of ours); move it away")
     labels = {}
     for number, line in enumerate(content[:end].splitlines(), start=1):
+        if wanted is not None and _key(line) not in wanted:
+            continue
         try:
             key, label = _parse(line)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -188,6 +187,34 @@ def _final_labels(path: Path, content: bytes) -> dict[str, Label]:
         if label.status in FINISHED:
             labels[key] = label
     return labels
+
+
+def _key(line: bytes) -> str:
+    """The key of a line, found without parsing it; of a line that is not one of ours, something that is no key."""
+    return line.removeprefix(_LINE_START).partition(b'"')[0].decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a line says of a label but for its numbers."""
+
+    key: str
+    id: str
+    status: Status
+    wall_seconds: float
+
+
+def outcomes(path: str | Path, max_bytes: int = -1) -> Iterator[Outcome]:
+    """What a journal's lines say, in their order, found without parsing energies and forces; other lines are ignored.
+
+    Args:
+        max_bytes: read no more than that from the start of the file; -1: all.
+    """
+    with open(path, "rb") as stream:
+        content = stream.read(max_bytes)
+    for found in _OUTCOME.finditer(content):
+        key, id, status, seconds = found.groups()
+        yield Outcome(key.decode(), json.loads(id), Status[status.decode().upper()], float(seconds))
 
 
 def _record(key: str, id: str, label: Label) -> dict[str, object]:

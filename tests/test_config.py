@@ -7,6 +7,7 @@ import yaml
 
 from golf.config import check_results, schema, science, sha256, validated
 from golf.errors import UserError
+from golf.planning import pool_settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MINIMAL = {"dataset": {"train": "molecules.smi"}}
@@ -98,3 +99,12 @@ def test_results_of_another_config_are_refused(tmp_path):
     check_results({**config, "resources": {**config["resources"], "train_threads": 5}})
     with pytest.raises(UserError, match=r"holds results of another config \(golf\.rounds: 3 there, 5 here\)"):
         check_results({**config, "golf": {**config["golf"], "rounds": 5}})
+
+
+def test_scratch_may_name_a_variable_of_the_node(tmp_path, monkeypatch):
+    config = validated(MINIMAL | {"oracle": {"scratch": "$SLURM_TMPDIR/psi4"}}, "config.yaml")
+    monkeypatch.setenv("SLURM_TMPDIR", str(tmp_path))
+    with pytest.raises(UserError, match=rf"oracle\.scratch: {tmp_path}/psi4: no such folder on "):
+        pool_settings(config)
+    (tmp_path / "psi4").mkdir()
+    assert pool_settings(config)["scratch"] == str(tmp_path / "psi4")

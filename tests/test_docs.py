@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -25,6 +26,14 @@ def test_every_module_is_on_the_architecture_page():
     modules = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "golf").rglob("*.py")}
     missing = {path for path in modules if Path(path).name not in page and "__init__" not in path}
     assert not missing
+
+
+def test_the_slurm_profile_speaks_of_rules_that_exist():
+    """Snakemake passes over a name in set-resources that is no rule."""
+    command = [Path(sys.executable).with_name("snakemake"), "--list-rules", "--configfile", "configs/tiny.yaml"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    named = yaml.safe_load((REPOSITORY / "slurm/config.yaml").read_text())["set-resources"]
+    assert named and set(named) <= set(listed.stdout.split())
 
 
 def test_the_oracle_side_imports_nothing_of_the_network():

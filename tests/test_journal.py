@@ -135,6 +135,21 @@ def test_other_journals_are_read_and_left_as_they_are(tmp_path, caplog):
     assert "3.journal.jsonl: line 1" in caplog.text and "not used" in caplog.text
 
 
+def test_only_what_is_wanted_is_taken_from_other_journals(tmp_path):
+    paths = [tmp_path / f"{i}.journal.jsonl" for i in range(3)]
+    for seed in range(5):
+        with Journal(paths[1 + seed % 2], LEVEL) as journal:
+            journal.append(request(seed), label(seed))
+    wanted = {request(seed).key(LEVEL) for seed in (1, 4, 9)}
+    with Journal(paths[0], LEVEL, beside(paths[0]), wanted) as journal:
+        assert len(journal) == 2 and journal.get(request(0)) is None and journal.get(request(9)) is None
+        for seed in (1, 4):
+            assert np.array_equal(journal.get(request(seed)).forces, label(seed).forces)
+        journal.append(request(0), label(0))
+    with Journal(paths[0], LEVEL, (), wanted) as journal:  # its own lines are all there, wanted or not
+        assert journal.get(request(0)).energy == label(0).energy
+
+
 def test_threads_append_whole_lines(tmp_path):
     path = tmp_path / "labels.jsonl"
     with Journal(path, LEVEL) as journal:
@@ -213,3 +228,30 @@ def test_sigkill_keeps_every_line_that_append_returned_for(tmp_path):
     with Journal(path, LEVEL) as journal:  # the lock died with its process
         assert len(journal) >= last + 1
         assert all(journal.get(request(seed)).energy == label(seed).energy for seed in range(last + 1))
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_journal_whole(tmp_path):
+    path = tmp_path / "labels.jsonl"
+    program = (
+        "import sys, resource; sys.path[:0] = sys.argv[2:4]\n"
+        "from test_journal import LEVEL, Journal, UserError, label, request\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))\n"
+        "with Journal(sys.argv[1], LEVEL) as journal:\n"
+        "    try:\n"
+        "        for seed in range(1000):\n"
+        "            journal.append(request(seed), label(seed))\n"
+        "    except UserError as error:\n"
+        "        print(error)\n"
+        "    assert journal.get(request(0)) is not None\n"
+    )
+    here = os.path.dirname(__file__)
+    command = [sys.executable, "-c", program, str(path), here, os.path.dirname(here)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    n_lines = len(path.read_text().splitlines())
+    assert path.read_bytes().endswith(b"}\n") and 2 < n_lines < 20
+    assert len(said.splitlines()) == 1 and str(path) in said and "free space" in said
+    assert f"the label of water/{n_lines:04d} cannot be written; the {n_lines} before it are safe" in said
+    with Journal(path, LEVEL) as journal:  # there is room again
+        assert len(journal) == n_lines
+        journal.append(request(n_lines), label(n_lines))
+    assert len(path.read_text().splitlines()) == n_lines + 1

@@ -16,7 +16,8 @@ from golf.conformations import Status
 from golf.errors import UserError
 from golf.oracles.base import LevelOfTheory, Request
 from golf.oracles.interpreter import find_psi4
-from golf.oracles.psi4 import Psi4Oracle, _scratch_prefix, remove_stale_scratch
+from golf.oracles.psi4 import Psi4Oracle
+from golf.oracles.psi4_process import _scratch_prefix, remove_stale_scratch
 from golf.units import BOHR_IN_ANGSTROM
 
 CHEAP = LevelOfTheory("psi4", "hf", "sto-3g")
@@ -156,6 +157,33 @@ def test_a_hung_child_is_replaced_at_the_time_limit():
         after = oracle.compute(request("H2"))
     assert lost.status == Status.TIMED_OUT and "5 s" in lost.message
     assert after.status == Status.OK
+
+
+def test_a_stopped_child_counts_as_crashed_not_as_too_slow():
+    with Psi4Oracle(CHEAP, n_workers=1, time_limit=10.0) as oracle:
+        os.kill(children()[0], signal.SIGSTOP)
+        lost = oracle.compute(request("H2O"))
+        after = oracle.compute(request("H2O"))
+    assert lost.status == Status.CRASHED and "within 10 s, and the process did nothing" in lost.message
+    assert after.status == Status.OK
+
+
+def test_a_failure_is_believed_only_of_a_fresh_child():
+    with Psi4Oracle(CHEAP, n_workers=1) as oracle:
+        assert oracle.compute(request("H2")).status == Status.OK
+        before = children()
+        on_top = Request("H2", np.array([1, 1], np.uint8), np.zeros((2, 3)), 0, 1)
+        assert oracle.compute(on_top).status == Status.FAILED and children() != before
+
+
+def test_a_full_scratch_disk_is_not_laid_to_the_conformation(monkeypatch, tmp_path):
+    monkeypatch.setattr("golf.oracles.psi4.SCRATCH_FULL", 1e18)  # no disk has so much left
+    on_top = Request("H2", np.array([1, 1], np.uint8), np.zeros((2, 3)), 0, 1)
+    with (
+        Psi4Oracle(CHEAP, scratch=str(tmp_path)) as oracle,
+        pytest.raises(UserError, match=rf"{tmp_path}: Psi4 fails .* this disk is full; .* oracle\.scratch"),
+    ):
+        oracle.compute(on_top)
 
 
 def test_a_child_that_has_grown_is_replaced(monkeypatch):

@@ -1,147 +1,44 @@
 """Psi4 as the genuine oracle: a pool of persistent child processes.
 
 Psi4 needs packages of other versions than the NNP does, so each child (psi4_worker.py) runs under the Python that has
-Psi4; parent and child speak JSON lines over pipes. A child that crashes or passes the time limit loses one
-conformation and is replaced.
+Psi4; parent and child speak JSON lines over pipes. A child that crashes, hangs or passes the time limit loses one
+conformation and is replaced. Near the end of its job the pool takes no more work.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import queue
-import select
 import shutil
-import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
 from golf.conformations import Status
+from golf.costs import Basis
+from golf.deadline import Deadline, OutOfTime
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.oracles.base import Label, LevelOfTheory, Request
-from golf.oracles.interpreter import Psi4Interpreter, find_psi4
+from golf.oracles.interpreter import find_psi4
+from golf.oracles.psi4_process import START_SECONDS, Child, ChildDied, ChildHung, ChildTimedOut, remove_stale_scratch
 from golf.units import BOHR_IN_ANGSTROM
 
 logger = logging.getLogger(__name__)
 
-START_SECONDS = 120.0
-"""A child that has not imported Psi4 by then will not do so: on a cold network file system it takes about 30 s."""
-
-
 RECYCLE_FACTOR = 2.0
 """Psi4 1.3 keeps some 7 MB of every label: a child that has grown to this many times its memory is replaced."""
 
+TIME_MARGIN = 1.5
+"""No label is begun when the job has less time left than this many times the longest one so far took."""
 
-class ChildDied(Exception):
-    """The child's pipe closed before an answer came."""
-
-
-class ChildTimedOut(Exception):
-    """No answer within the time limit."""
-
-
-def _scratch_prefix() -> str:
-    return f"golf-psi4-{socket.gethostname()}-"
-
-
-def remove_stale_scratch(scratch: str | None) -> None:
-    """Remove the folders of pools on this host that were killed and could not do it themselves."""
-    for folder in Path(scratch or tempfile.gettempdir()).glob(f"{_scratch_prefix()}*"):
-        owner = folder.name.removeprefix(_scratch_prefix()).partition("-")[0]
-        try:
-            os.kill(int(owner), 0)
-        except ProcessLookupError:
-            shutil.rmtree(folder, ignore_errors=True)
-        except (PermissionError, ValueError):  # somebody else's
-            continue
-
-
-class Child:
-    """One Psi4 process with a folder of its own for scratch and output, removed with it."""
-
-    def __init__(self, interpreter: Psi4Interpreter, setup: dict[str, Any], scratch: str | None) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{_scratch_prefix()}{os.getpid()}-", dir=scratch))
-        self._errors = (self._folder / "stderr").open("w+b")
-        threads = str(setup["threads"])
-        # Nested BLAS threads inside Psi4's OpenMP regions spin: one BLAS thread is worth a factor of 4.
-        serial_blas = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
-        self._process = subprocess.Popen(
-            [interpreter.python, str(Path(__file__).with_name("psi4_worker.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            cwd=self._folder,
-            env=interpreter.environment | serial_blas | {"PSI_SCRATCH": str(self._folder)},
-        )
-        self._buffer = b""
-        try:
-            hello = self.ask(setup, START_SECONDS)
-        except (ChildDied, ChildTimedOut) as error:
-            self.kill()
-            raise UserError(f"Psi4 does not start with {interpreter.python}: {error}; check oracle.python") from None
-        if not hello["ready"]:
-            self.kill()
-            raise UserError(f"Psi4 does not start with {interpreter.python}: {hello['message']}; check oracle.python")
-        self.version: str = hello["version"]
-
-    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Send one line, return the answer.
-
-        Raises:
-            ChildDied: the process ended first.
-            ChildTimedOut: it has not answered after `seconds`.
-        """
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-            line = self._line(time.monotonic() + seconds)
-        except (OSError, EOFError):
-            raise ChildDied(self._last_words()) from None
-        return json.loads(line)
-
-    def _line(self, deadline: float) -> bytes:
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-                raise ChildTimedOut("no answer within the time limit")
-            chunk = os.read(descriptor, 1 << 16)
-            if not chunk:
-                raise EOFError
-            self._buffer += chunk
-        line, self._buffer = self._buffer.split(b"\n", 1)
-        return line
-
-    def _last_words(self) -> str:
-        code = self._process.wait()
-        self._errors.seek(0)
-        words = self._errors.read().decode(errors="replace").strip().splitlines()[-1:]
-        how = f"signal {-code}" if code < 0 else f"exit status {code}"
-        return f"the process ended with {how}" + (f": {words[0][:200]}" if words else "")
-
-    def kill(self) -> None:
-        """End the process at once and remove its folder."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            assert stream is not None
-            try:
-                stream.close()
-            except BrokenPipeError:  # unsent input of a process that is gone
-                continue
-        shutil.rmtree(self._folder, ignore_errors=True)
+SCRATCH_FULL = 50e6
+"""Bytes: with less free scratch than this a failure of Psi4 is laid to the disk, not to the conformation."""
 
 
 class Psi4Oracle:
@@ -155,6 +52,7 @@ class Psi4Oracle:
         time_limit: seconds for one conformation; a child that takes longer is killed and replaced.
         scratch: where the children's folders are made; None: the system's temporary folder.
         python: the Python that has Psi4; None: look for it.
+        deadline: of the job; nothing is begun that may not be done by then, nothing is in hand after it.
 
     Raises:
         UserError: Psi4 is not found or does not start.
@@ -170,11 +68,14 @@ class Psi4Oracle:
         time_limit: float = 3600.0,
         scratch: str | None = None,
         python: str | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         self.level = level
         self.n_workers = n_workers
         self._time_limit = time_limit
         self._scratch = scratch
+        self._deadline = deadline or Deadline()
+        self._longest = 0.0  # seconds that a label took
         self._interpreter = find_psi4(python)
         self._setup: dict[str, Any] = {
             "method": level.method,
@@ -208,8 +109,25 @@ class Psi4Oracle:
         child.kill()
 
     def compute(self, request: Request) -> Label:
-        """Energy and forces of one conformation; waits for an idle child. Safe to call from several threads."""
-        started = time.monotonic()
+        """Energy and forces of one conformation; waits for an idle child. Safe to call from several threads.
+
+        A conformation at which a child fails that has computed others before gets a second one, fresh: memory or files
+        of the old one may be to blame.
+
+        Raises:
+            OutOfTime: the job has no time left for it.
+            UserError: the disk with the scratch files is full.
+        """
+        label, used = self._compute(request)
+        if label.status is Status.FAILED and used:
+            logger.info("%s: failed, tried again in a fresh process: %s", request.id, label.message)
+            label, _ = self._compute(request, fresh=True)
+        if label.status in (Status.FAILED, Status.CRASHED):
+            self._blame_a_full_scratch(label)
+        return label
+
+    def _compute(self, request: Request, fresh: bool = False) -> tuple[Label, bool]:
+        """A label, and whether the child had computed others before it."""
         message = {
             "symbols": [SYMBOLS[number] for number in request.numbers],
             "positions": request.positions.tolist(),
@@ -217,46 +135,90 @@ class Psi4Oracle:
             "multiplicity": request.multiplicity,
         }
         child = self._idle.get()
+        started = time.monotonic()
         try:
-            answer = child.ask(message, self._time_limit)
-        except (ChildDied, ChildTimedOut) as error:
+            if fresh and child.used:
+                self._discard(child)
+                child = self._start()
+            used, child.used = child.used, True
+            if self._deadline.left() <= TIME_MARGIN * self._longest:
+                raise OutOfTime("no time is left for another label")
+            logger.info("%s: begun", request.id)
+            answer = child.ask(message, min(self._time_limit, self._deadline.left()))
+        except (ChildDied, ChildTimedOut, ChildHung) as error:
             if self._closed:
                 raise
             self._discard(child)
+            if self._deadline.left() <= 0:
+                logger.warning("%s: ended unfinished, the job's time is up", request.id)
+                raise OutOfTime("the time is up") from None
             child = self._start()
-            timed_out = isinstance(error, ChildTimedOut)
-            status = Status.TIMED_OUT if timed_out else Status.CRASHED
-            reason = f"no result within {self._time_limit:g} s" if timed_out else str(error)
-            logger.warning("%s: %s: %s", request.id, status.name.lower(), reason)
-            return Label.failed(len(request.numbers), status, reason, time.monotonic() - started)
+            label = self._lost(request, error, time.monotonic() - started)
+            return label, used
         else:
+            self._longest = max(self._longest, time.monotonic() - started)
             if answer["resident_mb"] > RECYCLE_FACTOR * self._setup["memory_mb"]:
                 logger.info("a Psi4 process has grown to %.0f MB and is replaced", answer["resident_mb"])
                 self._discard(child)
                 child = self._start()
         finally:
             self._idle.put(child)
-        return _label(answer, len(request.numbers))
+        return _label(answer, len(request.numbers)), used
+
+    def _lost(self, request: Request, error: Exception, seconds: float) -> Label:
+        """A hung child counts as crashed: neither says anything of the conformation."""
+        status = Status.TIMED_OUT if isinstance(error, ChildTimedOut) else Status.CRASHED
+        limit = f"no result within {self._time_limit:g} s"
+        reason = str(error)
+        if isinstance(error, ChildTimedOut):
+            reason = limit
+        elif isinstance(error, ChildHung):
+            reason = f"{limit}, and the process did nothing"
+        logger.warning("%s: %s: %s", request.id, status.name.lower(), reason)
+        return Label.failed(len(request.numbers), status, reason, seconds)
+
+    def _blame_a_full_scratch(self, label: Label) -> None:
+        folder = self._scratch or tempfile.gettempdir()
+        if shutil.disk_usage(folder).free < SCRATCH_FULL:
+            raise UserError(
+                f"{folder}: Psi4 fails ({label.message}), and this disk is full; free it, or set oracle.scratch to "
+                "another folder, and run again"
+            )
 
     def stream(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Label]]:
-        """Labels in the order in which they are finished; at most one request per child is under way."""
+        """Labels in the order in which they are finished; at most one request per child is under way.
+
+        Raises:
+            OutOfTime: the job has no time left for the next one; those in hand have been given out before.
+        """
         waiting = iter(requests)
         running: dict[Future[Label], Request] = {}
+        out_of_time: OutOfTime | None = None
         with ThreadPoolExecutor(self.n_workers, thread_name_prefix="psi4-request") as threads:
             try:
                 while True:
-                    while len(running) < self.n_workers and (request := next(waiting, None)) is not None:
+                    while not out_of_time and len(running) < self.n_workers:
+                        if (request := next(waiting, None)) is None:
+                            break
                         running[threads.submit(self.compute, request)] = request
                     if not running:
-                        return
+                        break
                     for done in wait(running, return_when=FIRST_COMPLETED).done:
-                        yield running.pop(done), done.result()
+                        request = running.pop(done)
+                        try:
+                            label = done.result()
+                        except OutOfTime as error:
+                            out_of_time = error
+                        else:
+                            yield request, label
             except BaseException:
                 self.close()  # labels in hand are dropped, so that the threads end now
                 raise
+        if out_of_time:
+            raise out_of_time
 
-    def covered(self, numbers: Sequence[int]) -> list[int]:
-        """Those of the atomic numbers that the basis set has.
+    def basis(self, numbers: Sequence[int]) -> Basis:
+        """What the basis set has for those of the atomic numbers that it covers.
 
         Raises:
             UserError: it has none of them.
@@ -264,7 +226,7 @@ class Psi4Oracle:
         child = self._idle.get()
         try:
             answer = child.ask({"covered": [SYMBOLS[number] for number in numbers]}, START_SECONDS)
-        except (ChildDied, ChildTimedOut) as error:
+        except (ChildDied, ChildTimedOut, ChildHung) as error:
             raise UserError(f"Psi4 fails over oracle.basis {self.level.basis!r}: {error}") from None
         finally:
             self._idle.put(child)
@@ -272,7 +234,8 @@ class Psi4Oracle:
             elements = " ".join(answer["refusals"])
             reason = next(iter(answer["refusals"].values()))
             raise UserError(f"oracle.basis {self.level.basis!r} does not serve {elements}: {reason}")
-        return [SYMBOLS.index(symbol) for symbol in answer["covered"]]
+        covered = {SYMBOLS.index(symbol): counts for symbol, counts in answer["covered"].items()}
+        return Basis({z: n for z, (n, _) in covered.items()}, frozenset(z for z, (_, ecp) in covered.items() if ecp))
 
     def check(self, numbers: Sequence[int]) -> None:
         """Find out now whether the level can be computed for these elements.
@@ -280,7 +243,7 @@ class Psi4Oracle:
         Raises:
             UserError: the basis set lacks an element, or the method or a keyword is unknown to Psi4.
         """
-        without = set(numbers) - set(self.covered(numbers))
+        without = set(numbers) - self.basis(numbers).functions.keys()
         if without:
             elements = " ".join(SYMBOLS[number] for number in sorted(without))
             raise UserError(f"oracle.basis {self.level.basis!r} does not serve {elements}; choose another basis")

@@ -97,17 +97,17 @@ class Calculator:
         }
 
     def covered(self, symbols: List[str]) -> Dict[str, Any]:
-        """Which elements the basis set and its fitting set have; for the others, what Psi4 says."""
+        """Basis functions and electrons in a core potential, by element; of elements that are lacking, why."""
         psi4 = self.psi4
         psi4.core.clean_options()
         basis = self.keywords["basis"]
-        have, refusals = [], {}
+        have, refusals = {}, {}
         for symbol in symbols:
             molecule = psi4.geometry("%s 0.0 0.0 0.0\nsymmetry c1" % symbol)
             try:
-                psi4.core.BasisSet.build(molecule, "ORBITAL", basis, quiet=True)
+                orbitals = psi4.core.BasisSet.build(molecule, "ORBITAL", basis, quiet=True)
                 psi4.core.BasisSet.build(molecule, "DF_BASIS_SCF", "", "JKFIT", basis, quiet=True)
-                have.append(symbol)
+                have[symbol] = [int(orbitals.nbf()), int(orbitals.n_ecp_core())]
             except Exception as error:  # Psi4 has no type of its own for a basis set that it lacks
                 refusals[symbol] = first_line(error)
         return {"status": "OK", "covered": have, "refusals": refusals}

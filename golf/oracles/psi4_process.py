@@ -1,0 +1,148 @@
+"""A child process that has Psi4 (psi4_worker.py), as its parent sees it: started, asked, ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from golf.errors import UserError
+from golf.oracles.interpreter import Psi4Interpreter
+
+START_SECONDS = 120.0
+"""A child that has not imported Psi4 by then will not do so: on a cold network file system it takes about 30 s."""
+
+HUNG_SECONDS = 1.0
+"""A child that has passed the time limit, and uses no processor time for so long, hangs."""
+
+
+class ChildDied(Exception):
+    """The child's pipe closed before an answer came."""
+
+
+class ChildTimedOut(Exception):
+    """No answer within the time limit, though the child computes."""
+
+
+class ChildHung(Exception):
+    """No answer within the time limit, and the child does nothing."""
+
+
+def _scratch_prefix() -> str:
+    return f"golf-psi4-{socket.gethostname()}-"
+
+
+def remove_stale_scratch(scratch: str | None) -> None:
+    """Remove the folders of pools on this host that were killed and could not do it themselves."""
+    for folder in Path(scratch or tempfile.gettempdir()).glob(f"{_scratch_prefix()}*"):
+        owner = folder.name.removeprefix(_scratch_prefix()).partition("-")[0]
+        try:
+            os.kill(int(owner), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (PermissionError, ValueError):  # somebody else's
+            continue
+
+
+class Child:
+    """One Psi4 process with a folder of its own for scratch and output, removed with it."""
+
+    def __init__(self, interpreter: Psi4Interpreter, setup: dict[str, Any], scratch: str | None) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_scratch_prefix()}{os.getpid()}-", dir=scratch))
+        self._errors = (self._folder / "stderr").open("w+b")
+        threads = str(setup["threads"])
+        # Nested BLAS threads inside Psi4's OpenMP regions spin: one BLAS thread is worth a factor of 4.
+        serial_blas = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        self._process = subprocess.Popen(
+            [interpreter.python, str(Path(__file__).with_name("psi4_worker.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            cwd=self._folder,
+            env=interpreter.environment | serial_blas | {"PSI_SCRATCH": str(self._folder)},
+        )
+        self._buffer = b""
+        self.used = False  # whether it has been given a conformation
+        try:
+            hello = self.ask(setup, START_SECONDS)
+        except (ChildDied, ChildTimedOut, ChildHung) as error:
+            self.kill()
+            raise UserError(f"Psi4 does not start with {interpreter.python}: {error}; check oracle.python") from None
+        if not hello["ready"]:
+            self.kill()
+            raise UserError(f"Psi4 does not start with {interpreter.python}: {hello['message']}; check oracle.python")
+        self.version: str = hello["version"]
+
+    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Send one line, return the answer.
+
+        Raises:
+            ChildDied: the process ended first.
+            ChildTimedOut: it has not answered after `seconds` and is at work.
+            ChildHung: it has not answered after `seconds` and is not at work.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+            line = self._line(time.monotonic() + seconds)
+        except ChildTimedOut:
+            if self._idles():
+                raise ChildHung("no answer within the time limit, and it does nothing") from None
+            raise
+        except (OSError, EOFError):
+            raise ChildDied(self._last_words()) from None
+        return json.loads(line)
+
+    def _line(self, deadline: float) -> bytes:
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+                raise ChildTimedOut("no answer within the time limit")
+            chunk = os.read(descriptor, 1 << 16)
+            if not chunk:
+                raise EOFError
+            self._buffer += chunk
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        return line
+
+    def _idles(self) -> bool:
+        """Whether the process uses no processor time, where the system says so."""
+        before = self._cpu_ticks()
+        time.sleep(HUNG_SECONDS)
+        return before is not None and self._cpu_ticks() == before
+
+    def _cpu_ticks(self) -> int | None:
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return int(fields[11]) + int(fields[12])  # in user and in system mode
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        self._errors.seek(0)
+        words = self._errors.read().decode(errors="replace").strip().splitlines()[-1:]
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        return f"the process ended with {how}" + (f": {words[0][:200]}" if words else "")
+
+    def kill(self) -> None:
+        """End the process at once and remove its folder."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            assert stream is not None
+            try:
+                stream.close()
+            except BrokenPipeError:  # unsent input of a process that is gone
+                continue
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,84 @@
+"""One process at a time: real processes that hold, wait, die and run out of time."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from golf import locks
+from golf.deadline import RESERVE, Deadline, OutOfTime
+from golf.locks import Lease, LockedFile
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def hold(path, opened, seconds):
+    with LockedFile(path):
+        opened.set()
+        time.sleep(seconds)
+
+
+def hold_lease(path, taken, beat):
+    Lease.BEAT = beat
+    assert Lease(path).take()
+    taken.set()
+    time.sleep(60)
+
+
+def started(target, path, *arguments):
+    """A process that holds something by now."""
+    event = SPAWN.Event()
+    process = SPAWN.Process(target=target, args=(path, event, *arguments))
+    process.start()
+    assert event.wait(60)
+    return process
+
+
+def test_who_waits_past_its_own_time_limit_gives_up_and_names_the_owner(tmp_path, caplog):
+    holder = started(hold, tmp_path / "model.lock", 60)
+    try:
+        with pytest.raises(OutOfTime, match=rf"model\.lock was in use by process {holder.pid} on .* run again"):
+            LockedFile(tmp_path / "model.lock", Deadline(RESERVE + 1.5)).open()
+        assert f"in use by process {holder.pid}" in caplog.text
+    finally:
+        holder.kill()
+        holder.join()
+
+
+def test_a_lock_dies_with_its_process(tmp_path):
+    holder = started(hold, tmp_path / "model.lock", 60)
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    before = time.monotonic()
+    with LockedFile(tmp_path / "model.lock"):
+        assert time.monotonic() - before < 10
+
+
+def test_the_slurm_job_of_the_owner_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    with LockedFile(tmp_path / "model.lock"):
+        assert (tmp_path / ".model.lock.owner").read_text() == locks.this_process()
+    assert locks.this_process().endswith(", Slurm job 17")
+
+
+def test_a_lease_is_kept_while_its_owner_lives_and_taken_over_when_it_is_dead(tmp_path, monkeypatch):
+    monkeypatch.setattr(Lease, "EXPIRES", 2.0)
+    owner = started(hold_lease, tmp_path / "lease", 0.2)
+    ours = Lease(tmp_path / "lease")
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        assert not ours.take()
+        time.sleep(0.1)
+    owner.kill()
+    owner.join()
+    killed = time.monotonic()
+    while not ours.take():
+        assert time.monotonic() - killed < 20
+        time.sleep(0.1)
+    assert time.monotonic() - killed > 1.0
+    assert (tmp_path / "lease").read_text() == locks.this_process()
+    assert [path.name for path in tmp_path.iterdir()] == ["lease"]
+    ours.release()
+    assert not list(tmp_path.iterdir())

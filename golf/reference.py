@@ -192,9 +192,7 @@ def _frames_along(trajectories: list[Trajectory]) -> Iterator[tuple[int, int, fl
                 yield i, step, label.energy, positions, label.forces
 
 
-def batch(
-    test: ConformationSet, known: ConformationSet, index: int, n_batches: int, basis: Basis
-) -> ConformationSet:
+def batch(test: ConformationSet, known: ConformationSet, index: int, n_batches: int, basis: Basis) -> ConformationSet:
     """The test conformations without a known minimum of one of `n_batches` batches, the longest first.
 
     Batches have equal predicted times; every batch comes from the same division, whoever asks and when.

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from golf import conformations
+from golf import hdf5
 from golf.conformations import ConformationSet, Status, StopReason
 from golf.errors import UserError
 from golf.evaluation import evaluate_arm, format_table, summarize, summarize_by_molecules
@@ -136,8 +136,8 @@ def test_file_and_table(tmp_path):
         arm = evaluate_arm(
             name, relaxed(ends), reference(), n_labels=3, n_updates=updates, training_molecules={"water"}
         )
-        conformations.write(tmp_path / f"{name}.h5", arm)
-        arms.append(conformations.read(tmp_path / f"{name}.h5"))
+        hdf5.write(tmp_path / f"{name}.h5", arm)
+        arms.append(hdf5.read(tmp_path / f"{name}.h5"))
     table = summarize(arms, seed=1)
     assert table.columns.tolist()[:8] == [
         "arm",

@@ -13,7 +13,7 @@ from golf.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-RESERVE = 15.0
+RESERVE = 20.0
 """Seconds before the limit at which nothing is in hand any more: what is done is written, and Snakemake hears of it."""
 
 

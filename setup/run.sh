@@ -30,7 +30,7 @@ recover() {
 
 mkdir -p "$state"
 exec 9>"$state/make-run.lock"
-flock --nonblock 9 || {
+flock --timeout 10 9 || { # one that was just killed takes a moment to go
     say "another one is at work in this folder"
     exit 1
 }

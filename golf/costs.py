@@ -2,7 +2,7 @@
 
 A label job runs this to find its own conformations, on whatever machine it is started and as often as it is tried.
 Costs are therefore whole numbers of microseconds computed from whole numbers, the same to the last bit everywhere, and
-no measured wall time enters the division into batches: those scale the prediction alone (golf/calibration.py).
+no measured wall time enters the division into batches: those scale the prediction alone (golf/forecast.py).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slurm lint
+.PHONY: help setup run test lint
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -14,11 +14,8 @@ setup: ## install everything into .venv, and Psi4 (PYTHON=..., GOLF_PSI4_PYTHON=
 run: setup ## run the study and print the table; after a crash, go on (CONFIG=my.yaml, PROFILE=slurm to choose)
 	@setup/run.sh $(if $(PROFILE),--profile $(PROFILE),--cores all) $(if $(CONFIG),--configfile $(CONFIG))
 
-test: setup ## run the test suite, but for what needs a Slurm
-	$(VENV) python -m pytest --durations=15 --ignore tests/test_slurm.py
-
-test-slurm: setup ## as root: start a Slurm of one node, run the study and all faults on it
-	$(VENV) CI=true python -m pytest --durations=0 tests/test_slurm.py
+test: setup ## run the test suite (CI=true, as root: install and start a Slurm of one node for it, too)
+	$(VENV) python -m pytest --durations=15
 
 lint: setup ## ruff, mypy, snakefmt and snakemake --lint
 	$(VENV) ruff check .

@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_CONFIG_HELP = "configuration of the study (.yaml)"
 _INPUT_HELP = "conformations: .h5, .sdf, .xyz, .extxyz, ASE .db; or SMILES: .smi, .csv (columns smiles and name)"
 
 
@@ -161,7 +162,7 @@ def _add_estimate(commands: argparse._SubParsersAction) -> None:
         description="Labels, core-hours, hours of the network and wall time of a study before it is paid for. Wall "
         "times of labels that are there, in the results or in the data, calibrate the forecast.",
     )
-    estimate.add_argument("config", type=Path, metavar="CONFIG", help="configuration of the study (.yaml)")
+    estimate.add_argument("config", type=Path, metavar="CONFIG", help=_CONFIG_HELP)
     estimate.add_argument(
         "--jobs", type=int, metavar="N", help="label jobs at a time, as on a cluster (default: what fits on --cores)"
     )
@@ -190,13 +191,9 @@ def _add_status(commands: argparse._SubParsersAction) -> None:
         help="say how far a study is",
         description="Stages and rounds, labels done and failed by reason, core-hours spent, a forecast of the rest.",
     )
+    default = Path("config.yaml")
     status.add_argument(
-        "config",
-        type=Path,
-        metavar="CONFIG",
-        nargs="?",
-        default=Path("config.yaml"),
-        help="configuration of the study (default: %(default)s)",
+        "config", type=Path, metavar="CONFIG", nargs="?", default=default, help=f"{_CONFIG_HELP} (default: {default})"
     )
     _add_cores(status)
     status.set_defaults(command=_status)

@@ -208,7 +208,7 @@ class ConformationSet:
             self,
             position=self.position if position is None else np.asarray(position, np.float64),
             atoms=self.atoms | {name: np.asarray(array, np.float64) for name, array in (atoms or {}).items()},
-            values=self.values | {name: _cast(name, array) for name, array in (values or {}).items()},
+            values=self.values | {name: as_column(name, array) for name, array in (values or {}).items()},
             frames=self.frames if frames is None else frames,
             attrs=self.attrs | attrs,
         )
@@ -258,7 +258,8 @@ def concatenate(sets: Sequence[ConformationSet]) -> ConformationSet:
     )
 
 
-def _cast(name: str, array: Sequence | NDArray) -> NDArray:
+def as_column(name: str, array: Sequence | NDArray) -> NDArray:
+    """Values of a column of conformations [N] in the type that it has in memory."""
     column = CONFORMATION_COLUMNS[name]
     if column.dtype is str:
         return np.array(list(array), dtype=object)

@@ -21,7 +21,7 @@ from golf.deadline import Deadline, OutOfTime
 from golf.errors import UserError
 from golf.hdf5 import read, read_columns, write
 from golf.journal import SUFFIX, Journal, beside
-from golf.oracles.base import Label, LevelOfTheory, Oracle, Request, requests_from
+from golf.oracles.base import LABEL_COLUMNS, NO_LABEL, Label, LevelOfTheory, Oracle, Request, requests_from
 from golf.oracles.psi4 import Psi4Oracle
 from golf.progress import progress_bar
 
@@ -58,18 +58,12 @@ def pending(conformations: ConformationSet) -> NDArray[np.int64]:
     return np.flatnonzero(unlabelled(conformations).values["status"] == Status.NOT_COMPUTED)
 
 
-def batch(conformations: ConformationSet, index: int, n_batches: int, basis: Basis) -> ConformationSet:
+def read_batch(path: str | Path, index: int, n_batches: int, basis: Basis) -> ConformationSet:
     """The pending conformations of one of `n_batches` batches of equal predicted time, the longest first.
 
-    Every batch of a stage comes from the same division, whoever asks and when; a batch may be empty.
+    Every batch of a stage comes from the same division, whoever asks and when; a batch may be empty. Of the
+    conformations of other batches nothing but elements and status is read.
     """
-    left = pending(conformations)
-    costs = label_costs(conformations.number, conformations.offset, basis)[left]
-    return conformations.subset(left[members(costs, index, n_batches)]).bare()
-
-
-def read_batch(path: str | Path, index: int, n_batches: int, basis: Basis) -> ConformationSet:
-    """`batch` of a file; of the conformations of other batches nothing but elements and status is read."""
     left, costs = pending_costs(path, basis)
     return read(path, left[members(costs, index, n_batches)]).bare()
 
@@ -149,10 +143,8 @@ def _streamed(oracle: Oracle, requests: list[Request], journal: Journal) -> Iter
 
 
 def _with_labels(conformations: ConformationSet, labels: dict[int, Label]) -> ConformationSet:
-    none = Label.failed(0, Status.NOT_COMPUTED, "")
     values: dict[str, Any] = {
-        name: [getattr(labels.get(i, none), name) for i in range(len(conformations))]
-        for name in ("energy", "status", "message", "wall_seconds", "scf_iterations", "recovery")
+        name: [getattr(labels.get(i, NO_LABEL), name) for i in range(len(conformations))] for name in LABEL_COLUMNS
     }
     force = np.full(conformations.position.shape, np.nan)
     for i, one in labels.items():

@@ -14,22 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.conformations import Status
+from golf.conformations import Status, as_column
 from golf.errors import UserError
 from golf.hdf5 import read_columns, rewrite
-from golf.oracles.base import LevelOfTheory
+from golf.oracles.base import LABEL_COLUMNS, NO_LABEL, LevelOfTheory
 
 logger = logging.getLogger(__name__)
-
-_EMPTY: Mapping[str, tuple[Any, Any]] = {
-    "energy": (np.nan, np.float64),
-    "status": (Status.NOT_COMPUTED, np.uint8),
-    "message": ("", object),
-    "wall_seconds": (0.0, np.float64),
-    "scf_iterations": (0, np.int32),
-    "recovery": ("", object),
-}
-"""Value and type of each label column where there is no label."""
 
 _PROVENANCE = (*LevelOfTheory("", "", "").attrs(), "program_version")
 
@@ -69,7 +59,7 @@ class _Labels:
     """The label columns of all conformations [N], their forces [A, 3] and what computed them."""
 
     def __init__(self, path: str | Path) -> None:
-        names = ("atoms/offset", "atoms/force", "conformation/id", *(f"conformation/{name}" for name in _EMPTY))
+        names = ("atoms/offset", "atoms/force", "conformation/id", *(f"conformation/{name}" for name in LABEL_COLUMNS))
         columns, attrs = read_columns(path, *names)
         self._path = path
         self._id = columns["conformation/id"]
@@ -77,9 +67,12 @@ class _Labels:
         self._offset: NDArray[np.int64] = columns["atoms/offset"]
         if "conformation/status" not in columns:
             columns["atoms/force"] = np.full((self._offset[-1], 3), np.nan)
-            columns |= {f"conformation/{name}": np.full(len(self._id), *empty) for name, empty in _EMPTY.items()}
+            columns |= {
+                f"conformation/{name}": as_column(name, [getattr(NO_LABEL, name)] * len(self._id))
+                for name in LABEL_COLUMNS
+            }
         self.force: NDArray[np.float64] = columns["atoms/force"]
-        self.values = {name: columns[f"conformation/{name}"] for name in _EMPTY}
+        self.values = {name: columns[f"conformation/{name}"] for name in LABEL_COLUMNS}
         self.attrs: dict[str, Any] = {name: attrs[name] for name in _PROVENANCE if name in attrs}
 
     def fill_in(self, path: str | Path) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from golf.conformations import Status
 from golf.errors import UserError
 from golf.hdf5 import read, read_columns
+from golf.oracles.base import LevelOfTheory
 
 MOLECULE_SUFFIXES = (".smi", ".csv", ".sdf")
 
@@ -105,6 +106,16 @@ def _count_records(path: Path) -> int:
 def n_batches(n_items: int, batch_size: int) -> int:
     """Batches that hold n_items; none for none."""
     return math.ceil(n_items / batch_size)
+
+
+def level_of(config: Mapping[str, Any]) -> LevelOfTheory:
+    """The level of theory of a configuration."""
+    return LevelOfTheory(**{name: config["oracle"][name] for name in ("program", "method", "basis", "keywords")})
+
+
+def arms_of(config: Mapping[str, Any]) -> list[str]:
+    """The arms of a study; without rounds there is nothing that arm golf could show."""
+    return [arm for arm in config["evaluation"]["arms"] if arm != "golf" or config["golf"]["rounds"] > 0]
 
 
 def _node_folder(scratch: str | None) -> str | None:

@@ -11,22 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from golf.budget import Network, Part, duration, jobs_at_once, label_parts, network
 from golf.conformations import Status
-from golf.estimate import (
-    Network,
-    Part,
-    arms_of,
-    basis_of,
-    duration,
-    jobs_at_once,
-    label_parts,
-    level_of,
-    network,
-    workload,
-)
 from golf.forecast import calibrated, input_of
 from golf.hdf5 import read_columns
 from golf.journal import SUFFIX, outcomes
+from golf.planning import arms_of, level_of
+from golf.workload import basis_of, workload
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import asdict
 
 sys.path.insert(0, workflow.basedir)
 from golf import config as golf_config
@@ -9,7 +10,6 @@ from golf import planning
 from golf.errors import UserError
 from golf.forecast import JobTimes
 from golf.job import importable_by_children
-from golf.oracles.base import LevelOfTheory
 from golf.units import hartree
 
 # The scripts run in environments of their own, which do not have the library installed.
@@ -34,14 +34,12 @@ UPDATES_PER_ROUND = (
     config["golf"]["labels_per_round"] * config["golf"]["updates_per_label"]
 )
 STAMP = {"config_sha256": golf_config.sha256(config), "seed": config["seed"]}
-LEVEL = {
-    name: config["oracle"][name] for name in ("program", "method", "basis", "keywords")
-}
+LEVEL = asdict(planning.level_of(config))
 
 JOB_TIMES = JobTimes(
     RESULTS,
     SOURCE.train,
-    LevelOfTheory(**LEVEL),
+    planning.level_of(config),
     n_workers=config["resources"]["label_processes"],
     threads=config["resources"]["label_threads"],
     time_limit=config["oracle"]["time_limit"],
@@ -137,8 +135,7 @@ def labels_of_arm(wildcards):
 
 
 def arm_metrics(wildcards):
-    """All configured arms; without rounds there is nothing that arm golf could show."""
-    arms = [arm for arm in config["evaluation"]["arms"] if arm != "golf" or ROUNDS > 0]
+    arms = planning.arms_of(config)
     return [f"{RESULTS}/evaluation/{arm}/metrics.h5" for arm in arms]
 
 

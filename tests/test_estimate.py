@@ -9,15 +9,17 @@ import pytest
 import yaml
 
 from golf import config as golf_config
+from golf.budget import duration, label_parts, network
 from golf.cli import main
 from golf.conformations import Status
 from golf.costs import label_costs
 from golf.datasets import prepare
-from golf.estimate import duration, label_parts, network, table, workload
+from golf.estimate import table
 from golf.forecast import Model, calibrated
 from golf.hdf5 import read, write
 from golf.labeling import label_to_file, read_batch
 from golf.planning import Source
+from golf.workload import workload
 
 SMILES = "O water\nCO methanol\nOO hydrogen_peroxide\n"
 

@@ -17,7 +17,7 @@ from golf.conformers import Molecule, conformations_of
 from golf.costs import label_costs
 from golf.errors import UserError
 from golf.hdf5 import read, write
-from golf.labeling import batch, journal_path, label_to_file, pending, read_batch, take_over_labels, unlabelled
+from golf.labeling import journal_path, label_to_file, pending, read_batch, take_over_labels, unlabelled
 from golf.merging import merge
 from golf.oracles.base import LevelOfTheory
 
@@ -47,23 +47,25 @@ def merged_of(folder, conformations, parts):
     return read(folder / "merged.h5")
 
 
-def test_every_conformation_is_in_exactly_one_batch(conformations, cheap_basis, tmp_path):
-    parts = [batch(conformations, i, 4, cheap_basis) for i in range(4)]
+@pytest.fixture
+def batch(conformations, cheap_basis, tmp_path):
+    """A batch of all conformations, by its index and the number of batches."""
+    write(tmp_path / "unlabelled.h5", conformations)
+    return lambda index, n_batches: read_batch(tmp_path / "unlabelled.h5", index, n_batches, cheap_basis)
+
+
+def test_every_conformation_is_in_exactly_one_batch(conformations, batch, cheap_basis):
+    parts = [batch(i, 4) for i in range(4)]
     assert sorted(name for part in parts for name in part.id) == sorted(conformations.id)
     costs = [label_costs(part.number, part.offset, cheap_basis) for part in parts]
     assert max(map(sum, costs)) - min(map(sum, costs)) <= max(map(max, costs))
     assert [part.molecule for part in parts] == [["methanol"]] * 3 + [["water"] * 3]
-    assert batch(conformations, 0, 1, cheap_basis).molecule == ["methanol"] * 3 + ["water"] * 3, "longest first"
-    assert len(batch(conformations, 7, 8, cheap_basis)) == 0
-    write(tmp_path / "all.h5", conformations)
-    assert [read_batch(tmp_path / "all.h5", i, 4, cheap_basis).id for i in range(4)] == [part.id for part in parts]
+    assert batch(0, 1).molecule == ["methanol"] * 3 + ["water"] * 3, "longest first"
+    assert len(batch(7, 8)) == 0
 
 
-def test_batches_merge_to_what_one_batch_gives(conformations, labelled, cheap_level, cheap_basis, tmp_path):
-    parts = [
-        label_to_file(batch(conformations, i, 8, cheap_basis), tmp_path / f"{i}.h5", level=cheap_level, n_workers=1)
-        for i in (3, 4, 7)
-    ]
+def test_batches_merge_to_what_one_batch_gives(conformations, batch, labelled, cheap_level, tmp_path):
+    parts = [label_to_file(batch(i, 8), tmp_path / f"{i}.h5", level=cheap_level, n_workers=1) for i in (3, 4, 7)]
     assert [len(part) for part in parts] == [1, 1, 0]
     rest = [labelled.subset([i]) for i in range(2, 6)]
     merged = merged_of(tmp_path, conformations, [*parts, *rest])
@@ -74,22 +76,24 @@ def test_batches_merge_to_what_one_batch_gives(conformations, labelled, cheap_le
         merged_of(tmp_path, conformations, parts)
 
 
-def test_batches_dealt_anew_pay_for_nothing_twice(conformations, labelled, cheap_level, cheap_basis, tmp_path):
+def test_batches_dealt_anew_pay_for_nothing_twice(conformations, batch, labelled, cheap_level, cheap_basis, tmp_path):
+    write(tmp_path / "fewer", conformations.subset(range(1, 6)))
     for i in range(2):
-        part = batch(conformations.subset(range(1, 6)), i, 2, cheap_basis)
+        part = read_batch(tmp_path / "fewer", i, 2, cheap_basis)
         label_to_file(part, tmp_path / f"{i}.h5", level=cheap_level, n_workers=1)
     for i in range(3):  # one conformation more, in front, and another number of batches
-        part = batch(conformations, i, 3, cheap_basis)
-        label_to_file(part, tmp_path / f"{i}.h5", level=cheap_level, n_workers=1)
+        label_to_file(batch(i, 3), tmp_path / f"{i}.h5", level=cheap_level, n_workers=1)
     lines = [line for path in tmp_path.glob("*.jsonl") for line in path.read_text().splitlines()]
     assert len(lines) == len({json.loads(line)["key"] for line in lines}) == len(conformations)
     merged = merged_of(tmp_path, conformations, [read(tmp_path / f"{i}.h5") for i in range(3)])
     np.testing.assert_allclose(merged.values["energy"], labelled.values["energy"], atol=1e-9)
 
 
-def test_labels_at_hand_are_not_computed_again(labelled, conformations, cheap_basis):
+def test_labels_at_hand_are_not_computed_again(labelled, conformations, cheap_basis, tmp_path):
     half = concatenate([labelled.subset([0, 1, 2]), unlabelled(conformations.subset([3, 4, 5]))])
-    assert pending(half).tolist() == [3, 4, 5] and batch(half, 0, 1, cheap_basis).id == conformations.id[3:]
+    write(tmp_path / "half.h5", half)
+    assert pending(half).tolist() == [3, 4, 5]
+    assert read_batch(tmp_path / "half.h5", 0, 1, cheap_basis).id == conformations.id[3:]
 
 
 def test_levels_do_not_mix(labelled, conformations):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,6 +77,13 @@ class Label:
     def failed(cls, n_atoms: int, status: Status, message: str, wall_seconds: float = 0.0) -> Label:
         """A label that could not be had."""
         return cls(np.nan, np.full((n_atoms, 3), np.nan), status, message, wall_seconds)
+
+
+NO_LABEL = Label.failed(0, Status.NOT_COMPUTED, "")
+"""What stands where nothing has been computed."""
+
+LABEL_COLUMNS = tuple(column.name for column in fields(Label) if column.name != "forces")
+"""Columns of conformations that hold their labels; the forces are with the atoms."""
 
 
 class Oracle(Protocol):

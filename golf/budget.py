@@ -1,0 +1,162 @@
+"""The parts of a study and the time each takes: labels, DFT optimizations, the network's jobs."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golf.costs import longest_wall, pack
+from golf.forecast import Model
+from golf.planning import arms_of, n_batches
+from golf.workload import Workload
+
+CPU_SECONDS_PER_UPDATE = 0.022
+"""Per molecule of a batch: 36 atoms, 128 features, 3 interactions, two cores; measured. Scaled to other networks."""
+
+GPU_SECONDS_PER_UPDATE = 0.04
+"""A rough figure for any batch on a GPU, where starting its many small kernels takes the time; not measured."""
+
+EVALUATIONS_PER_SELECTION = 60
+"""NNP force evaluations until a GOLF round has one conformation more; a rough figure."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of label or optimization of a study.
+
+    Attributes:
+        seconds: of each, in one oracle process.
+        n_batches: jobs.
+        repeat: times that all this comes, one after the other.
+    """
+
+    name: str
+    seconds: NDArray[np.float64]
+    n_batches: int
+    repeat: int = 1
+    note: str = ""
+
+    @property
+    def n(self) -> int:
+        """Labels or optimizations in all."""
+        return len(self.seconds) * self.repeat
+
+    def core_hours(self, threads: int) -> float:
+        """Of the oracle processes."""
+        return float(self.seconds.sum()) * self.repeat * threads / 3600
+
+    def wall_hours(self, n_workers: int, jobs: int) -> float:
+        """With so many jobs at a time, each with `n_workers` processes; starts and queues not counted."""
+        if not len(self.seconds):
+            return 0.0
+        whole = np.round(self.seconds * 1e6).astype(np.int64)
+        batches = longest_wall(self.seconds, pack(whole, self.n_batches), self.n_batches, n_workers)
+        return max(float(batches.sum()) / jobs, float(batches.max())) * self.repeat / 3600
+
+
+def label_parts(config: Mapping[str, Any], work: Workload, model: Model) -> list[Part]:
+    """All the DFT of a study, in the order in which it comes."""
+    limit, size = config["oracle"]["time_limit"], config["oracle"]["batch_size"]
+
+    def seconds(costs: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.minimum(model.seconds(costs), limit)
+
+    per_round, rounds = config["golf"]["labels_per_round"], config["golf"]["rounds"]
+    of_a_round = np.full(per_round, float(seconds(work.training).mean()))
+    arms = arms_of(config)
+    references = seconds(work.references) * work.gradients
+    return [
+        Part("initial labels", seconds(work.initial), n_batches(len(work.initial), size)),
+        Part("round labels", of_a_round, n_batches(per_round, size), rounds, f"{rounds} rounds of {per_round}"),
+        Part("test labels", seconds(work.test), n_batches(len(work.test), size), len(arms), " ".join(arms)),
+        Part(
+            "DFT minima",
+            references,
+            n_batches(len(references), config["evaluation"]["reference_batch_size"]),
+            note=f"{int(work.gradients.sum())} gradients" if len(references) else "",
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Hours of training and relaxation with the network, on one GPU or on the cores of a training job.
+
+    Attributes:
+        training, relaxation: hours.
+        n_updates: of all trainings.
+        device: in words.
+        source: where the seconds of an update come from, in words.
+    """
+
+    training: float
+    relaxation: float
+    n_updates: int
+    device: str
+    source: str
+
+
+def network(config: Mapping[str, Any], work: Workload) -> Network:
+    """Time of the network's jobs: from a training in the study's results, else a rough figure."""
+    golf, training = config["golf"], config["training"]
+    of_rounds = golf["rounds"] * golf["labels_per_round"] * golf["updates_per_label"]
+    updates = training["updates"] + of_rounds * (2 if "baseline" in config["evaluation"]["arms"] else 1)
+    on_gpu = _on_gpu(config["resources"]["device"])
+    rough = GPU_SECONDS_PER_UPDATE if on_gpu else _cpu_seconds(config, float(work.training_atoms.mean()))
+    device = "GPU" if on_gpu else f"{config['resources']['train_threads']} core(s)"
+    source = f"a rough figure for {'a GPU, not measured' if on_gpu else 'one or two cores'}"
+    measured = _measured_update(Path(config["results_dir"]))
+    if measured is not None:
+        source = f"measured in {measured[1]}"
+    per_update = rough if measured is None else measured[0]
+    # A force evaluation is about a third of an update: no weights are differentiated.
+    selected = golf["rounds"] * golf["labels_per_round"] * EVALUATIONS_PER_SELECTION
+    arms = sum(arm != "mmff" for arm in arms_of(config))
+    tested = arms * len(work.test) * config["relaxation"]["max_iterations"]
+    relaxation = (selected + tested) * per_update / training["batch_size"] / 3
+    return Network(
+        updates * per_update / 3600, relaxation / 3600, updates, device, f"{per_update:.2g} s an update, {source}"
+    )
+
+
+def _on_gpu(device: str) -> bool:
+    return device == "cuda" or (device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def _cpu_seconds(config: Mapping[str, Any], n_atoms: float) -> float:
+    size = (config["nnp"]["n_atom_basis"] / 128) ** 2 * config["nnp"]["n_interactions"] / 3 * n_atoms / 36
+    return CPU_SECONDS_PER_UPDATE * size * config["training"]["batch_size"]
+
+
+def _measured_update(results: Path) -> tuple[float, Path] | None:
+    """Seconds of an update in the last row of a training's metrics, the newest training first."""
+    for path in [*sorted(results.glob("rounds/*/metrics.csv"), reverse=True), results / "models/baseline/metrics.csv"]:
+        if path.is_file():
+            with open(path, newline="") as stream:
+                rows = list(csv.DictReader(stream))
+            if rows and float(rows[-1]["seconds"]) > 0:
+                return float(rows[-1]["seconds"]) / int(rows[-1]["step"]), path
+    return None
+
+
+def jobs_at_once(config: Mapping[str, Any], cores: int) -> int:
+    """Label jobs that fit on so many cores."""
+    resources = config["resources"]
+    return max(1, cores // (resources["label_processes"] * resources["label_threads"]))
+
+
+def duration(hours: float) -> str:
+    """A time as a person says it."""
+    minutes = math.ceil(hours * 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{hours / 24:.1f} days"

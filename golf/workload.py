@@ -1,0 +1,137 @@
+"""What there is to compute in a study, and what each label costs in units of the cost model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golf import config as golf_config
+from golf.conformations import ConformationSet
+from golf.costs import Basis, label_costs, n_gradients, read_basis
+from golf.elements import MMFF_NUMBERS
+from golf.hdf5 import read
+from golf.labeling import pending
+from golf.planning import Source, level_of, pool_settings
+
+
+def basis_of(config: Mapping[str, Any]) -> tuple[Basis, str]:
+    """What the basis set has per element, and who says so: the study's own check, or else Psi4, which is started.
+
+    Raises:
+        UserError: Psi4 is not found, or has no such basis set.
+    """
+    level = level_of(config)
+    path = Path(config["results_dir"]) / "dataset" / "oracle.json"
+    if path.is_file() and level.matches(json.loads(path.read_text())):
+        try:
+            return read_basis(path), str(path)
+        except FileNotFoundError:  # written by an older golf
+            pass
+    from golf.oracles.psi4 import Psi4Oracle
+
+    with Psi4Oracle(level, **(pool_settings(config) | {"n_workers": 1})) as oracle:
+        return oracle.basis(MMFF_NUMBERS), f"Psi4 {oracle.program_version}, asked now"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a study's conformations cost (`golf.costs.label_costs`), each array over conformations.
+
+    Attributes:
+        initial: training conformations without a label.
+        training: all training conformations.
+        training_atoms: atoms of those.
+        test: test conformations.
+        references: gradients of the test conformations without a DFT minimum.
+        gradients: of each of those optimizations, expected.
+        source: where the conformations come from, in words.
+    """
+
+    initial: NDArray[np.int64]
+    training: NDArray[np.int64]
+    training_atoms: NDArray[np.int64]
+    test: NDArray[np.int64]
+    references: NDArray[np.int64]
+    gradients: NDArray[np.int64]
+    source: str
+
+
+def workload(config: Mapping[str, Any], basis: Basis) -> Workload:
+    """The conformations of a study: those prepared in its results, else those of its source.
+
+    Raises:
+        UserError: a source is missing, or what it holds cannot be used.
+    """
+    prepared = Path(config["results_dir"]) / "dataset"
+    files = [prepared / f"{name}.h5" for name in ("train", "test", "reference")]
+    source = Source(**config["dataset"])
+    if all(path.is_file() for path in files) and not _is_older(files[0], source):
+        train, test, reference = map(read, files)
+        if train.attrs.get("config_sha256") == golf_config.sha256(config):
+            return _workload(train, test, set(reference.id), basis, f"{prepared}/train.h5 and test.h5")
+    if Path(source.train).suffix == ".h5":
+        from golf.datasets import prepare, usable_elements
+
+        elements = usable_elements(basis.functions, config["nnp"]["reference_energies"])
+        dataset = prepare(source, level_of(config), elements=elements, seed=config["seed"])
+        return _workload(dataset.train, dataset.test, set(dataset.reference.id), basis, source.train)
+    train, test, known = _of_molecules(config, source, basis)
+    words = f"{source.train}, every molecule with {source.conformers or 'its'} conformers; duplicates will be dropped"
+    return _workload(train, test, known, basis, words)
+
+
+def _is_older(prepared: Path, source: Source) -> bool:
+    """Whether the data have changed since they were prepared: they will be prepared anew."""
+    files = [Path(path) for path in (source.train, source.test) if path]
+    return any(path.is_file() and path.stat().st_mtime > prepared.stat().st_mtime for path in files)
+
+
+def _workload(train: ConformationSet, test: ConformationSet, known: set[str], basis: Basis, source: str) -> Workload:
+    training, tests = (label_costs(part.number, part.offset, basis) for part in (train, test))
+    left = np.array([name not in known for name in test.id], dtype=bool)
+    return Workload(
+        initial=training[pending(train)],
+        training=training,
+        training_atoms=train.n_atoms,
+        test=tests,
+        references=tests[left],
+        gradients=n_gradients(test.n_atoms[left]),
+        source=source,
+    )
+
+
+def _of_molecules(
+    config: Mapping[str, Any], source: Source, basis: Basis
+) -> tuple[ConformationSet, ConformationSet, set[str]]:
+    """Training and test conformations without geometries, as many as there can be; the ids of known minima."""
+    from golf.conformers import read_molecules
+    from golf.datasets import usable_elements, with_known_minima
+
+    elements = usable_elements(basis.functions, config["nnp"]["reference_energies"])
+    molecules, _ = read_molecules(
+        source.train, smiles_column=source.smiles_column, name_column=source.name_column, elements=elements
+    )
+    rows: dict[bool, list[tuple]] = {False: [], True: []}
+    for molecule in molecules:
+        numbers = np.array([atom.GetAtomicNum() for atom in molecule.mol.GetAtoms()], np.uint8)
+        alone = molecule.name in source.test_molecules
+        held_out = 0 if source.test is not None else source.test_conformers
+        n = source.conformers or molecule.mol.GetNumConformers()
+        if source.conformers == 0:
+            held_out = n if alone else min(held_out, n - 1)
+            n -= held_out
+        for k in range((0 if alone else n) + held_out):
+            is_test = alone or k >= n
+            name = f"{molecule.name}/{k:04d}"
+            rows[is_test].append((name, molecule.name, "", 0, 1, numbers, np.zeros((len(numbers), 3))))
+    train, test, known = ConformationSet.build(rows[False]), ConformationSet.build(rows[True]), set()
+    if source.test is not None:
+        test, reference = with_known_minima(read(source.test), level_of(config), source.test)
+        known = set(reference.id)
+    return train, test, known

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +180,14 @@ def main() -> None:
     plan += ["--configfile", "config.yaml"]
     with tempfile.TemporaryDirectory(prefix="golf-benchmark-") as name:
         folder, started = Path(name), time.monotonic()
-        build(folder, options.labels, options.batches, options.atoms)
+        # In a process of its own: the peak memory of a child is at least that of the parent that forked it.
+        builder = get_context("spawn").Process(
+            target=build, args=(folder, options.labels, options.batches, options.atoms)
+        )
+        builder.start()
+        builder.join()
+        if builder.exitcode:
+            raise SystemExit("the study's files could not be written, see above")
         sizes = f"{options.labels} labels of {options.atoms} atoms in {options.batches} batches"
         print(f"{sizes}, built in {time.monotonic() - started:.0f} s\n")
         table = Table(folder, options.repeat)

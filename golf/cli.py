@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_label(commands)
     _add_relax(commands)
+    _add_import_checkpoint(commands)
     inspect = commands.add_parser(
         "inspect", help="say what is in a file", description="Summary of an .h5 or model file."
     )
@@ -91,6 +92,7 @@ def _label(options: argparse.Namespace) -> None:
     if not isinstance(options.keywords, dict):
         raise UserError('--keywords: must be a JSON object, such as \'{"scf_type": "pk"}\'')
     _check_output(options, (".h5",))
+    _check_conformers(options)
     conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed).bare()
     label_to_file(
         conformations,
@@ -132,6 +134,7 @@ def _relax(options: argparse.Namespace) -> None:
     from golf.units import hartree
 
     _check_output(options, OUTPUTS)
+    _check_conformers(options)
     _positive("--force-threshold", options.force_threshold)
     potential = load(options.model, pick_device(options.device))
     conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed)
@@ -147,6 +150,33 @@ def _relax(options: argparse.Namespace) -> None:
         write(options.output, relaxed, model=str(options.model), **potential.provenance.level)
     else:
         write_structures(options.output, relaxed, relaxed.values["nnp_energy_last"])
+
+
+def _add_import_checkpoint(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "import-checkpoint",
+        help="make a model file of published GOLF weights",
+        description="Make a model file of a published GOLF checkpoint: a folder with config.json and "
+        "NNP_checkpoint_actor.",
+    )
+    command.add_argument("folder", type=Path, metavar="DIR", help="the checkpoint")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.pt", help="model file")
+    command.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
+    command.add_argument(
+        "--reference-energies",
+        type=Path,
+        metavar="FILE.json",
+        help="energies of isolated atoms in hartree by element symbol (default: those of nablaDFT)",
+    )
+    command.set_defaults(command=_import_checkpoint)
+
+
+def _import_checkpoint(options: argparse.Namespace) -> None:
+    from golf.published import import_checkpoint, read_energies
+
+    _check_output(options, (".pt",))
+    given = options.reference_energies
+    import_checkpoint(options.folder, None if given is None else read_energies(given)).save(options.output)
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -214,12 +244,15 @@ def _positive(name: str, value: float) -> None:
         raise UserError(f"{name} {value}: must be positive")
 
 
-def _check_output(options: argparse.Namespace, suffixes: Sequence[str]) -> None:
-    """Find out now, not after hours, whether the output can be written."""
-    output: Path = options.output
+def _check_conformers(options: argparse.Namespace) -> None:
     _positive("--conformers", options.conformers)
     if options.seed < 0:
         raise UserError(f"--seed {options.seed}: must not be negative")
+
+
+def _check_output(options: argparse.Namespace, suffixes: Sequence[str]) -> None:
+    """Find out now, not after hours, whether the output can be written."""
+    output: Path = options.output
     if output.suffix not in suffixes:
         raise UserError(f"{output}: unknown suffix {output.suffix!r}; give one of {' '.join(suffixes)}")
     if output.exists() and not options.force:

@@ -1,5 +1,8 @@
 """What several test files need."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from golf.costs import Basis
@@ -16,3 +19,15 @@ def cheap_level():
 def cheap_basis():
     """Basis functions of STO-3G, as Psi4 counts them (tests/test_costs.py)."""
     return Basis({1: 1, 6: 5, 7: 5, 8: 5, 17: 9, 35: 18})
+
+
+REFERENCE = Path(os.environ.get("GOLF_REFERENCE_DATA", Path(__file__).resolve().parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def reference_data():
+    """Folder of published conformations and weights (data/ and checkpoints/)."""
+    if not (REFERENCE / "checkpoints").is_dir():
+        absent = pytest.fail if os.environ.get("CI") else pytest.skip
+        absent(f"{REFERENCE}: no published data and checkpoints there; set GOLF_REFERENCE_DATA")
+    return REFERENCE

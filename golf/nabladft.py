@@ -1,0 +1,92 @@
+"""Conformations and labels of nablaDFT databases (Khrabrov et al., Phys. Chem. Chem. Phys. 24, 25853 (2022)).
+
+They are ASE databases of formation energies: total energies minus those of the isolated atoms in the metadata
+(`atomrefs`). Here energies are total ones. A row has a SMILES and no bonds: its atoms have to be in the order of
+RDKit's `AddHs`, which the elements and the lengths of all bonds have to confirm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ase.db
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem
+
+from golf.chemistry import mapped_smiles
+from golf.conformations import ConformationSet, Status
+from golf.errors import UserError
+from golf.oracles.base import LevelOfTheory
+
+LEVEL = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
+UNITS = {"energy": "Hartree", "forces": "Hartree/Ang"}
+
+MAX_STRETCH = 1.3
+"""Largest length of a bond in sums of covalent radii: atoms that are further apart are not those of the bond."""
+
+
+def read_nabladft(path: str | Path) -> ConformationSet:
+    """All conformations of a database with their labels, in its order.
+
+    Ids are `{moses_id}/{conformation_id}`. The level of theory is in the attributes.
+
+    Raises:
+        UserError: the file is missing, in other units, or a row does not have what it should.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    with ase.db.connect(path) as database:
+        atom_energies = _atom_energies(database.metadata, path)
+        records, energies, forces = [], [], []
+        for row in database.select():
+            name = f"{path}: row {row.id}"
+            numbers, positions = row.numbers, row.positions
+            records.append((*_names(row, name), _mapped(row, name), 0, 1, numbers, positions))
+            energies.append(float(np.ravel(row.data["energy"])[0]) + atom_energies[numbers].sum())
+            forces.append(np.asarray(row.data["forces"], np.float64).reshape(-1, 3))
+    conformations = ConformationSet.build(records).with_columns(**LEVEL.attrs())
+    status = np.where(np.isfinite(energies), Status.OK, Status.FAILED)
+    return conformations.with_columns(
+        atoms={"force": np.concatenate([np.zeros((0, 3)), *forces])}, values={"energy": energies, "status": status}
+    )
+
+
+def _atom_energies(metadata: dict[str, Any], path: Path) -> NDArray[np.float64]:
+    """hartree, by atomic number; NaN for elements that it does not have."""
+    units = metadata.get("_property_unit_dict")
+    if metadata.get("_distance_unit") != "Ang" or not isinstance(units, dict) or not UNITS.items() <= units.items():
+        raise UserError(f"{path}: units are not stated to be Ang, Hartree and Hartree/Ang; give a nablaDFT database")
+    energies = np.array(metadata.get("atomrefs", {}).get("energy", []), np.float64)
+    if not energies.any():
+        raise UserError(f"{path}: has no energies of isolated atoms (metadata atomrefs); give a nablaDFT database")
+    return np.where(energies == 0.0, np.nan, energies)
+
+
+def _names(row: Any, name: str) -> Iterator[str]:
+    """Id and molecule."""
+    try:
+        yield f"{row.moses_id}/{row.conformation_id}"
+        yield str(row.moses_id)
+    except AttributeError:
+        raise UserError(f"{name}: has no moses_id or conformation_id; give a nablaDFT database") from None
+
+
+def _mapped(row: Any, name: str) -> str:
+    """Mapped SMILES of a row, its order of atoms confirmed."""
+    mol = Chem.MolFromSmiles(row.get("smiles", ""))
+    if mol is None or not mol.GetNumAtoms():
+        raise UserError(f"{name}: has no SMILES that RDKit can parse; remove it")
+    mol = Chem.AddHs(mol)
+    if [atom.GetAtomicNum() for atom in mol.GetAtoms()] != row.numbers.tolist():
+        raise UserError(f"{name}: its atoms are not in the order of its SMILES (other elements); remove it")
+    radii = [Chem.GetPeriodicTable().GetRcovalent(int(number)) for number in row.numbers]
+    for bond in mol.GetBonds():
+        i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+        length = float(np.linalg.norm(row.positions[i] - row.positions[j]))
+        if length > MAX_STRETCH * (radii[i] + radii[j]):
+            raise UserError(f"{name}: atoms {i} and {j}, bonded in its SMILES, are {length:.2f} angstrom apart")
+    return mapped_smiles(mol)

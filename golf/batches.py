@@ -7,6 +7,7 @@ who needs both directions mirrors it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -115,6 +116,17 @@ class LabelledMolecules:
             force=torch.from_numpy(labelled.atoms["force"]).to(dtype),
         )
         return molecules.to(device)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[LabelledMolecules]) -> LabelledMolecules:
+        """The molecules of all parts, in this order; at least one part."""
+        columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
+        for name in ("offset", "pair_offset"):
+            first, *others = columns[name]
+            for offset in others:
+                first = torch.cat([first, offset[1:] + first[-1]])
+            columns[name] = [first]
+        return cls(**{name: torch.cat(column) for name, column in columns.items()})
 
     def to(self, device: str | torch.device) -> LabelledMolecules:
         """The same on another device."""

@@ -123,11 +123,13 @@ def _add_relax(commands: argparse._SubParsersAction) -> None:
     relax.add_argument("--max-steps", type=int, default=500, help="limit of L-BFGS steps")
     relax.add_argument("--slots", type=int, default=128, help="molecules relaxed at once")
     relax.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the network runs")
+    _add_cores(relax)
     relax.set_defaults(command=_relax)
 
 
 def _relax(options: argparse.Namespace) -> None:
     from golf.hdf5 import write
+    from golf.parallel import ThreadedPotential
     from golf.potential import load, pick_device
     from golf.relaxation import relax
     from golf.structures import OUTPUTS, read_structures, write_structures
@@ -135,17 +137,19 @@ def _relax(options: argparse.Namespace) -> None:
 
     _check_output(options, OUTPUTS)
     _check_conformers(options)
+    _positive("--cores", options.cores)
     _positive("--force-threshold", options.force_threshold)
     potential = load(options.model, pick_device(options.device))
     conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed)
     potential.check_elements(conformations, options.input)
-    relaxed = relax(
-        conformations,
-        potential,
-        force_threshold=hartree(options.force_threshold),
-        max_steps=options.max_steps,
-        slots=options.slots,
-    )
+    with ThreadedPotential(potential, options.cores) as threaded:
+        relaxed = relax(
+            conformations,
+            threaded,
+            force_threshold=hartree(options.force_threshold),
+            max_steps=options.max_steps,
+            slots=options.slots,
+        )
     if options.output.suffix == ".h5":
         write(options.output, relaxed, model=str(options.model), **potential.provenance.level)
     else:

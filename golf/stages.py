@@ -22,6 +22,7 @@ from golf.errors import UserError
 from golf.files import written_whole
 from golf.hdf5 import read, write
 from golf.locks import LockedFile
+from golf.parallel import ThreadedPotential
 from golf.potential import (
     Architecture,
     Potential,
@@ -270,12 +271,11 @@ def select_round(
     **selection: Any,
 ) -> None:
     """Write the conformations that a round sends to the oracle; `selection` as in `golf.rounds`."""
-    torch.set_num_threads(machine.threads)
     starts = read(labels)
-    potential = load(model, pick_device(machine.device))
-    selected, _ = select_conformations(
-        potential, MMFFSurrogate(variant), starts, seed=seed, round_number=round_number, **selection
-    )
+    with ThreadedPotential(load(model, pick_device(machine.device)), machine.threads) as potential:
+        selected, _ = select_conformations(
+            potential, MMFFSurrogate(variant), starts, seed=seed, round_number=round_number, **selection
+        )
     write(output, selected, config_sha256=config_sha256, seed=seed)
 
 
@@ -291,9 +291,9 @@ def relax_test(
     seed: int,
 ) -> None:
     """Write the test set relaxed with a model; `relaxation` as in `golf.relaxation.relax`."""
-    torch.set_num_threads(machine.threads)
     conformations = read(test)
     potential = load(model, pick_device(machine.device))
     potential.check_elements(conformations, test)
-    relaxed = relax(conformations, potential, surrogate=MMFFSurrogate(variant), **relaxation)
+    with ThreadedPotential(potential, machine.threads) as threaded:
+        relaxed = relax(conformations, threaded, surrogate=MMFFSurrogate(variant), **relaxation)
     write(output, relaxed, config_sha256=config_sha256, seed=seed)

@@ -2,8 +2,11 @@
 
 One function, `train`, serves the baseline, every GOLF round and the control. Adam on the loss of DESIGN section 5,
     L = w_F mean over molecules (1/n sum over atoms |F - F_label|^2) + w_E mean over molecules (E - E_label)^2,
-in hartree and angstrom (GOLF, ICLR 2024). The weights that are returned, validated and saved are an exponential moving
-average of those that the optimizer moves; training goes on from the latter, which travel in the training state.
+in hartree and angstrom (GOLF, ICLR 2024). On a CPU the gradient is summed over pieces of a batch that fit into the
+caches, each computed by one thread; the pieces, and so the weights, do not depend on the number of threads.
+
+The weights that are returned, validated and saved are an exponential moving average of those that the optimizer moves;
+training goes on from the latter, which travel in the training state.
 """
 
 from __future__ import annotations
@@ -14,11 +17,13 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -27,6 +32,7 @@ from golf.batches import Batch, LabelledMolecules, drawn
 from golf.checkpoints import Metrics, read_checkpoint, write_checkpoint
 from golf.conformations import ConformationSet
 from golf.errors import UserError
+from golf.parallel import pieces, worker_pool
 from golf.potential import Potential
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
@@ -75,7 +81,7 @@ class Settings:
 def loss_of(
     energy: Tensor, forces: Tensor, batch: Batch, energy_label: Tensor, force_label: Tensor, settings: Settings
 ) -> Tensor:
-    """The loss (see the module's text), float64: Eh^2/A^2 and Eh^2 added with their weights.
+    """The loss (see the module's text), float64: Eh^2/A^2 and Eh^2 added with their weights; a mean over molecules.
 
     Args:
         energy, energy_label: [n] hartree.
@@ -116,7 +122,7 @@ def train(
     """Train a copy of a potential on the labels with `Status.OK`.
 
     Killed at any time and called again with the same arguments, it goes on from the checkpoint and ends in the weights
-    of an undisturbed run, bit by bit on the same machine with the same number of threads. A checkpoint of other data
+    of an undisturbed run, bit by bit on the same machine. A checkpoint of other data
     or settings is ignored with a warning.
 
     Args:
@@ -127,7 +133,7 @@ def train(
         initial: D_0, of which `settings.initial_fraction` of a batch is drawn.
         validation: labels that are not trained on.
         state: the state returned by the training that `start` comes from, to go on with its optimizer and weights.
-        threads: of PyTorch.
+        threads: pieces of a batch at a time, on a CPU.
 
     Returns:
         The trained potential (averaged weights) and the state to train it further (see `Potential.save`).
@@ -136,13 +142,11 @@ def train(
         UserError: there is nothing to train on.
         TrainingDiverged: the loss is not finite.
     """
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with worker_pool(threads) as pool:
         run = _Run(start, settings, device, state)
-        streams = run.streams(main, initial)
+        data = run.data(main, initial)
         held_out = None if validation is None else run.potential.molecules(validation)
-        fingerprint = _fingerprint(start, settings, state, [*streams.values(), held_out])
+        fingerprint = _fingerprint(start, settings, state, data, held_out)
         rows = Metrics(metrics)
         restored = read_checkpoint(checkpoint, fingerprint)
         if restored is None:
@@ -154,7 +158,7 @@ def train(
         written = time.monotonic()
         with tqdm(total=settings.n_updates, initial=run.update, unit="update", disable=None) as bar:
             while run.update < settings.n_updates:
-                run.step(streams)
+                run.step(data, pool)
                 bar.update()
                 finished = run.update == settings.n_updates
                 if finished or run.update % settings.interval == 0:
@@ -164,8 +168,19 @@ def train(
                     write_checkpoint(checkpoint, fingerprint, {"run": run.snapshot(), "metrics": rows.text()})
                     written = time.monotonic()
         return run.average, run.training_state()
-    finally:
-        torch.set_num_threads(threads_before)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Molecules of all streams, one after the other, and for each stream where it begins, its length and its share."""
+
+    molecules: LabelledMolecules
+    streams: Mapping[int, tuple[int, int, int]]  # first molecule, how many there are, how many a batch draws
+
+    def draw(self, step: int, seed: tuple[int, ...]) -> Tensor:
+        """Indices of the molecules of a batch."""
+        parts = [first + drawn(n, size, step, (*seed, stream)) for stream, (first, n, size) in self.streams.items()]
+        return torch.from_numpy(np.concatenate(parts))
 
 
 class _Run:
@@ -188,15 +203,14 @@ class _Run:
         self._seconds_before = 0.0
         self._started = time.monotonic()
 
-    def streams(
-        self, main: ConformationSet, initial: ConformationSet | None
-    ) -> dict[int, tuple[LabelledMolecules, int]]:
-        """Molecules of each stream and how many of them are in a batch."""
+    def data(self, main: ConformationSet, initial: ConformationSet | None) -> _Data:
+        """What batches are drawn from."""
         settings = self.settings
         from_initial = round(settings.initial_fraction * settings.batch_size) if initial is not None else 0
         if initial is not None and 0 < settings.initial_fraction < 1 and settings.batch_size > 1:
             from_initial = min(max(1, from_initial), settings.batch_size - 1)  # both streams are in every batch
-        streams: dict[int, tuple[LabelledMolecules, int]] = {}
+        parts: list[LabelledMolecules] = []
+        streams: dict[int, tuple[int, int, int]] = {}
         for stream, part, size in ((MAIN, main, settings.batch_size - from_initial), (INITIAL, initial, from_initial)):
             if part is None or size == 0:
                 continue
@@ -204,16 +218,15 @@ class _Run:
             if not len(molecules):
                 name = "training set" if stream == MAIN else "initial set"
                 raise UserError(f"{name}: none of {len(part)} conformations has a label (status ok); label some first")
-            streams[stream] = (molecules, size)
-        return streams
+            streams[stream] = (sum(map(len, parts)), len(molecules), size)
+            parts.append(molecules)
+        return _Data(LabelledMolecules.concatenate(parts), streams)
 
-    def step(self, streams: Mapping[int, tuple[LabelledMolecules, int]]) -> None:
+    def step(self, data: _Data, pool: Executor) -> None:
         """One update."""
-        settings, scale = self.settings, self.potential.scale
-        batch, energy_label, force_label = self._batch(streams)
-        energy, forces = self.potential.network_energy_and_forces(batch, for_training=True)
-        loss = loss_of(energy, forces, batch, energy_label, force_label, settings)
-        value = float(loss.detach())
+        settings = self.settings
+        indices = data.draw(self.update, (settings.seed, self.earlier_updates))
+        value, gradients, force_error, n_components = self._gradients(data.molecules, indices, pool)
         if not math.isfinite(value):
             raise TrainingDiverged(
                 f"the loss of update {self.update + 1} is {value}; lower the learning rate"
@@ -221,8 +234,8 @@ class _Run:
             )
         for group in self.optimizer.param_groups:
             group["lr"] = settings.schedule.rate(self.update)
-        self.optimizer.zero_grad()
-        (loss / scale**2).backward()  # Adam does not see the factor; clipping does
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
         torch.nn.utils.clip_grad_norm_(self.parameters, settings.gradient_clip)
         self.optimizer.step()
         self.update += 1
@@ -232,16 +245,36 @@ class _Run:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.network.parameters()), self.parameters, 1.0 - decay)
         self._sums["loss"] += value
-        self._sums["force_error"] += float((forces.detach() - force_label).abs().sum(dtype=torch.float64))
-        self._sums["components"] += force_label.numel()
+        self._sums["force_error"] += force_error
+        self._sums["components"] += n_components
         self._sums["updates"] += 1
 
-    def _batch(self, streams: Mapping[int, tuple[LabelledMolecules, int]]) -> tuple[Batch, Tensor, Tensor]:
-        parts = []
-        for stream, (molecules, size) in streams.items():
-            indices = drawn(len(molecules), size, self.update, (self.settings.seed, self.earlier_updates, stream))
-            parts.append(molecules.select(torch.from_numpy(indices).to(self.potential.device)))
-        return parts[0] if len(parts) == 1 else _joined(parts)
+    def _gradients(
+        self, molecules: LabelledMolecules, indices: Tensor, pool: Executor
+    ) -> tuple[float, list[Tensor], float, int]:
+        """Loss of a batch and its gradient (in units of the potential's scale), sum of force errors, components."""
+        potential, settings = self.potential, self.settings
+
+        def part(bounds: tuple[int, int]) -> tuple[float, Sequence[Tensor], float, int]:
+            batch, energy_label, force_label = molecules.select(indices[slice(*bounds)].to(potential.device))
+            energy, forces = potential.network_energy_and_forces(batch, for_training=True)
+            loss = loss_of(energy, forces, batch, energy_label, force_label, settings) * (len(energy) / len(indices))
+            # Adam does not see the factor; clipping does
+            gradients = torch.autograd.grad(loss / potential.scale**2, self.parameters, materialize_grads=True)
+            error = (forces.detach() - force_label).abs().sum(dtype=torch.float64)
+            return float(loss.detach()), gradients, float(error), force_label.numel()
+
+        if potential.device.type == "cpu":
+            n_atoms = molecules.offset.diff().index_select(0, indices).numpy()
+            offset = np.concatenate([[0], np.cumsum(n_atoms)])
+            parts = list(pool.map(part, pieces(offset)))
+        else:
+            parts = [part((0, len(indices)))]
+        loss, gradients, error, n_components = parts[0]
+        for more in parts[1:]:
+            torch._foreach_add_(list(gradients), list(more[1]))
+            loss, error, n_components = loss + more[0], error + more[2], n_components + more[3]
+        return loss, list(gradients), error, n_components
 
     def row(self, held_out: LabelledMolecules | None) -> dict[str, float]:
         """A row of the metrics; starts the next one."""
@@ -284,19 +317,6 @@ class _Run:
         self._started = time.monotonic()
 
 
-def _joined(parts: list[tuple[Batch, Tensor, Tensor]]) -> tuple[Batch, Tensor, Tensor]:
-    """One batch out of several."""
-    atom_base = molecule_base = 0
-    batches = []
-    for batch, _, _ in parts:
-        rows = (batch.molecule + molecule_base, batch.pair_i + atom_base, batch.pair_j + atom_base)
-        batches.append((batch.numbers, *rows, batch.vectors))
-        atom_base, molecule_base = atom_base + len(batch.numbers), molecule_base + batch.n_molecules
-    numbers, molecule, pair_i, pair_j, vectors = (torch.cat(column) for column in zip(*batches, strict=True))
-    joined = Batch(numbers, molecule, molecule_base, pair_i, pair_j, vectors)
-    return joined, torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts])
-
-
 def _on_cpu(value: Any) -> Any:
     """A copy with every tensor detached and on the CPU."""
     if isinstance(value, Tensor):
@@ -308,12 +328,16 @@ def _on_cpu(value: Any) -> Any:
     return value
 
 
-def _fingerprint(start: Potential, settings: Settings, state: Mapping[str, Any] | None, data: list[Any]) -> str:
+def _fingerprint(
+    start: Potential,
+    settings: Settings,
+    state: Mapping[str, Any] | None,
+    data: _Data,
+    held_out: LabelledMolecules | None,
+) -> str:
     """Hash of all that determines the result."""
     digest = hashlib.sha256(json.dumps([asdict(settings), asdict(start.architecture), start.scale]).encode())
-    for part in data:
-        molecules, size = part if isinstance(part, tuple) else (part, 0)
-        digest.update(f"{size} {molecules.digest() if molecules is not None else None}".encode())
+    digest.update(f"{data.streams} {data.molecules.digest()} {held_out and held_out.digest()}".encode())
     for weights in (start.network.state_dict(), {} if state is None else state["network"]):
         for name, tensor in weights.items():
             digest.update(name.encode())

@@ -2,17 +2,22 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import ase.db
 import numpy as np
 import pytest
 import torch
+from schnetpack_double import exact_frequencies
 
 from golf._schnetpack import properties
+from golf.batches import batch_of
 from golf.cli import main
+from golf.conformations import ConformationSet
+from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.nabladft import read_nabladft
-from golf.potential import load
+from golf.potential import Architecture, load
 from golf.published import CONFIG, NABLADFT_ENERGIES, WEIGHTS
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
@@ -39,50 +44,91 @@ def model(checkpoint, tmp_path_factory):
     return path
 
 
-def evaluated(model, part):
-    potential = load(model)
-    arrays = (part.number.astype(np.int64), part.position, part.offset)
-    energy, forces = potential.energy_and_forces(*map(torch.from_numpy, arrays))
-    return energy.numpy(), forces.numpy()
+def tensors(part):
+    return (
+        torch.from_numpy(part.number.astype(np.int64)),
+        torch.from_numpy(part.position),
+        torch.from_numpy(part.offset),
+    )
 
 
 def test_errors_on_published_labels_are_the_known_ones(model, sample):
     """FACTS of the project: GOLF-1k has a force MAE of 1.07 and an energy MAE of 1.7 kcal/mol on nablaDFT."""
-    energy, forces = evaluated(model, sample)
+    energy, forces = (part.numpy() for part in load(model).energy_and_forces(*tensors(sample)))
     force_error = np.abs(forces - sample.atoms["force"]).mean() * HARTREE_IN_KCAL_PER_MOL
     energy_error = np.abs(energy - sample.values["energy"]).mean() * HARTREE_IN_KCAL_PER_MOL
     assert 0.8 < force_error < 1.4 and 1.0 < energy_error < 2.5
 
 
-def test_an_imported_model_gives_schnetpacks_numbers(model, checkpoint, sample):
-    potential = load(model).double()
+def schnetpacks(checkpoint, part, dtype):
+    """Network energies [n] and forces [A, 3] of SchNetPack itself, float64."""
+    network = Architecture().network()
     weights = torch.load(checkpoint / WEIGHTS, map_location="cpu", weights_only=True)
-    network = potential.architecture.network().double()
-    network.load_state_dict({name.removeprefix("model."): value.double() for name, value in weights.items()})
-    part = sample.subset([0, 17])
-    energy, forces = potential.energy_and_forces(
-        torch.from_numpy(part.number.astype(np.int64)), torch.from_numpy(part.position), torch.from_numpy(part.offset)
+    network.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
+    network.to(dtype)
+    if dtype == torch.float64:
+        exact_frequencies(network)
+    numbers, positions, offset = tensors(part)
+    batch = batch_of(numbers, positions, offset, 5.0)
+    output = network(
+        {
+            properties.Z: numbers,
+            properties.R: positions.to(dtype),
+            properties.idx_i: torch.cat([batch.pair_i, batch.pair_j]),
+            properties.idx_j: torch.cat([batch.pair_j, batch.pair_i]),
+            properties.idx_m: batch.molecule,
+            properties.offsets: torch.zeros(2 * len(batch.vectors), 3, dtype=dtype),
+        }
     )
-    for i in range(2):
-        rows = part.rows(i)
-        number, n = torch.from_numpy(part.number[rows].astype(np.int64)), int(part.n_atoms[i])
-        pairs = torch.nonzero(~torch.eye(n, dtype=torch.bool))
-        output = network(
-            {
-                properties.Z: number,
-                properties.R: torch.from_numpy(part.position[rows]),
-                properties.idx_i: pairs[:, 0].contiguous(),
-                properties.idx_j: pairs[:, 1].contiguous(),
-                properties.offsets: torch.zeros(len(pairs), 3, dtype=torch.float64),
-                properties.idx_m: torch.zeros(n, dtype=torch.int64),
-                properties.n_atoms: torch.tensor([n]),
-            }
-        )
-        atoms = sum(potential.reference_energies[z] for z in number.tolist())
-        assert abs(float(output[properties.energy].detach()) + atoms - float(energy[i])) < 1e-9
-        np.testing.assert_allclose(
-            forces[torch.arange(len(forces))[rows]], output[properties.forces].detach(), atol=1e-9
-        )
+    return output["energy"].detach().double(), output["forces"].detach().double()
+
+
+def ours(model, part, dtype):
+    """Network energies, without the atoms', and forces."""
+    potential = load(model).to(dtype)
+    numbers, positions, offset = tensors(part)
+    batch = batch_of(numbers, positions, offset, 5.0)
+    energy, forces = potential.network_energy_and_forces(replace(batch, vectors=batch.vectors.to(dtype)))
+    return energy, forces.double()
+
+
+def largest_difference(a, b):
+    return [float((x - y).abs().max()) for x, y in zip(a, b, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["GOLF-1k", "baseline-NNP"])
+def test_parity_with_schnetpack_on_drug_like_molecules(name, reference_data, sample, tmp_path):
+    """The same numbers in float64; in float32 as close to those as SchNetPack is."""
+    checkpoint = reference_data / "checkpoints" / name
+    assert main(["import-checkpoint", str(checkpoint), "-o", str(tmp_path / "model.pt")]) == 0
+    exact = schnetpacks(checkpoint, sample, torch.float64)
+    for difference in largest_difference(ours(tmp_path / "model.pt", sample, torch.float64), exact):
+        assert difference < 1e-11
+    single = largest_difference(ours(tmp_path / "model.pt", sample, torch.float32), exact)
+    theirs = largest_difference(schnetpacks(checkpoint, sample, torch.float32), exact)
+    for mine, of_schnetpack in zip(single, theirs, strict=True):
+        assert mine < 1.5 * of_schnetpack and mine < 3e-6  # hartree, hartree/angstrom
+
+
+def small(numbers, positions):
+    """A molecule that is no real one, as a conformation."""
+    smiles = "".join(f"[{SYMBOLS[z]}:{i}]" for i, z in enumerate(numbers, start=1))
+    return ConformationSet.build([("m/0", "m", smiles, 0, 1, np.array(numbers, np.uint8), np.array(positions, float))])
+
+
+@pytest.mark.parametrize(
+    "molecule",
+    [
+        small([8], [[0, 0, 0]]),
+        small([8, 1], [[0, 0, 0], [0, 0, 0.97]]),
+        small([6, 1, 1], [[0, 0, 0], [5.0, 0, 0], [0, 4.9999999, 0]]),  # at the cutoff, and just within it
+        small([6, 6, 1], [[0, 0, 0], [0, 5.0000001, 0], [0, 0, 30.0]]),  # nothing within the cutoff
+    ],
+)
+def test_parity_with_schnetpack_on_atoms_and_pairs(molecule, model, checkpoint):
+    exact = schnetpacks(checkpoint, molecule, torch.float64)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
+        assert max(largest_difference(ours(model, molecule, dtype), exact)) < tolerance
 
 
 def test_the_atoms_of_nabladft(database):

@@ -170,8 +170,8 @@ def test_batches_mix_main_and_initial_set(labelled, tmp_path):
 @pytest.mark.parametrize(("share", "expected"), [(0.99, (1, 3)), (0.01, (3, 1)), (0.5, (2, 2))])
 def test_both_sets_are_in_every_batch(labelled, share, expected):
     run = _Run(new_potential(labelled), settings_of(1, batch_size=4, initial_fraction=share), "cpu", None)
-    streams = run.streams(labelled.subset(range(6)), labelled.subset(range(6, 12)))
-    assert tuple(size for _, size in streams.values()) == expected
+    data = run.data(labelled.subset(range(6)), labelled.subset(range(6, 12)))
+    assert tuple(size for _, _, size in data.streams.values()) == expected
 
 
 def test_weights_are_averaged_and_training_goes_on_from_the_raw_ones(labelled, tmp_path):

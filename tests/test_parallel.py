@@ -1,0 +1,57 @@
+"""Pieces of a batch on threads: the same numbers whatever the number of threads."""
+
+import numpy as np
+import pytest
+import torch
+from mmff_labels import ELEMENT_ENERGIES
+from mmff_potential import conformers
+
+from golf.parallel import ATOMS_PER_PIECE, ThreadedPotential, pieces
+from golf.potential import Architecture, Potential
+
+
+@pytest.fixture(scope="module")
+def molecules():
+    part = conformers(["OC=O", "CCO", "NCO", "FCCF", "CCCCC"], 16)
+    return torch.from_numpy(part.number).long(), torch.from_numpy(part.position), torch.from_numpy(part.offset)
+
+
+@pytest.fixture(scope="module")
+def potential():
+    torch.manual_seed(2)
+    return Potential(Architecture(n_atom_basis=16, n_interactions=2, n_rbf=8), ELEMENT_ENERGIES).requires_grad_(False)
+
+
+def test_the_number_of_threads_changes_nothing(potential, molecules):
+    results = []
+    for threads in (1, 2, 3):
+        with ThreadedPotential(potential, threads) as threaded:
+            results.append(threaded.energy_and_forces(*molecules))
+    for energies, forces in results[1:]:
+        assert torch.equal(energies, results[0][0]) and torch.equal(forces, results[0][1])
+    whole = potential.energy_and_forces(*molecules)
+    torch.testing.assert_close(results[0], whole, rtol=0.0, atol=2e-5)
+
+
+def test_an_error_in_a_thread_arrives(potential, molecules):
+    numbers, positions, offset = molecules
+    with ThreadedPotential(potential, 2) as threaded, pytest.raises(IndexError):
+        threaded.energy_and_forces(numbers + 1000, positions, offset)
+
+
+@pytest.mark.parametrize("sizes", [[5] * 100, [400, 3, 3, 3], [3, 3, 400, 3], [1], [700], list(range(1, 60))])
+def test_pieces_hold_every_molecule_once_and_are_of_like_size(sizes):
+    offset = np.cumsum([0, *sizes])
+    found = pieces(offset)
+    assert [first for first, _ in found] == [0, *(last for _, last in found[:-1])] and found[-1][1] == len(sizes)
+    atoms = [offset[last] - offset[first] for first, last in found]
+    assert max(atoms) < 1.5 * ATOMS_PER_PIECE + max(sizes) and min(atoms) > 0
+
+
+def test_nothing_to_compute(potential):
+    none = torch.zeros(0, dtype=torch.int64)
+    with ThreadedPotential(potential, 2) as threaded:
+        energies, forces = threaded.energy_and_forces(
+            none, torch.zeros(0, 3, dtype=torch.float64), torch.zeros(1).long()
+        )
+    assert energies.shape == (0,) and forces.shape == (0, 3)

@@ -141,8 +141,11 @@ def _measured_update(results: Path) -> tuple[float, Path] | None:
         if path.is_file():
             with open(path, newline="") as stream:
                 rows = list(csv.DictReader(stream))
-            if rows and float(rows[-1]["seconds"]) > 0:
-                return float(rows[-1]["seconds"]) / int(rows[-1]["step"]), path
+            try:
+                if rows and float(rows[-1]["seconds"]) > 0:
+                    return float(rows[-1]["seconds"]) / int(rows[-1]["step"]), path
+            except (ValueError, TypeError):  # a row that is being written, or was cut off
+                continue
     return None
 
 

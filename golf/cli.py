@@ -13,6 +13,7 @@ from pathlib import Path
 
 from golf import __version__
 from golf.errors import UserError
+from golf.files import DISK_FULL
 from golf.job import exit_on_sigterm
 
 
@@ -28,6 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:  # `golf inspect FILE | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        remedy = "; free space (or raise the quota) and type the same again" if error.errno in DISK_FULL else ""
+        print(f"golf: error: {error}{remedy}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("golf: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 

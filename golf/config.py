@@ -144,7 +144,13 @@ def check_results(config: Mapping[str, Any]) -> None:
     recorded = Path(config["results_dir"]) / "config.yaml"
     if not recorded.is_file():
         return
-    there, here = _flat(science(yaml.safe_load(recorded.read_text()))), _flat(science(config))
+    try:
+        there = _flat(science(yaml.safe_load(recorded.read_text())))
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError):
+        raise UserError(
+            f"{recorded}: damaged; if the results beside it are of this configuration, remove that file and run again"
+        ) from None
+    here = _flat(science(config))
     for key in sorted(there.keys() | here.keys()):
         if there.get(key) != here.get(key):
             raise UserError(

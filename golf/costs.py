@@ -64,8 +64,12 @@ def read_basis(path: str | Path) -> Basis:
 
     Raises:
         FileNotFoundError: there is no such file, or it is of a golf that did not write this: it will be made again.
+        UserError: it is damaged.
     """
-    found = json.loads(Path(path).read_text())
+    try:
+        found = json.loads(Path(path).read_text())
+    except ValueError:
+        raise UserError(f"{path}: damaged; remove it, it will be made again") from None
     if "basis_functions" not in found:
         raise FileNotFoundError(2, "made by an older golf", str(path))
     return Basis(

@@ -99,7 +99,7 @@ def _embedded(
         source.train, smiles_column=source.smiles_column, name_column=source.name_column, elements=elements
     )
     n_read = len(molecules) + len(left_out)
-    _check_names(source, {molecule.name for molecule in molecules} | {out.name for out in left_out})
+    check_names(source, {molecule.name for molecule in molecules} | {out.name for out in left_out})
     for_training = [molecule for molecule in molecules if molecule.name not in source.test_molecules]
     for_test = [molecule for molecule in molecules if molecule.name in source.test_molecules]
     n_held_out = 0 if source.test is not None else source.test_conformers
@@ -121,17 +121,22 @@ def _embedded(
     return train, concatenate([held_out, unseen]), left_out
 
 
-def _check_names(source: Source, known: set[str]) -> None:
+def check_names(source: Source, known: set[str]) -> None:
+    """Raise a UserError where a test molecule is not among the known names, or all of them are test molecules."""
     unknown = set(source.test_molecules) - known
     if unknown:
         raise UserError(f"dataset.test_molecules: {min(unknown)!r} is not in {source.train}")
+    if known and known <= set(source.test_molecules):
+        raise UserError(
+            f"dataset.test_molecules: holds all {len(known)} molecules of {source.train}; leave some to train on"
+        )
 
 
 def _split_conformations(pool: ConformationSet, source: Source) -> tuple[ConformationSet, ConformationSet]:
     """Divide a file of conformations, where no test set is given."""
     if source.test is not None:
         return pool, pool.subset([])
-    _check_names(source, set(pool.molecule))
+    check_names(source, set(pool.molecule))
     unseen = np.isin(pool.molecule, list(source.test_molecules))
     train, held_out = _split_by_conformation(pool.subset(~unseen), source.test_conformers)
     return train, concatenate([held_out, pool.subset(unseen)])

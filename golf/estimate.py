@@ -8,7 +8,7 @@ from typing import Any
 from golf.budget import EVALUATIONS_PER_SELECTION, Network, Part, duration, jobs_at_once, label_parts, network
 from golf.elements import SYMBOLS
 from golf.forecast import calibrated
-from golf.planning import level_of
+from golf.planning import level_of, processes_on
 from golf.workload import basis_of, workload
 
 
@@ -25,7 +25,8 @@ def estimate(config: Mapping[str, Any], *, jobs: int | None, cores: int) -> str:
     basis, asked = basis_of(config)
     work = workload(config, basis)
     resources = config["resources"]
-    threads, n_workers = resources["label_threads"], resources["label_processes"]
+    threads = resources["label_threads"]
+    n_workers = resources["label_processes"] if jobs is not None else processes_on(config, cores)
     model = calibrated(config["results_dir"], config["dataset"]["train"], level_of(config), basis, threads)
     given, jobs = jobs is not None, jobs or jobs_at_once(config, cores)
     parts, net = label_parts(config, work, model), network(config, work)

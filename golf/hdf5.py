@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from golf import __version__
 from golf.conformations import ATOM_COLUMNS, CONFORMATION_COLUMNS, Column, ConformationSet, Frames
 from golf.errors import UserError
-from golf.files import written_whole
+from golf.files import DISK_FULL, written_whole
 
 FORMAT = "golf-conformations"
 FORMAT_VERSION = 1
@@ -24,7 +25,7 @@ FORMAT_VERSION = 1
 
 def write(path: str | Path, conformations: ConformationSet, **attrs: Any) -> None:
     """Write the file under a temporary name and rename it when complete. `attrs` are added to the root attributes."""
-    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with _created(path) as file:
         _write_attrs(file, conformations.attrs | attrs)
         part = conformations
         _write(file, "atoms/offset", part.offset, Column(np.int64, "rows of conformation i: offset[i]:offset[i+1]"))
@@ -66,13 +67,35 @@ def rewrite(
     new: dict[str, tuple[Sequence | NDArray, Column]] = {}
     new |= {f"atoms/{name}": (array, ATOM_COLUMNS[name]) for name, array in atoms.items()}
     new |= {f"conformation/{name}": (array, CONFORMATION_COLUMNS[name]) for name, array in values.items()}
-    with _opened(source) as old, written_whole(output) as temporary, h5py.File(temporary, "w") as file:
+    size = Path(source).stat().st_size + sum(np.asarray(array).nbytes for array, _ in new.values())
+    with _opened(source) as old, _created_on_disk(output, size) as file:
         _write_attrs(file, dict(old.attrs) | attrs)
         kept = [f"{group}/{name}" for group in old for name in old[group] if f"{group}/{name}" not in new]
         for name in kept:
             old.copy(name, file.require_group(name.partition("/")[0]))
         for name, (array, column) in new.items():
             _write(file, name, array, column)
+
+
+@contextmanager
+def _created(path: str | Path) -> Iterator[h5py.File]:
+    """A new file, in memory until it is whole: a disk that is full would take h5py, and the process, down with it."""
+    with written_whole(path) as temporary:
+        with h5py.File(temporary.name, "w", driver="core", backing_store=False, block_size=2**22) as file:
+            yield file
+            file.flush()
+            image = file.id.get_file_image()
+        temporary.write_bytes(image)
+
+
+@contextmanager
+def _created_on_disk(path: str | Path, size: int) -> Iterator[h5py.File]:
+    """The same for what is too large for memory: that there is room for so many bytes is made sure before."""
+    with written_whole(path) as temporary:
+        with open(temporary, "wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, size)
+        with h5py.File(temporary, "w") as file:
+            yield file
 
 
 def _write_attrs(file: h5py.File, attrs: Mapping[str, Any]) -> None:
@@ -150,8 +173,11 @@ def _opened(path: str | Path) -> Iterator[h5py.File]:
             yield file
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: not a readable HDF5 file (truncated or of another kind): {error}") from None
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:  # of a file that is written meanwhile
+            raise
+        reason = (str(error).splitlines() or [""])[0]
+        raise UserError(f"{path}: not a readable HDF5 file (truncated or of another kind): {reason}") from None
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{path}: does not follow the layout {FORMAT}: {error}; make it again") from None
 

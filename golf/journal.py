@@ -109,6 +109,9 @@ class Journal:
         """The final label of this geometry at this level, or None where there is none yet."""
         with self._lock:
             label = self._finished.get(request.key(self.level))
+        if label is not None and label.status is Status.OK and len(label.forces) != len(request.numbers):
+            logger.warning("%s: a label of %s has no forces for all its atoms; not used", self.path, request.id)
+            return None
         if label is None or label.status is Status.OK:
             return label
         return Label.failed(len(request.numbers), label.status, label.message, label.wall_seconds)
@@ -214,7 +217,10 @@ def outcomes(path: str | Path, max_bytes: int = -1) -> Iterator[Outcome]:
         content = stream.read(max_bytes)
     for found in _OUTCOME.finditer(content):
         key, id, status, seconds = found.groups()
-        yield Outcome(key.decode(), json.loads(id), Status[status.decode().upper()], float(seconds))
+        try:
+            yield Outcome(key.decode(), json.loads(id), Status[status.decode().upper()], float(seconds))
+        except (ValueError, KeyError):
+            continue
 
 
 def _record(key: str, id: str, label: Label) -> dict[str, object]:
@@ -240,6 +246,8 @@ def _parse(line: bytes) -> tuple[str, Label]:
     if status is Status.OK:
         energy = float(record["energy"])
         forces = np.array(record["forces"], dtype=np.float64).reshape(-1, 3)
+        if not (math.isfinite(energy) and np.isfinite(forces).all()):
+            raise ValueError("energy or forces are not finite")
     label = Label(
         energy=energy,
         forces=forces,

@@ -98,13 +98,15 @@ def label(
         OutOfTime: not all could be done in the job's time; those that are done are in the journal.
     """
     requests = requests_from(conformations)
-    index = {request.id: i for i, request in enumerate(requests)}
+    same: dict[str, list[int]] = {}  # equal geometries are computed once
     labels: dict[int, Label] = {}
     missing = []
     for i, request in enumerate(requests):
         known = journal.get(request)
         if known is None:
-            missing.append(request)
+            same.setdefault(request.key(oracle.level), []).append(i)
+            if same[request.key(oracle.level)] == [i]:
+                missing.append(request)
         else:
             labels[i] = known
             if progress:
@@ -113,9 +115,10 @@ def label(
         logger.info("%d of %d labels were in journals beside %s", len(labels), len(requests), journal.path)
     try:
         for request, new in _streamed(oracle, missing, journal):
-            labels[index[request.id]] = new
-            if progress:
-                progress(new)
+            for i in same[request.key(oracle.level)]:
+                labels[i] = new
+                if progress:
+                    progress(new)
             if new.status != Status.OK:
                 logger.warning("%s: no label: %s", request.id, new.message)
     except OutOfTime as error:

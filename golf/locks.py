@@ -141,11 +141,22 @@ class Lease:
             self._ended.set()
             self._beats.join()
             self._beats = None
-            self.path.unlink(missing_ok=True)
+            if self._is_ours():
+                self.path.unlink(missing_ok=True)
+
+    def _is_ours(self) -> bool:
+        """False where this process stood still for so long that another one has taken over."""
+        try:
+            return self.path.read_text() == this_process()
+        except FileNotFoundError:
+            return False
 
     def _beat(self) -> None:
         while not self._ended.wait(self.BEAT):
             try:
+                if not self._is_ours():
+                    logger.error("%s: taken over by another process while this one stood still", self.path)
+                    return
                 os.utime(self.path)
             except OSError as error:
                 logger.error("%s: the lease cannot be renewed: %s", self.path, error)

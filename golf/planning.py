@@ -118,6 +118,12 @@ def arms_of(config: Mapping[str, Any]) -> list[str]:
     return [arm for arm in config["evaluation"]["arms"] if arm != "golf" or config["golf"]["rounds"] > 0]
 
 
+def processes_on(config: Mapping[str, Any], cores: int) -> int:
+    """Oracle processes of a label job that has so many cores."""
+    resources = config["resources"]
+    return max(1, min(resources["label_processes"], cores // resources["label_threads"]))
+
+
 def _node_folder(scratch: str | None) -> str | None:
     """A folder whose name may hold variables that a cluster sets on its nodes, such as $SLURM_TMPDIR."""
     folder = None if scratch is None else os.path.expandvars(scratch)
@@ -126,11 +132,16 @@ def _node_folder(scratch: str | None) -> str | None:
     return folder
 
 
-def pool_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the oracle's pool that say where and how fast labels are made, not what they are."""
+def pool_settings(config: Mapping[str, Any], cores: int | None = None) -> dict[str, Any]:
+    """Settings of the oracle's pool that say where and how fast labels are made, not what they are.
+
+    Args:
+        cores: of the job; None: as many as are configured.
+    """
     oracle, resources = config["oracle"], config["resources"]
+    n_workers = resources["label_processes"]
     return {
-        "n_workers": resources["label_processes"],
+        "n_workers": n_workers if cores is None else processes_on(config, cores),
         "threads": resources["label_threads"],
         "memory_mb": resources["label_memory_mb"],
         "time_limit": oracle["time_limit"],

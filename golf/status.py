@@ -16,7 +16,7 @@ from golf.conformations import Status
 from golf.forecast import calibrated, input_of
 from golf.hdf5 import read_columns
 from golf.journal import SUFFIX, outcomes
-from golf.planning import arms_of, level_of
+from golf.planning import arms_of, level_of, processes_on
 from golf.workload import basis_of, workload
 
 
@@ -134,7 +134,7 @@ def status(config: Mapping[str, Any], cores: int) -> str:
         UserError: a file cannot be read, or nothing has been computed and Psi4 is not found.
     """
     resources = config["resources"]
-    threads, n_workers = resources["label_threads"], resources["label_processes"]
+    threads, n_workers = resources["label_threads"], processes_on(config, cores)
     basis, _ = basis_of(config)
     work = workload(config, basis)
     model = calibrated(config["results_dir"], config["dataset"]["train"], level_of(config), basis, threads)

@@ -95,7 +95,7 @@ def write_structures(path: str | Path, conformations: ConformationSet, energy: n
     path = Path(path)
     with written_whole(path) as temporary:
         if path.suffix == ".sdf":
-            with Chem.SDWriter(str(temporary)) as writer:
+            with open(temporary, "w") as stream:  # RDKit's writer does not say when the disk is full
                 for i, name in enumerate(conformations.id):
                     mol = molecule(conformations.mapped_smiles[i], conformations.position[conformations.rows(i)])
                     mol.SetProp("_Name", name)
@@ -103,7 +103,7 @@ def write_structures(path: str | Path, conformations: ConformationSet, energy: n
                     if "stop_reason" in conformations.values:
                         mol.SetProp("stop_reason", StopReason(conformations.values["stop_reason"][i]).name.lower())
                         mol.SetProp("n_steps", str(conformations.values["n_steps"][i]))
-                    writer.write(mol)
+                    stream.write(Chem.SDWriter.GetText(mol))
             return
         frames = []
         for i, name in enumerate(conformations.id):

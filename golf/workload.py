@@ -28,11 +28,12 @@ def basis_of(config: Mapping[str, Any]) -> tuple[Basis, str]:
     """
     level = level_of(config)
     path = Path(config["results_dir"]) / "dataset" / "oracle.json"
-    if path.is_file() and level.matches(json.loads(path.read_text())):
-        try:
-            return read_basis(path), str(path)
-        except FileNotFoundError:  # written by an older golf
-            pass
+    try:
+        basis = read_basis(path)
+        if level.matches(json.loads(path.read_text())):
+            return basis, str(path)
+    except FileNotFoundError:  # or written by an older golf
+        pass
     from golf.oracles.psi4 import Psi4Oracle
 
     with Psi4Oracle(level, **(pool_settings(config) | {"n_workers": 1})) as oracle:
@@ -111,12 +112,13 @@ def _of_molecules(
 ) -> tuple[ConformationSet, ConformationSet, set[str]]:
     """Training and test conformations without geometries, as many as there can be; the ids of known minima."""
     from golf.conformers import read_molecules
-    from golf.datasets import usable_elements, with_known_minima
+    from golf.datasets import check_names, usable_elements, with_known_minima
 
     elements = usable_elements(basis.functions, config["nnp"]["reference_energies"])
-    molecules, _ = read_molecules(
+    molecules, left_out = read_molecules(
         source.train, smiles_column=source.smiles_column, name_column=source.name_column, elements=elements
     )
+    check_names(source, {molecule.name for molecule in molecules} | {out.name for out in left_out})
     rows: dict[bool, list[tuple]] = {False: [], True: []}
     for molecule in molecules:
         numbers = np.array([atom.GetAtomicNum() for atom in molecule.mol.GetAtoms()], np.uint8)

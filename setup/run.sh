@@ -25,7 +25,11 @@ recover() {
         [[ -z $running ]] || say "these jobs of it still run, and will be waited for where the same work is to be done:" \
             "$(printf '\n%s' "$running")"
     done
-    snakemake --unlock "$@" >/dev/null 2>&1
+    snakemake --unlock "$@" >"$state/unlock.log" 2>&1 || {
+        cat "$state/unlock.log" >&2
+        say "the lock of that run could not be removed, see above; mend it and type the same again"
+        exit 1
+    }
 }
 
 mkdir -p "$state"
@@ -38,5 +42,5 @@ flock --timeout 10 9 || { # one that was just killed takes a moment to go
 touch "$mark"
 snakemake "$@"
 status=$?
-rm -f "$mark"
+[[ $status -ge 128 ]] || rm -f "$mark" # ended by a signal, it could not clear up after itself: the next run does
 exit $status

@@ -1,8 +1,10 @@
 """`golf relax` and what wrong input gets: status 2, one line on stderr, nothing half-written."""
 
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +113,27 @@ def test_the_installed_command_says_what_is_wrong(tmp_path):
     command = [sys.executable, "-m", "golf.cli", "inspect", str(tmp_path / "nowhere.h5")]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".sdf", ".xyz"])
+def test_a_full_disk_is_one_line_and_keeps_the_old_file(model, smiles, tmp_path, suffix):
+    output = tmp_path / f"out{suffix}"
+    output.write_text("kept")
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); from golf.cli import main; "
+    arguments = ["relax", smiles, "-m", model, "-o", output, "--force", "--max-steps", 2]
+    command = [sys.executable, "-c", limit + "sys.exit(main(sys.argv[1:]))", *map(str, arguments)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "free space" in done.stderr, done.stderr
+    assert output.read_text() == "kept" and sorted(path.name for path in tmp_path.iterdir()) == [output.name]
+
+
+def test_an_interrupt_is_one_line(model, smiles, tmp_path):
+    arguments = ["relax", smiles, "-m", model, "-o", tmp_path / "out.h5", "--conformers", 200, "--max-steps", 10**6]
+    arguments += ["--force-threshold", 1e-12]
+    command = [sys.executable, "-m", "golf.cli", "-v", *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    time.sleep(8)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors.splitlines()[-1] == "golf: interrupted" and "Traceback" not in errors
+    assert not (tmp_path / "out.h5").exists()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from golf.cli import main
 from golf.conformations import Status
 from golf.costs import label_costs
 from golf.datasets import prepare
+from golf.errors import UserError
 from golf.estimate import table
 from golf.forecast import Model, calibrated
 from golf.hdf5 import read, write
 from golf.labeling import label_to_file, read_batch
-from golf.planning import Source
+from golf.planning import Source, pool_settings, processes_on
 from golf.workload import workload
 
 SMILES = "O water\nCO methanol\nOO hydrogen_peroxide\n"
@@ -171,6 +173,58 @@ def test_status_of_another_study_is_refused(begun, capsys):
     (folder / "other.yaml").write_text(text.replace("rounds: 2", "rounds: 3"))
     assert main(["status", str(folder / "other.yaml")]) == 2
     assert "golf.rounds: 2 there, 3 here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("dataset/oracle.json", '{"basis_fun', "oracle.json: damaged; remove it"),
+        ("config.yaml", "rounds: [", "config.yaml: damaged"),
+        ("config.yaml", "", "config.yaml: damaged"),
+        ("labels/initial/0.h5", None, "0.h5: not a readable HDF5 file"),
+    ],
+)
+def test_damaged_files_are_one_line(begun, tmp_path, capsys, name, content, message):
+    folder, config = begun
+    results = tmp_path / "results"
+    shutil.copytree(folder / "results", results)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config | {"results_dir": str(results)}))
+    if content is None:
+        whole = (results / name).read_bytes()
+        content_bytes = whole[: len(whole) // 3] + bytes(len(whole) // 2) + whole[-100:]
+    else:
+        content_bytes = content.encode()
+    (results / name).write_bytes(content_bytes)
+    assert main(["status", str(tmp_path / "study.yaml")]) == 2
+    errors = capsys.readouterr().err
+    assert message in errors and len(errors.splitlines()) == 1, errors
+
+
+def test_metrics_that_are_being_written_are_passed_over(begun, capsys):
+    folder, config = begun
+    metrics = Path(config["results_dir"]) / "models/baseline/metrics.csv"
+    metrics.parent.mkdir(parents=True)
+    metrics.write_text("step,learning_rate,loss,seconds\n500,0.1")
+    assert main(["status", str(folder / "study.yaml")]) == 0
+    assert "a rough figure" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["water", "methanol", "hydrogen_peroxide"], "holds all 3 molecules of"),
+        (["benzene"], "'benzene' is not in"),
+    ],
+)
+def test_test_molecules_that_cannot_be(tmp_path, cheap_basis, names, message):
+    with pytest.raises(UserError, match=message):
+        workload(study(tmp_path, dataset={"test_molecules": names}), cheap_basis)
+
+
+def test_a_machine_with_fewer_cores_than_processes(tmp_path):
+    config = study(tmp_path, resources={"label_processes": 16, "label_threads": 2})
+    assert [processes_on(config, cores) for cores in (1, 2, 7, 64)] == [1, 1, 3, 16]
+    assert pool_settings(config, 7)["n_workers"] == 3 and pool_settings(config)["n_workers"] == 16
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 
 from golf.conformations import Status
 from golf.errors import UserError
-from golf.journal import Journal, beside
+from golf.journal import Journal, beside, outcomes
 from golf.oracles.base import Label, LevelOfTheory, Request
 
 LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
@@ -255,3 +255,22 @@ def test_a_full_disk_is_one_line_and_leaves_the_journal_whole(tmp_path):
         assert len(journal) == n_lines
         journal.append(request(n_lines), label(n_lines))
     assert len(path.read_text().splitlines()) == n_lines + 1
+
+
+def test_lines_with_words_or_numbers_that_mean_nothing(tmp_path, caplog):
+    path = tmp_path / "labels.jsonl"
+    with Journal(path, LEVEL) as journal:
+        for seed in range(2):
+            journal.append(request(seed), label(seed))
+    good = path.read_text()
+    path.write_text(good.replace('"status": "ok"', '"status": "foo"', 1))
+    assert [outcome.id for outcome in outcomes(path)] == [request(1).id]
+    path.write_text(good.replace(f'"energy": {label(0).energy}', '"energy": NaN', 1))
+    with pytest.raises(UserError, match="line 1 is not a line of a golf journal .*not finite"), Journal(path, LEVEL):
+        pass
+    record = json.loads(good.splitlines()[0])
+    record["forces"].pop()
+    path.write_text(json.dumps(record) + "\n")
+    with Journal(path, LEVEL) as journal:
+        assert journal.get(request(0)) is None
+    assert "has no forces for all its atoms" in caplog.text

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,13 @@ def test_labels_at_hand_are_not_computed_again(labelled, conformations, cheap_ba
     write(tmp_path / "half.h5", half)
     assert pending(half).tolist() == [3, 4, 5]
     assert read_batch(tmp_path / "half.h5", 0, 1, cheap_basis).id == conformations.id[3:]
+
+
+def test_equal_geometries_are_paid_for_once(conformations, labelled, cheap_level, tmp_path):
+    twice = concatenate([conformations.subset([0, 3]), replace(conformations.subset([0]), id=["again"])])
+    found = label_to_file(twice, tmp_path / "twice.h5", level=cheap_level, n_workers=2)
+    assert len(journal_path(tmp_path / "twice.h5").read_text().splitlines()) == 2
+    np.testing.assert_allclose(found.values["energy"], labelled.values["energy"][[0, 3, 0]], atol=1e-9)
 
 
 def test_levels_do_not_mix(labelled, conformations):

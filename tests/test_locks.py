@@ -82,3 +82,14 @@ def test_a_lease_is_kept_while_its_owner_lives_and_taken_over_when_it_is_dead(tm
     assert [path.name for path in tmp_path.iterdir()] == ["lease"]
     ours.release()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lease_that_was_taken_over_is_not_given_back_by_its_former_owner(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(Lease, "BEAT", 0.3)
+    ours = Lease(tmp_path / "lease")
+    assert ours.take()
+    (tmp_path / "lease").write_text("process 1 on another node")
+    time.sleep(1.0)
+    assert "taken over by another process" in caplog.text
+    ours.release()
+    assert (tmp_path / "lease").read_text() == "process 1 on another node"

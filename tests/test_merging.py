@@ -1,5 +1,7 @@
 """Merging label batches, file by file: every label in its place, nothing else changed, and what is refused."""
 
+import resource
+
 import h5py
 import numpy as np
 import pytest
@@ -142,3 +144,17 @@ def test_what_is_missing_unknown_or_of_another_level_is_refused(conformations, t
     assert not (tmp_path / "merged.h5").exists()
     newer = second.with_columns(program_version="1.9")
     assert merged(tmp_path, conformations, [first, newer]).attrs["program_version"] == "mixed"
+
+
+def test_a_full_disk_is_found_before_anything_is_written(conformations, tmp_path):
+    write(tmp_path / "all.h5", conformations)
+    write(tmp_path / "part.h5", labelled(conformations.bare(), 1))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            merge(tmp_path / "all.h5", [tmp_path / "part.h5"], tmp_path / "merged.h5")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

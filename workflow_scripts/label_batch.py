@@ -18,5 +18,5 @@ with job(snakemake.log[0]) as deadline:
         level=LevelOfTheory(**snakemake.params.level),
         attrs=snakemake.params.stamp,
         deadline=deadline,
-        **pool_settings(snakemake.config),
+        **pool_settings(snakemake.config, snakemake.threads),
     )

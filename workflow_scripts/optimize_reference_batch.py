@@ -21,5 +21,5 @@ with job(snakemake.log[0]) as deadline:
         max_steps=snakemake.params.max_steps,
         attrs=snakemake.params.stamp,
         deadline=deadline,
-        **pool_settings(snakemake.config),
+        **pool_settings(snakemake.config, snakemake.threads),
     )

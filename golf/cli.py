@@ -129,6 +129,12 @@ def _add_relax(commands: argparse._SubParsersAction) -> None:
         "--force-threshold", type=float, default=0.1, metavar="F", help="largest force on an atom, kcal/mol/angstrom"
     )
     relax.add_argument("--max-steps", type=int, default=500, help="limit of L-BFGS steps")
+    relax.add_argument(
+        "--optimizer",
+        choices=["lbfgs", "preconditioned"],
+        default="preconditioned",
+        help="plain L-BFGS, or one that starts from the Hessian of MMFF and needs fewer evaluations",
+    )
     relax.add_argument("--slots", type=int, default=128, help="molecules relaxed at once")
     relax.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the network runs")
     _add_cores(relax)
@@ -139,7 +145,7 @@ def _relax(options: argparse.Namespace) -> None:
     from golf.hdf5 import write
     from golf.parallel import ThreadedPotential
     from golf.potential import load, pick_device
-    from golf.relaxation import relax
+    from golf.relaxation import Optimizer, relax
     from golf.structures import OUTPUTS, read_structures, write_structures
     from golf.units import hartree
 
@@ -157,6 +163,7 @@ def _relax(options: argparse.Namespace) -> None:
             force_threshold=hartree(options.force_threshold),
             max_steps=options.max_steps,
             slots=options.slots,
+            optimizer=Optimizer(options.optimizer),
         )
     if options.output.suffix == ".h5":
         write(options.output, relaxed, model=str(options.model), **potential.provenance.level)

@@ -82,37 +82,48 @@ class BatchedLBFGS:
         self._gamma.masked_fill_(slots, INITIAL_INVERSE_CURVATURE)
         self._has_last &= ~slots
 
-    def displacements(self, positions: Tensor, forces: Tensor) -> Tensor:
+    def rises(self, energies: Tensor) -> Tensor:
+        """Which slots [n_slots] are at a geometry that will be taken back: none."""
+        return torch.zeros_like(energies, dtype=torch.bool)
+
+    def displacements(self, positions: Tensor, forces: Tensor, energies: Tensor) -> Tensor:
         """The next step of every slot.
 
         Args:
             positions: [n_slots, n_max, 3] angstrom.
             forces: [n_slots, n_max, 3] hartree/angstrom at these positions, zero for padding and for empty slots.
+            energies: [n_slots] hartree at these positions.
 
         Returns:
             [n_slots, n_max, 3] angstrom, zero where the forces are zero.
         """
         position, force = positions.flatten(1).T.contiguous(), forces.flatten(1).T.contiguous()  # [3 n_max, n_slots]
-        self._remember(position, force)
+        self._remember(position, force, kept=torch.ones_like(self._has_last))
+        direction = self._downhill(force).T.reshape(positions.shape)
+        # Without a force the longest displacement is 0, the quotient inf, the scale 1.
+        scale = (self.max_step_length / longest_displacement(direction)).clamp(max=1.0)
+        return direction * scale[:, None, None]
+
+    def _downhill(self, force: Tensor) -> Tensor:
+        """Directions [3 n_max, n_slots]; a slot whose direction does not descend forgets its history."""
         direction = self._two_loop(force)
-        descends = _dot(direction, force) > _MIN_DESCENT * _norm(direction) * _norm(force)
+        descends = dot(direction, force) > _MIN_DESCENT * _norm(direction) * _norm(force)
         # Also true where the direction is not finite: no comparison with NaN holds.
         lost = ~descends & (force != 0).any(dim=0)
         if lost.any():
             self.reset(lost)
             self._has_last |= lost  # the positions and forces of this call stay a valid start of the next pair
-            direction = torch.where(lost, INITIAL_INVERSE_CURVATURE * force, direction)
-        direction = direction.T.reshape(positions.shape)
-        x, y, z = direction.unbind(dim=2)
-        longest = (x * x + y * y + z * z).amax(dim=1).sqrt()
-        scale = (self.max_step_length / longest).clamp(max=1.0)  # no force: longest is 0, the quotient inf, the scale 1
-        return direction * scale[:, None, None]
+            direction = torch.where(lost, self._initial(force), direction)
+        return direction
 
-    def _remember(self, position: Tensor, force: Tensor) -> None:
-        """Store the pairs (s, y) of the step that led here, in the place of the oldest ones."""
+    def _remember(self, position: Tensor, force: Tensor, kept: Tensor) -> None:
+        """Store the pairs (s, y) of the step that led here, in the place of the oldest ones.
+
+        Where `kept` [n_slots] is false, the next step and the next pair start from the geometry before.
+        """
         step = position - self._position
         change = self._force - force
-        curvature = _dot(step, change)
+        curvature = dot(step, change)
         usable = self._has_last & (curvature > _MIN_CURVATURE * _norm(step) * _norm(change))
         place = self._place = (self._place - 1) % self.history
         self._inverse[place] = 0.0
@@ -125,9 +136,9 @@ class BatchedLBFGS:
         self._inverse[:, place] = -rho * column
         self._inverse[place, place] = rho
         # s.y / y.y: the size of the inverse Hessian along the last step (Nocedal and Wright, eq. 7.20)
-        self._gamma = torch.where(usable, curvature / _dot(change, change), self._gamma)
-        self._position.copy_(position)
-        self._force.copy_(force)
+        self._gamma = torch.where(usable, curvature / dot(change, change), self._gamma)
+        self._position = torch.where(kept, position, self._position)
+        self._force = torch.where(kept, force, self._force)
         self._has_last.fill_(True)
 
     def _two_loop(self, force: Tensor) -> Tensor:
@@ -135,14 +146,18 @@ class BatchedLBFGS:
 
         With R_ij = s_i.y_j for i not newer than j, and D its diagonal, the first loop (newest to oldest) is the
         solution of R a = S^T f, and the second one (oldest to newest) that of R^T c = D a - Y^T r with
-        r = gamma (f - Y a); the direction is r + S c. The inverse of R is at hand, for a new pair adds a column to it
+        r = H_0 (f - Y a); the direction is r + S c. The inverse of R is at hand, for a new pair adds a column to it
         and the oldest pair leaves it with a row and a column (Byrd, Nocedal, Schnabel, Math. Program. 63, 129 (1994)).
         """
         a = self._in_order(self._inverse * self._times(self._steps, force), 1)
-        r = self._gamma * (force - self._weighted(a, self._changes))
+        r = self._initial(force - self._weighted(a, self._changes))
         right = self._curvature * a - self._times(self._changes, r)
         c = self._in_order(self._inverse * right[:, None], 0)
         return r + self._weighted(c, self._steps)
+
+    def _initial(self, vector: Tensor) -> Tensor:
+        """The initial inverse Hessian times vectors [3 n_max, n_slots]."""
+        return self._gamma * vector
 
     def _in_order(self, terms: Tensor, dim: int) -> Tensor:
         """Sum over a dimension that holds the history, newest first.
@@ -163,6 +178,12 @@ class BatchedLBFGS:
         return _sum(self._workspace.transpose(0, 1)).clone()
 
 
+def longest_displacement(step: Tensor) -> Tensor:
+    """Of an atom in each slot [n_slots]; step [n_slots, n_max, 3]."""
+    x, y, z = step.unbind(dim=2)
+    return (x * x + y * y + z * z).amax(dim=1).sqrt()
+
+
 def _sum(terms: Tensor) -> Tensor:
     """Sum over the first dimension, overwriting `terms`.
 
@@ -177,7 +198,7 @@ def _sum(terms: Tensor) -> Tensor:
     return terms[0]
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
+def dot(a: Tensor, b: Tensor) -> Tensor:
     """Scalar product [n_slots] of vectors [3 n_max, n_slots]."""
     return _sum(a * b)
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from golf.conformations import ConformationSet, StopReason
 from golf.errors import UserError
 from golf.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH, BatchedLBFGS
+from golf.preconditioned import HISTORY, PreconditionedLBFGS
 from golf.surrogate import MMFFSurrogate, SurrogateError
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,40 @@ class _Slot:
     n_force_evaluations: int = 0
 
 
+@dataclass(frozen=True)
+class Optimizer:
+    """What makes a step of forces.
+
+    Attributes:
+        name: "lbfgs", or "preconditioned" (golf/preconditioned.py).
+        max_step_length: cap of the longest displacement of an atom per iteration, angstrom.
+        history: steps remembered; None: 20, or 60 where preconditioned.
+    """
+
+    name: str = "lbfgs"
+    max_step_length: float = DEFAULT_MAX_STEP_LENGTH
+    history: int | None = None
+
+    def build(self, n_slots: int, n_max: int, device: torch.device) -> BatchedLBFGS:
+        """For so many slots of molecules with up to `n_max` atoms.
+
+        Raises:
+            UserError: the name is not known, or a size is not positive.
+        """
+        kinds: dict[str, tuple[type[BatchedLBFGS], int]] = {
+            "lbfgs": (BatchedLBFGS, DEFAULT_HISTORY),
+            "preconditioned": (PreconditionedLBFGS, HISTORY),
+        }
+        if self.name not in kinds:
+            raise UserError(f"relaxation.optimizer: {self.name!r} is not known; use one of {', '.join(kinds)}")
+        kind, history = kinds[self.name]
+        history = history if self.history is None else self.history
+        for name, value in (("max_step_length", self.max_step_length), ("history", history)):
+            if not value > 0:
+                raise UserError(f"relaxation: {name} is {value}; it must be positive")
+        return kind(n_slots, n_max, history=history, max_step_length=self.max_step_length, device=device)
+
+
 class SlotRelaxer:
     """Relaxes conformations in slots; `run` streams the finished trajectories.
 
@@ -95,8 +130,7 @@ class SlotRelaxer:
         force_threshold: converged when no atom's force is longer, hartree/angstrom.
         max_steps: limit of optimizer steps.
         slots: molecules relaxed at once.
-        max_step_length: cap of the longest displacement of an atom per iteration, angstrom.
-        history: steps that L-BFGS remembers.
+        optimizer: what makes a step of forces.
 
     Raises:
         UserError: a size or threshold is not positive, or a start geometry is not finite.
@@ -112,11 +146,10 @@ class SlotRelaxer:
         max_steps: int,
         iterations_per_step: int,
         slots: int,
-        max_step_length: float = DEFAULT_MAX_STEP_LENGTH,
-        history: int = DEFAULT_HISTORY,
+        optimizer: Optimizer | None = None,
     ) -> None:
         sizes = {"force_threshold": force_threshold, "max_steps": max_steps, "iterations_per_step": iterations_per_step}
-        sizes |= {"slots": slots, "max_step_length": max_step_length, "history": history}
+        sizes |= {"slots": slots}
         for name, value in sizes.items():
             if not value > 0:
                 raise UserError(f"relaxation: {name} is {value}; it must be positive")
@@ -134,9 +167,9 @@ class SlotRelaxer:
         self._numbers = torch.zeros(n_slots, n_max, dtype=torch.int64, device=self._device)
         self._positions = torch.zeros(n_slots, n_max, 3, dtype=torch.float64, device=self._device)
         self._forces = torch.zeros_like(self._positions)
-        self._optimizer = BatchedLBFGS(
-            n_slots, n_max, history=history, max_step_length=max_step_length, device=self._device
-        )
+        self._energies = torch.zeros(n_slots, dtype=torch.float64, device=self._device)
+        self._optimizer = (optimizer or Optimizer()).build(n_slots, n_max, self._device)
+        self._mmff = surrogate or MMFFSurrogate()
         self._rows = torch.zeros(0, dtype=torch.int64, device=self._device)  # real atoms among all n_slots * n_max
         self._offset = torch.zeros(1, dtype=torch.int64, device=self._device)
 
@@ -151,17 +184,18 @@ class SlotRelaxer:
         starts = iter(order)
         while self._fill(starts):
             energies, longest_forces, positions = self._evaluate()
+            rises = self._optimizer.rises(self._energies).cpu().numpy()
             for s, slot in enumerate(self._slots):
                 if slot is None:
                     continue
                 now = Geometry(positions[s, : slot.n_atoms].copy(), float(energies[s]))
-                reason = self._advance(slot, now, float(longest_forces[s]))
+                reason = self._advance(slot, now, float(longest_forces[s]), bool(rises[s]))
                 if reason is not None:
                     self._empty(s)
                     yield Trajectory(
                         slot.start, reason, slot.n_steps, slot.n_force_evaluations, slot.first, slot.before, slot.last
                     )
-            self._positions += self._optimizer.displacements(self._positions, self._forces)
+            self._positions += self._optimizer.displacements(self._positions, self._forces, self._energies)
 
     def _fill(self, starts: Iterator[int | None]) -> bool:
         """Put the next conformations into the empty slots; false when no slot is left with a molecule."""
@@ -181,6 +215,9 @@ class SlotRelaxer:
             self._numbers[s, : len(positions)] = numbers.to(self._device)
             self._positions[s, : len(positions)] = torch.as_tensor(positions).to(self._device)
             fresh[s] = True
+            if isinstance(self._optimizer, PreconditionedLBFGS):
+                smiles = self._conformations.mapped_smiles[start]
+                self._optimizer.precondition(s, smiles, self._positions[s, : len(positions)], self._mmff)
         if fresh.any():
             self._optimizer.reset(fresh)
         n_max = self._positions.shape[1]
@@ -195,6 +232,8 @@ class SlotRelaxer:
         self._slots[s] = None
         self._positions[s] = 0.0
         self._forces[s] = 0.0
+        self._energies[s] = 0.0
+        self._optimizer.reset(torch.arange(len(self._slots), device=self._device) == s)
 
     def _evaluate(self) -> tuple[NDArray, NDArray, NDArray]:
         """Energies [n_slots], longest forces [n_slots], positions [n_slots, n_max, 3]; zeros in empty slots."""
@@ -204,19 +243,23 @@ class SlotRelaxer:
         self._forces.zero_()
         self._forces.view(-1, 3)[self._rows] = forces.to(torch.float64)
         longest = self._forces.norm(dim=2).amax(dim=1)  # NaN and infinity come through
-        by_slot = np.zeros(len(self._slots))
-        by_slot[[s for s, slot in enumerate(self._slots) if slot is not None]] = (
-            energies.to(torch.float64).cpu().numpy()
-        )
-        return by_slot, longest.cpu().numpy(), self._positions.cpu().numpy()
+        filled = [s for s, slot in enumerate(self._slots) if slot is not None]
+        self._energies[filled] = energies.to(torch.float64)
+        return self._energies.cpu().numpy(), longest.cpu().numpy(), self._positions.cpu().numpy()
 
-    def _advance(self, slot: _Slot, now: Geometry, longest_force: float) -> StopReason | None:
-        """Take note of a new geometry of a slot; the reason to stop, if there is one."""
+    def _advance(self, slot: _Slot, now: Geometry, longest_force: float, rises: bool) -> StopReason | None:
+        """Take note of a new geometry of a slot; the reason to stop, if there is one.
+
+        Args:
+            rises: the optimizer will take the step to this geometry back.
+        """
         slot.n_force_evaluations += 1
         if not (math.isfinite(now.nnp_energy) and math.isfinite(longest_force)):
             return StopReason.NOT_FINITE
+        if rises:
+            now = slot.last
         slot.last = now
-        converged = longest_force < self._force_threshold
+        converged = longest_force < self._force_threshold and not rises
         n_iterations = slot.n_force_evaluations - 1
         if n_iterations == 0:
             slot.first = slot.before = slot.boundary = slot.last = self._judged(slot, now)
@@ -249,8 +292,7 @@ def relax(
     max_steps: int,
     iterations_per_step: int = 1,
     slots: int,
-    max_step_length: float = DEFAULT_MAX_STEP_LENGTH,
-    history: int = DEFAULT_HISTORY,
+    optimizer: Optimizer | None = None,
 ) -> ConformationSet:
     """Relax every conformation with a potential.
 
@@ -274,8 +316,7 @@ def relax(
         max_steps=max_steps,
         iterations_per_step=iterations_per_step,
         slots=slots,
-        max_step_length=max_step_length,
-        history=history,
+        optimizer=optimizer,
     )
     finished: dict[int, Trajectory] = {}
     for trajectory in relaxer.run(range(len(conformations))):

@@ -15,8 +15,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from golf.conformations import ConformationSet, Status, StopReason
-from golf.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH
-from golf.relaxation import ForceProvider, Geometry, SlotRelaxer, Trajectory
+from golf.relaxation import ForceProvider, Geometry, Optimizer, SlotRelaxer, Trajectory
 from golf.surrogate import MMFFSurrogate
 
 logger = logging.getLogger(__name__)
@@ -48,8 +47,7 @@ def select_conformations(
     slots: int,
     seed: int,
     round_number: int,
-    max_step_length: float = DEFAULT_MAX_STEP_LENGTH,
-    history: int = DEFAULT_HISTORY,
+    optimizer: Optimizer | None = None,
 ) -> tuple[ConformationSet, RoundCounts]:
     """Relax start conformations until `n_select` are found that the oracle should label.
 
@@ -62,7 +60,7 @@ def select_conformations(
 
     Args:
         starts: training conformations. One whose `status` says that a label was tried is not selected itself.
-        force_threshold, slots, max_step_length, history: see `golf.relaxation.SlotRelaxer`.
+        force_threshold, slots, optimizer: see `golf.relaxation.SlotRelaxer`.
 
     Returns:
         The selected conformations with ids `{molecule}/r{round}-{k}`, in the order in which they were found, and the
@@ -81,8 +79,7 @@ def select_conformations(
         max_steps=max_steps,
         iterations_per_step=iterations_per_step,
         slots=slots,
-        max_step_length=max_step_length,
-        history=history,
+        optimizer=optimizer,
     )
     order = np.random.default_rng([seed, round_number]).permutation(len(starts)).tolist()
     known = _labelled(starts)

@@ -33,7 +33,7 @@ from golf.potential import (
     load_training_state,
     pick_device,
 )
-from golf.relaxation import relax
+from golf.relaxation import Optimizer, relax
 from golf.repulsion import Wall, shortest_distances
 from golf.rounds import select_conformations
 from golf.surrogate import MMFFSurrogate, Variant
@@ -258,6 +258,11 @@ def _train(
         potential.save(outputs.model, state)
 
 
+def _built(relaxation: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a relaxation, with the optimizer that `optimizer` describes."""
+    return {**relaxation, "optimizer": Optimizer(**relaxation["optimizer"])}
+
+
 def select_round(
     labels: str,
     model: str,
@@ -274,7 +279,7 @@ def select_round(
     starts = read(labels)
     with ThreadedPotential(load(model, pick_device(machine.device)), machine.threads) as potential:
         selected, _ = select_conformations(
-            potential, MMFFSurrogate(variant), starts, seed=seed, round_number=round_number, **selection
+            potential, MMFFSurrogate(variant), starts, seed=seed, round_number=round_number, **_built(selection)
         )
     write(output, selected, config_sha256=config_sha256, seed=seed)
 
@@ -295,5 +300,5 @@ def relax_test(
     potential = load(model, pick_device(machine.device))
     potential.check_elements(conformations, test)
     with ThreadedPotential(potential, machine.threads) as threaded:
-        relaxed = relax(conformations, threaded, surrogate=MMFFSurrogate(variant), **relaxation)
+        relaxed = relax(conformations, threaded, surrogate=MMFFSurrogate(variant), **_built(relaxation))
     write(output, relaxed, config_sha256=config_sha256, seed=seed)

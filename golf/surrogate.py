@@ -31,6 +31,9 @@ MAX_CACHED_MOLECULES = 1024
 """Force fields kept at once: enough for the molecules of all slots, bounded for data sets of any size."""
 
 
+HESSIAN_STEP = 1e-4  # angstrom
+
+
 class SurrogateError(UserError):
     """The surrogate has no energy for a conformation, so nothing can be said about whether its energy rose."""
 
@@ -80,6 +83,18 @@ class MMFFSurrogate:
         _, force_field = self._force_field(mapped_smiles, positions, name)
         gradient = force_field.CalcGrad(np.asarray(positions, np.float64).ravel().tolist())
         return energy, -np.array(gradient).reshape(-1, 3) / HARTREE_IN_KCAL_PER_MOL
+
+    def hessian(self, mapped_smiles: str, positions: NDArray, name: str = "") -> NDArray[np.float64]:
+        """Second derivatives [3 n, 3 n] in hartree/angstrom^2, from differences of forces; symmetric."""
+        here = np.asarray(positions, np.float64).ravel()
+        _, forces = self.energy_and_forces(mapped_smiles, positions, name)
+        rows = np.empty((len(here), len(here)))
+        for k in range(len(here)):
+            moved = here.copy()
+            moved[k] += HESSIAN_STEP
+            _, there = self.energy_and_forces(mapped_smiles, moved.reshape(-1, 3), name)
+            rows[k] = (forces - there).ravel() / HESSIAN_STEP
+        return 0.5 * (rows + rows.T)
 
     def minimize(self, mapped_smiles: str, positions: NDArray, *, max_iterations: int, name: str = "") -> Minimum:
         """RDKit's own BFGS minimization with its default tolerances, as in `MMFFOptimizeMolecule`."""

@@ -189,9 +189,12 @@ def relaxation_settings():
     relaxation = config["relaxation"]
     return {
         "force_threshold": hartree(relaxation["force_threshold_kcal_per_mol"]),
-        "max_step_length": relaxation["max_step_length"],
-        "history": relaxation["history"],
         "slots": relaxation["slots"],
+        "optimizer": {
+            "name": relaxation["optimizer"],
+            "max_step_length": relaxation["max_step_length"],
+            "history": relaxation["history"],
+        },
     }
 
 

@@ -70,6 +70,11 @@ def forces_of(hessians, positions):
     return -torch.einsum("sij,sj->si", hessians, positions.flatten(1)).view_as(positions)
 
 
+def step_of(optimizer, positions, forces):
+    """The next displacements; plain L-BFGS does not look at energies."""
+    return optimizer.displacements(positions, forces, torch.zeros(len(positions), dtype=torch.float64))
+
+
 def test_direction_is_that_of_the_textbook_also_when_the_history_is_full():
     n_slots, n_max, history = 3, 4, 5
     hessians, positions = quadratics(n_slots, n_max)
@@ -77,7 +82,7 @@ def test_direction_is_that_of_the_textbook_also_when_the_history_is_full():
     path, gradients = [], []
     for iteration in range(3 * history):
         forces = forces_of(hessians, positions)
-        step = optimizer.displacements(positions, forces)
+        step = step_of(optimizer, positions, forces)
         path.append(positions.flatten(1).numpy())
         gradients.append(-forces.flatten(1).numpy())
         for slot in range(n_slots) if iteration else ():
@@ -93,7 +98,7 @@ def test_first_step_follows_the_forces_and_is_capped():
     forces[0, 0] = torch.tensor([0.01, 0.0, 0.0])
     forces[1, 1] = torch.tensor([3.0, 4.0, 0.0])
     forces[1, 2] = torch.tensor([0.0, 0.0, 2.5])
-    step = BatchedLBFGS(2, 3, max_step_length=0.2).displacements(torch.zeros_like(forces), forces)
+    step = step_of(BatchedLBFGS(2, 3, max_step_length=0.2), torch.zeros_like(forces), forces)
     torch.testing.assert_close(step[0], forces[0] * INITIAL_INVERSE_CURVATURE)
     torch.testing.assert_close(step[1], forces[1] * 0.2 / 5.0)
 
@@ -109,12 +114,10 @@ def test_slots_do_not_see_each_other_and_forget_at_a_reset():
             both.reset(refilled)
             again = BatchedLBFGS(1, 4, history=6)
             z = x[:1].clone()
-        step = both.displacements(x, forces_of(hessians, x))
-        torch.testing.assert_close(step[1:], alone.displacements(y, forces_of(hessians[1:], y)), rtol=1e-7, atol=1e-14)
+        step = step_of(both, x, forces_of(hessians, x))
+        torch.testing.assert_close(step[1:], step_of(alone, y, forces_of(hessians[1:], y)), rtol=1e-7, atol=1e-14)
         if iteration >= 9:
-            torch.testing.assert_close(
-                step[:1], again.displacements(z, forces_of(hessians[:1], z)), rtol=1e-7, atol=1e-14
-            )
+            torch.testing.assert_close(step[:1], step_of(again, z, forces_of(hessians[:1], z)), rtol=1e-7, atol=1e-14)
             z = z + step[:1]
         x = x + step
         y = y + step[1:]
@@ -126,7 +129,7 @@ def test_goes_downhill_where_the_curvature_is_negative():
     optimizer = BatchedLBFGS(1, 2)
     for _ in range(200):
         forces = torch.sin(positions)
-        step = optimizer.displacements(positions, forces)
+        step = step_of(optimizer, positions, forces)
         assert (step * forces).sum() >= 0
         positions = positions + step
     torch.testing.assert_close(positions, torch.full_like(positions, torch.pi), rtol=0, atol=1e-8)
@@ -135,10 +138,10 @@ def test_goes_downhill_where_the_curvature_is_negative():
 def test_recovers_from_forces_that_were_not_finite():
     hessians, positions = quadratics(1, 3)
     optimizer = BatchedLBFGS(1, 3)
-    optimizer.displacements(positions, forces_of(hessians, positions))
-    optimizer.displacements(positions, torch.full_like(positions, torch.inf))
+    step_of(optimizer, positions, forces_of(hessians, positions))
+    step_of(optimizer, positions, torch.full_like(positions, torch.inf))
     for _ in range(60):
-        positions = positions + optimizer.displacements(positions, forces_of(hessians, positions))
+        positions = positions + step_of(optimizer, positions, forces_of(hessians, positions))
     assert forces_of(hessians, positions).abs().max() < 1e-8
 
 
@@ -146,7 +149,7 @@ def test_no_force_no_step():
     nothing = torch.zeros(2, 3, 3, dtype=torch.float64)
     optimizer = BatchedLBFGS(2, 3)
     for _ in range(3):
-        assert (optimizer.displacements(nothing, nothing) == 0).all()
+        assert (step_of(optimizer, nothing, nothing) == 0).all()
 
 
 @pytest.mark.parametrize("sizes", [{"history": 0}, {"max_step_length": 0.0}])

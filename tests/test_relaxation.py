@@ -209,7 +209,7 @@ def test_nothing_to_relax():
     assert len(final) == 0 and "surrogate_energy_last" in final.values
 
 
-@pytest.mark.parametrize("name", ["force_threshold", "max_steps", "iterations_per_step", "slots", "max_step_length"])
+@pytest.mark.parametrize("name", ["force_threshold", "max_steps", "iterations_per_step", "slots"])
 def test_sizes_must_be_positive(name):
     sizes = {"force_threshold": 1.0, "max_steps": 1, "slots": 1} | {name: 0}
     with pytest.raises(UserError, match=f"{name} is 0; it must be positive"):

@@ -34,8 +34,9 @@ def keep_freed_memory() -> None:
 
 
 def worker_pool(threads: int) -> ThreadPoolExecutor:
-    """Threads for pieces of work; each runs its PyTorch operations alone."""
+    """Threads for pieces of work; each runs its PyTorch operations alone. The caller's may use as many."""
     keep_freed_memory()
+    torch.set_num_threads(threads)
     return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 

@@ -143,8 +143,8 @@ def flops_per_evaluation(molecules: ConformationSet, width: int = 128, layers: i
     """Of the matrix products of PaiNN, forward and backward, for a molecule on average."""
     i, *_ = pairs_within(torch.from_numpy(molecules.position), torch.from_numpy(molecules.offset), CUTOFF)
     pairs, atoms = len(i) / len(molecules), float(molecules.n_atoms.mean())
-    per_pair = layers * 3 * width * (n_rbf + 1)
-    per_atom = layers * width * width * (1 + 3 + 6 + 2 + 3) + width * width // 2
+    per_pair = (layers * 3 - 1) * width * (n_rbf + 1)  # the first layer has no vectors to filter
+    per_atom = layers * width * width * (1 + 3 + 6 + 2 + 3) - width * width + width * width // 2
     return 4.0 * (pairs * per_pair + atoms * per_atom)
 
 

@@ -71,13 +71,13 @@ def main() -> None:
     settings = Settings(n_updates=100, batch_size=options.batch, schedule=Schedule(1e-6, 100))
     run = _Run(potential, settings, "cpu", None)
     data = run.data(sample, None)
-    indices = torch.arange(options.batch) % len(sample)
-    positions = torch.cat([torch.from_numpy(sample.position[sample.rows(int(i))]) for i in indices]).float()
     peer = SchNetPack(potential, data.molecules, settings)
     figures: dict[str, list[float]] = {"golf": [], "SchNetPack": []}
     with worker_pool(options.threads) as pool:
         updates = {"golf": lambda: run.step(data, pool), "SchNetPack": lambda: peer(indices, positions)}
         for k in range(options.blocks + 1):  # the first one warms up
+            indices = data.draw(run.update, (settings.seed, 0))  # those that golf will draw
+            positions = torch.cat([torch.from_numpy(sample.position[sample.rows(int(i))]) for i in indices]).float()
             for name in sorted(updates, reverse=bool(k % 2)):
                 torch.set_num_threads(options.threads)
                 started = time.perf_counter()
@@ -85,8 +85,7 @@ def main() -> None:
                 if k:
                     figures[name].append(time.perf_counter() - started)
                     print(f"  block {k}, {name}: {figures[name][-1]:.3f} s", file=sys.stderr, flush=True)
-    atoms = sample.n_atoms[indices.numpy()].mean()
-    print(f"batches of {options.batch} molecules of {atoms:.1f} atoms, {options.threads} threads\n")
+    print(f"batches of {options.batch} molecules of {sample.n_atoms.mean():.1f} atoms, {options.threads} threads\n")
     print(f"{'':<12}{'s':>8}{'ratio':>8}")
     for name, times in figures.items():
         ratio = statistics.median(b / a for a, b in zip(figures["golf"], times, strict=True))

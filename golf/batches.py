@@ -120,6 +120,8 @@ class LabelledMolecules:
     @classmethod
     def concatenate(cls, parts: Sequence[LabelledMolecules]) -> LabelledMolecules:
         """The molecules of all parts, in this order; at least one part."""
+        if len(parts) == 1:
+            return parts[0]
         columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
         for name in ("offset", "pair_offset"):
             first, *others = columns[name]

@@ -67,8 +67,8 @@ def rewrite(
     new: dict[str, tuple[Sequence | NDArray, Column]] = {}
     new |= {f"atoms/{name}": (array, ATOM_COLUMNS[name]) for name, array in atoms.items()}
     new |= {f"conformation/{name}": (array, CONFORMATION_COLUMNS[name]) for name, array in values.items()}
-    size = Path(source).stat().st_size + sum(np.asarray(array).nbytes for array, _ in new.values())
-    with _opened(source) as old, _created_on_disk(output, size) as file:
+    size = sum(np.asarray(array).nbytes for array, _ in new.values())
+    with _opened(source) as old, _created_on_disk(output, size + Path(source).stat().st_size) as file:
         _write_attrs(file, dict(old.attrs) | attrs)
         kept = [f"{group}/{name}" for group in old for name in old[group] if f"{group}/{name}" not in new]
         for name in kept:
@@ -90,7 +90,7 @@ def _created(path: str | Path) -> Iterator[h5py.File]:
 
 @contextmanager
 def _created_on_disk(path: str | Path, size: int) -> Iterator[h5py.File]:
-    """The same for what is too large for memory: that there is room for so many bytes is made sure before."""
+    """The same for what is too large for memory: whether there is room for so many bytes is tried before."""
     with written_whole(path) as temporary:
         with open(temporary, "wb") as stream:
             os.posix_fallocate(stream.fileno(), 0, size)

@@ -59,6 +59,7 @@ class Kernels:
 
     def __init__(self, path: Path, dtype: torch.dtype) -> None:
         library = ctypes.CDLL(str(path))
+        self._dtypes = (dtype, torch.int64)
         real = ctypes.c_float if dtype == torch.float32 else ctypes.c_double
         types = {"l": ctypes.c_long, "d": ctypes.c_double, "r": real}
         self._functions = {}
@@ -69,14 +70,17 @@ class Kernels:
             self._functions[name] = function
 
     def __call__(self, name: str, *arguments: Tensor | int | float | None) -> None:
-        """Call a function by its name; None is a null pointer."""
-        self._functions[name](*[_pointer(a) if isinstance(a, Tensor) else a for a in arguments])
+        """Call a function by its name; None is a null pointer.
 
+        Raises:
+            ValueError: a tensor is not contiguous, or neither of the library's type nor indices (int64).
+        """
+        self._functions[name](*[self._pointer(a) if isinstance(a, Tensor) else a for a in arguments])
 
-def _pointer(tensor: Tensor) -> int:
-    if not tensor.is_contiguous():
-        raise ValueError(f"a tensor of shape {tuple(tensor.shape)} is not contiguous")
-    return tensor.data_ptr()
+    def _pointer(self, tensor: Tensor) -> int:
+        if not tensor.is_contiguous() or tensor.dtype not in self._dtypes:
+            raise ValueError(f"a tensor of shape {tuple(tensor.shape)} and {tensor.dtype} is not for these kernels")
+        return tensor.data_ptr()
 
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -103,31 +107,43 @@ def _find(dtype: torch.dtype, device_type: str) -> Kernels | None:
         logger.warning("no C compiler (cc, gcc or clang): %s", WITHOUT)
         return None
     options = [*FLAGS, *(["-DDOUBLE"] if dtype == torch.float64 else [])]
-    path = _folder() / f"kernels-{_key(compiler, options)}.so"
+    name = f"kernels-{_key(compiler, options)}.so"
+    folder = _cache()
     try:
-        if not path.is_file():
-            started = time.monotonic()
-            with written_whole(path) as temporary:
-                command = [compiler, *options, str(SOURCE), "-o", str(temporary), "-lm"]
-                subprocess.run(command, check=True, capture_output=True, text=True)
-            logger.info("compiled %s in %.1f s: %s", SOURCE.name, time.monotonic() - started, path)
-        return Kernels(path, dtype)
-    except (subprocess.CalledProcessError, OSError) as error:
-        reason = str(getattr(error, "stderr", "") or error).strip().splitlines()
-        logger.warning("%s cannot compile golf/kernels.c (%s): %s", compiler, reason[0] if reason else "", WITHOUT)
-        return None
+        if folder is not None:
+            return _loaded(folder / name, [compiler, *options], dtype)
+        with tempfile.TemporaryDirectory(prefix="golf-kernels-") as temporary:
+            return _loaded(Path(temporary) / name, [compiler, *options], dtype)
+    except subprocess.CalledProcessError as error:
+        reason = next(iter(error.stderr.strip().splitlines()), "")
+        logger.warning("%s cannot compile golf/kernels.c (%s): %s", compiler, reason, WITHOUT)
+    except OSError as error:
+        logger.warning("the compiled golf/kernels.c cannot be used (%s): %s", error, WITHOUT)
+    return None
 
 
-def _folder() -> Path:
-    """The user's cache, or a new temporary folder where that cannot be written."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "golf"
+def _loaded(path: Path, command: list[str], dtype: torch.dtype) -> Kernels:
+    """The library at `path`, compiled if it is not there, and once more if it is damaged."""
+    if path.is_file():
+        try:
+            return Kernels(path, dtype)
+        except (OSError, AttributeError) as error:
+            logger.warning("%s is damaged and compiled anew: %s", path, error)
+    started = time.monotonic()
+    with written_whole(path) as temporary:
+        subprocess.run([*command, str(SOURCE), "-o", str(temporary), "-lm"], check=True, capture_output=True, text=True)
+    logger.info("compiled %s in %.1f s: %s", SOURCE.name, time.monotonic() - started, path)
+    return Kernels(path, dtype)
+
+
+def _cache() -> Path | None:
+    """The user's cache; None where there is none that can be written."""
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "golf"
         folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="golf-kernels-"))
+    except (OSError, RuntimeError):  # the latter: no home
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def _key(compiler: str, options: list[str]) -> str:

@@ -7,6 +7,7 @@ RDKit's `AddHs`, which the elements and the lengths of all bonds have to confirm
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from rdkit import Chem
 
 from golf.chemistry import mapped_smiles
 from golf.conformations import ConformationSet, Status
+from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.oracles.base import LevelOfTheory
 
@@ -39,17 +41,22 @@ def read_nabladft(path: str | Path) -> ConformationSet:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    with ase.db.connect(path) as database:
-        atom_energies = _atom_energies(database.metadata, path)
-        records, energies, forces = [], [], []
-        for row in database.select():
-            name = f"{path}: row {row.id}"
-            numbers, positions = row.numbers, row.positions
-            records.append((*_names(row, name), _mapped(row, name), 0, 1, numbers, positions))
-            energies.append(float(np.ravel(row.data["energy"])[0]) + atom_energies[numbers].sum())
-            forces.append(np.asarray(row.data["forces"], np.float64).reshape(-1, 3))
+    records, energies, forces = [], [], []
+    try:
+        with ase.db.connect(path, type="db") as database:
+            atom_energies = _atom_energies(database.metadata, path)
+            for row in database.select():
+                name = f"{path}: row {row.id}"
+                numbers, positions = row.numbers, row.positions
+                records.append((*_names(row, name), _mapped(row, name), 0, 1, numbers, positions))
+                energy, force = _label(row, name)
+                energies.append(energy + atom_energies[numbers].sum())
+                forces.append(force)
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{path}: not an ASE database ({error})") from None
     conformations = ConformationSet.build(records).with_columns(**LEVEL.attrs())
-    status = np.where(np.isfinite(energies), Status.OK, Status.FAILED)
+    good = np.isfinite(energies) & np.array([np.isfinite(force).all() for force in forces], dtype=bool)
+    status = np.where(good, Status.OK, Status.FAILED)
     return conformations.with_columns(
         atoms={"force": np.concatenate([np.zeros((0, 3)), *forces])}, values={"energy": energies, "status": status}
     )
@@ -60,10 +67,24 @@ def _atom_energies(metadata: dict[str, Any], path: Path) -> NDArray[np.float64]:
     units = metadata.get("_property_unit_dict")
     if metadata.get("_distance_unit") != "Ang" or not isinstance(units, dict) or not UNITS.items() <= units.items():
         raise UserError(f"{path}: units are not stated to be Ang, Hartree and Hartree/Ang; give a nablaDFT database")
-    energies = np.array(metadata.get("atomrefs", {}).get("energy", []), np.float64)
-    if not energies.any():
+    given = np.array(metadata.get("atomrefs", {}).get("energy", []), np.float64)
+    if not given.any():
         raise UserError(f"{path}: has no energies of isolated atoms (metadata atomrefs); give a nablaDFT database")
-    return np.where(energies == 0.0, np.nan, energies)
+    energies = np.full(len(SYMBOLS), np.nan)
+    energies[: len(given)] = np.where(given == 0.0, np.nan, given)
+    return energies
+
+
+def _label(row: Any, name: str) -> tuple[float, NDArray[np.float64]]:
+    """Formation energy (hartree) and forces [n, 3] (hartree/angstrom) of a row."""
+    try:
+        energy = float(np.ravel(row.data["energy"])[0])
+        forces = np.asarray(row.data["forces"], np.float64).reshape(-1, 3)
+    except (KeyError, IndexError, ValueError, TypeError):
+        raise UserError(f"{name}: has no energy or no forces; give a nablaDFT database") from None
+    if len(forces) != len(row.numbers):
+        raise UserError(f"{name}: has {len(forces)} rows of forces for {len(row.numbers)} atoms; remove it")
+    return energy, forces
 
 
 def _names(row: Any, name: str) -> Iterator[str]:

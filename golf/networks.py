@@ -19,7 +19,10 @@ from golf.painn import basis, context, message, silu, update
 
 
 def scalar_features(representation: nn.Module, batch: Batch) -> Tensor:
-    """Scalar features [A, n_atom_basis] of every atom; differentiable (twice) with respect to `batch.vectors`."""
+    """Scalar features [A, n_atom_basis] of every atom.
+
+    Differentiable with respect to `batch.vectors`, and that with respect to the weights; see golf/painn.py.
+    """
     if isinstance(representation, PaiNN):
         return _painn(representation, batch)
     if isinstance(representation, SchNet):

@@ -1,8 +1,8 @@
 """PaiNN's operations between its matrix products, as differentiable functions of tensors.
 
-Each exists twice: as tensor operations, for every device and type, and as a pass of golf/kernels.c, for CPUs. Both can
-be differentiated twice with respect to all but the geometry: forces, and the gradients of forces for the weights. The
-tests hold them against each other and against finite differences.
+Each exists twice: as tensor operations, for every device and type, and as a pass of golf/kernels.c, for CPUs. The
+latter can be differentiated for the geometry, and that for the weights, as a loss of forces needs it. A Hessian needs
+the former, or differences of forces. The tests hold them against each other and against finite differences.
 
 Shapes are those of golf/kernels.c: q [A, F], mu [A, 3, F], x [A, n F] and w [U, n F] with n = 3 (2: no vectors yet),
 unit [U, 3], vw [A, 3, 2 F], y [A, 3 F]; a pair is (i, j), i < j.
@@ -29,7 +29,7 @@ def message(
     width = q.shape[1]
     receiver, sender = torch.cat([i, j]), torch.cat([j, i])
     unit = torch.cat([unit, -unit])
-    sent = (x.index_select(0, sender).view(2, len(w), -1) * w).view(2 * len(w), -1).split(width, dim=1)
+    sent = (x.index_select(0, sender).view(2, *w.shape) * w).view(2 * len(w), w.shape[1]).split(width, dim=1)
     vectors = sent[1].unsqueeze(1) * unit.unsqueeze(2)
     if mu is None:
         mu = q.new_zeros(len(q), 3, width)

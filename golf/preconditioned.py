@@ -24,12 +24,15 @@ FLOOR = hartree(20.0)
 ENERGY_NOISE = 1e-6
 """hartree: a network in float32 does not know energies better; a rise by less is none."""
 
+SHORTEST_STEP = 1e-3
+"""Angstrom. So short a step is never taken back: over it, noise is all that a rise can be."""
+
 GROWTH = 1.5  # of the longest allowed step after one that was accepted
 SHORTEST, LONGEST = 0.1, 0.5  # of a step's length, when it is tried again
 
 
 class PreconditionedLBFGS(BatchedLBFGS):
-    """See `BatchedLBFGS`. `precondition` is called for each new molecule, or the slot goes on without."""
+    """See `BatchedLBFGS`. `precondition` has to be called for each new molecule in a slot."""
 
     def __init__(self, n_slots: int, n_max: int, *, history: int, max_step_length: float, device: torch.device | str):
         self._inverses: list[Tensor | None] = [None] * n_slots
@@ -54,7 +57,7 @@ class PreconditionedLBFGS(BatchedLBFGS):
 
     def rises(self, energies: Tensor) -> Tensor:
         """Which slots [n_slots] went uphill with their last step; what `displacements` will take back."""
-        return self._has_last & (energies > self._energy + ENERGY_NOISE)
+        return self._has_last & (energies > self._energy + ENERGY_NOISE) & (self._radius > SHORTEST_STEP)
 
     def displacements(self, positions: Tensor, forces: Tensor, energies: Tensor) -> Tensor:
         """The next step of every slot, from where it is; `energies` [n_slots] in hartree."""
@@ -76,7 +79,7 @@ class PreconditionedLBFGS(BatchedLBFGS):
         slope = -dot(step, self._force)
         rise = energies - self._energy
         fraction = (-slope / (2.0 * (rise - slope))).nan_to_num(SHORTEST).clamp(SHORTEST, LONGEST)
-        return fraction * longest_displacement(step.T.unflatten(1, (-1, 3)))
+        return (fraction * longest_displacement(step.T.unflatten(1, (-1, 3)))).clamp(min=SHORTEST_STEP)
 
     def _initial(self, vector: Tensor) -> Tensor:
         result = super()._initial(vector)

@@ -7,6 +7,7 @@ energies are hartree above the isolated atoms.
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,9 @@ def import_checkpoint(folder: str | Path, reference_energies: Mapping[str, float
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"{folder / WEIGHTS}: does not fit the network of {CONFIG} ({reason[:150]})") from None
+    cutoff = float(potential.network.representation.cutoff)
+    if cutoff != architecture.cutoff:
+        raise UserError(f"{folder / WEIGHTS}: has a cutoff of {cutoff:g}, {CONFIG} one of {architecture.cutoff:g}")
     return potential.requires_grad_(False)
 
 
@@ -70,7 +74,7 @@ def read_energies(path: str | Path) -> dict[str, float]:
     try:
         energies = json.loads(Path(path).read_text())
         unknown = [symbol for symbol in energies if symbol not in SYMBOLS[1:]]
-        if energies and not unknown:
+        if energies and not unknown and all(math.isfinite(float(energy)) for energy in energies.values()):
             return {symbol: float(energy) for symbol, energy in energies.items()}
     except OSError as error:
         raise UserError(f"{path}: {(error.strerror or str(error)).lower()}; give a JSON file") from None

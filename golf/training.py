@@ -235,7 +235,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = settings.schedule.rate(self.update)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = gradient.contiguous()  # fused Adam does not look at strides
         torch.nn.utils.clip_grad_norm_(self.parameters, settings.gradient_clip)
         self.optimizer.step()
         self.update += 1

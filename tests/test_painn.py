@@ -70,10 +70,53 @@ def test_gradients_are_finite_differences(name):
     assert torch.autograd.gradcheck(function, arguments)
 
 
-@pytest.mark.parametrize("name", ["context", "update", "last update", "silu"])
+@pytest.mark.parametrize("name", ["message", "first message", "context", "update", "last update", "silu"])
 def test_gradients_of_gradients_are_finite_differences(name):
+    """But for those with respect to unit vectors, the last argument of messages, which are part of the geometry."""
     function, arguments = operations()[name]
-    assert torch.autograd.gradgradcheck(function, arguments)
+    if "message" in name:
+        *features, unit = arguments
+        assert torch.autograd.gradgradcheck(lambda *some: function(*some, unit.detach()), features)
+    else:
+        assert torch.autograd.gradgradcheck(function, arguments)
+
+
+@pytest.mark.parametrize("kernels_there", [True, False])
+def test_atoms_without_pairs(kernels_there, without_kernels, molecules_of_a_batch):
+    if not kernels_there:
+        without_kernels()
+    potential, *_ = molecules_of_a_batch(Architecture(n_atom_basis=16, n_rbf=8, cutoff=3.0))
+    numbers, positions, offset = torch.tensor([6, 8]), torch.zeros(2, 3).double(), torch.tensor([0, 1, 2])
+    energies, forces = potential.energy_and_forces(numbers, positions, offset)
+    assert energies.isfinite().all() and (forces == 0).all()
+    assert energies[0] != energies[1]
+
+
+def test_single_precision_is_that_of_pytorch():
+    x = torch.cat([torch.linspace(-30, 30, 4001), torch.tensor([-200.0, -90.0, 0.0, 90.0, 200.0])])
+    torch.testing.assert_close(painn.silu(x), torch.nn.functional.silu(x), rtol=3e-7, atol=1e-9)
+
+
+def test_tensors_of_another_kind_are_refused():
+    found = kernels(torch.float32)
+    with pytest.raises(ValueError, match="not for these kernels"):
+        found("silu", 3, torch.zeros(3, dtype=DOUBLE), torch.zeros(3))
+    with pytest.raises(ValueError, match="not for these kernels"):
+        found("silu", 2, torch.zeros(2, 2)[:, 0], torch.zeros(2))
+
+
+def test_a_damaged_library_is_compiled_anew(tmp_path, monkeypatch, caplog):
+    for folder in ("whole", "damaged"):
+        monkeypatch.setattr(kernels_module, "_FOUND", {})
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / folder))
+        if folder == "damaged":
+            library = tmp_path / "damaged/golf" / name
+            library.parent.mkdir(parents=True)
+            library.write_bytes(whole[:500])
+        assert kernels(DOUBLE) is not None
+        (found,) = (tmp_path / folder / "golf").iterdir()
+        name, whole = found.name, found.read_bytes()
+    assert "is damaged and compiled anew" in caplog.text and len(whole) > 500
 
 
 @pytest.mark.parametrize("representation", ["painn", "schnet"])
@@ -135,6 +178,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(kernels_module, "_FOUND", {})
     assert kernels(torch.float32) is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.fixture

@@ -102,6 +102,26 @@ def test_a_limit_that_ends_at_a_step_uphill_gives_the_geometry_before(starts):
         assert (final.values["nnp_energy_last"] <= final.values["nnp_energy_first"] + limit * ENERGY_NOISE).all()
 
 
+class Noisy:
+    """A potential whose energies are wrong by some 2e-6 hartree, another time otherwise."""
+
+    def __init__(self, potential):
+        self._potential, self.device = potential, potential.device
+        self._random = torch.Generator().manual_seed(1)
+
+    def energy_and_forces(self, numbers, positions, offset):
+        energies, forces = self._potential.energy_and_forces(numbers, positions, offset)
+        return energies + 2e-6 * torch.randn(len(energies), generator=self._random, dtype=torch.float64), forces
+
+
+def test_noise_of_the_energies_does_not_stop_it(starts):
+    limits = LIMITS | {"force_threshold": hartree(0.02)}
+    quiet = relax(starts, MMFFPotential(starts), slots=10, optimizer=PRECONDITIONED, **limits)
+    noisy = relax(starts, Noisy(MMFFPotential(starts)), slots=10, optimizer=PRECONDITIONED, **limits)
+    assert set(noisy.values["stop_reason"]) == {StopReason.CONVERGED}
+    assert noisy.values["n_force_evaluations"].max() < 3 * quiet.values["n_force_evaluations"].max()
+
+
 def test_without_parameters_of_mmff_it_goes_on_without(starts):
     optimizer = PreconditionedLBFGS(1, 4, history=3, max_step_length=0.2, device="cpu")
     positions = torch.tensor([[0.0, 0, 0], [1.2, 0, 0], [-0.6, 1.0, 0], [-0.6, -1.0, 0]], dtype=torch.float64)

@@ -146,7 +146,11 @@ def test_the_atoms_of_nabladft(database):
         (lambda folder: (folder / CONFIG).write_text("PaiNN"), "config.json: not the JSON configuration"),
         (lambda folder: (folder / WEIGHTS).unlink(), "NNP_checkpoint_actor: no such file"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"PK\x03\x04 cut off"), "not a state dict of PyTorch, or trunc"),
-        (lambda folder: other_width(folder / CONFIG), "NNP_checkpoint_actor: does not fit the network of config.json"),
+        (
+            lambda folder: other(folder, n_atom_basis=64),
+            "NNP_checkpoint_actor: does not fit the network of",
+        ),
+        (lambda folder: other(folder, cutoff=4.0), "NNP_checkpoint_actor: has a cutoff of 5, config.json one of 4"),
     ],
 )
 def test_wrong_checkpoints_are_refused_with_one_line(checkpoint, tmp_path, capsys, change, message):
@@ -159,13 +163,19 @@ def test_wrong_checkpoints_are_refused_with_one_line(checkpoint, tmp_path, capsy
     assert message in error and error.count("\n") == 1 and not (tmp_path / "model.pt").exists()
 
 
-def other_width(path):
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"n_atom_basis": 64}))
+def other(folder, **values):
+    path = folder / CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [('{"H": -0.5, "Xx": 1}', "'Xx' is not the symbol"), ("{}", "not a JSON object"), ('{"H": "?"}', "not a JSON obj")],
+    [
+        ('{"H": -0.5, "Xx": 1}', "'Xx' is not the symbol"),
+        ("{}", "not a JSON object"),
+        ('{"H": NaN}', "not a JSON object"),
+        ('{"H": "?"}', "not a JSON object"),
+    ],
 )
 def test_wrong_reference_energies_are_refused_with_one_line(checkpoint, tmp_path, capsys, text, message):
     energies = tmp_path / "energies.json"
@@ -188,3 +198,26 @@ def test_rows_whose_atoms_are_in_another_order_are_refused(database, tmp_path):
     assert read_nabladft(tmp_path / "good.db").id == ["1/2"]
     with pytest.raises(UserError, match=r"row 1: atoms . and .*, bonded in its SMILES, are .* angstrom apart"):
         read_nabladft(tmp_path / "swapped.db")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"forces": [[0.0, 0.0, 0.0]] * 31}, "row 1: has no energy or no forces"),
+        ({"energy": [1.0], "forces": [[0.0, 0.0, 0.0]]}, "row 1: has 1 rows of forces for"),
+    ],
+)
+def test_rows_without_their_labels_are_refused(database, tmp_path, data, message):
+    with ase.db.connect(database) as connection:
+        row, metadata = next(connection.select()), connection.metadata
+    with ase.db.connect(tmp_path / "other.db") as connection:
+        connection.metadata = metadata
+        connection.write(row.toatoms(), data=data, moses_id=1, conformation_id=2, smiles=row.smiles)
+    with pytest.raises(UserError, match=message):
+        read_nabladft(tmp_path / "other.db")
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "text.db").write_text("not a database\n" * 100)
+    with pytest.raises(UserError, match="not an ASE database"):
+        read_nabladft(tmp_path / "text.db")

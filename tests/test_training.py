@@ -1,5 +1,6 @@
 """Training: the loss, what is drawn, averaged weights, and that a killed training ends as an undisturbed one."""
 
+import copy
 import csv
 import os
 import signal
@@ -18,6 +19,7 @@ from golf import hdf5, stages
 from golf.batches import drawn
 from golf.conformations import ConformationSet, Status
 from golf.errors import UserError
+from golf.parallel import worker_pool
 from golf.potential import Architecture, Potential, fit_reference_energies, force_scale, load, load_training_state
 from golf.training import Schedule, Settings, TrainingDiverged, _Run, errors, loss_of, train
 
@@ -344,3 +346,31 @@ def test_a_successor_waits_for_the_orphan_and_takes_over_its_training(labelled, 
     assert "resumed after update 60 of 60" in log.read_text()
     assert ((tmp_path / "m.checkpoint.pt").read_bytes(), (tmp_path / "m.csv").read_text()) == trained
     assert same_weights(load(tmp_path / "m.pt"), weights)
+
+
+@pytest.mark.parametrize("representation", ["painn", "schnet"])
+def test_an_update_is_that_of_plain_adam_on_the_whole_batch(labelled, representation):
+    """Pieces, threads and fused Adam against one backward pass and PyTorch's plain Adam."""
+    torch.manual_seed(1)
+    architecture = Architecture(representation, n_atom_basis=12, n_interactions=2, n_rbf=7, cutoff=4.0)
+    start = Potential(architecture, fit_reference_energies(labelled)).double()
+    settings = settings_of(3, batch_size=len(labelled), gradient_clip=1e9, schedule=Schedule(1e-3, 3))
+    run = _Run(start, settings, "cpu", None)
+    data = run.data(labelled, None)
+    plain = copy.deepcopy(start)
+    plain.network.requires_grad_(True)
+    adam = torch.optim.Adam(plain.network.parameters(), lr=1e-3, foreach=False, fused=False)
+    with worker_pool(2) as pool:
+        for update in range(3):
+            batch, energy_label, force_label = data.molecules.select(data.draw(update, (settings.seed, 0)))
+            run.step(data, pool)
+            energy, forces = plain.network_energy_and_forces(batch, for_training=True)
+            adam.param_groups[0]["lr"] = settings.schedule.rate(update)
+            adam.zero_grad()
+            (loss_of(energy, forces, batch, energy_label, force_label, settings) / start.scale**2).backward()
+            for parameter in plain.network.parameters():
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            adam.step()
+    for (name, mine), theirs in zip(run.potential.network.named_parameters(), plain.network.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0.0, atol=1e-9, msg=name)

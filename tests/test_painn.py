@@ -106,17 +106,19 @@ def test_tensors_of_another_kind_are_refused():
 
 
 def test_a_damaged_library_is_compiled_anew(tmp_path, monkeypatch, caplog):
-    for folder in ("whole", "damaged"):
+    def compiled_in(folder):
         monkeypatch.setattr(kernels_module, "_FOUND", {})
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / folder))
-        if folder == "damaged":
-            library = tmp_path / "damaged/golf" / name
-            library.parent.mkdir(parents=True)
-            library.write_bytes(whole[:500])
+        monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
         assert kernels(DOUBLE) is not None
-        (found,) = (tmp_path / folder / "golf").iterdir()
-        name, whole = found.name, found.read_bytes()
-    assert "is damaged and compiled anew" in caplog.text and len(whole) > 500
+        (library,) = (folder / "golf").iterdir()
+        return library
+
+    library = compiled_in(tmp_path / "whole")
+    damaged = tmp_path / "damaged/golf" / library.name
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(library.read_bytes()[:500])
+    compiled_in(tmp_path / "damaged")
+    assert "is damaged and compiled anew" in caplog.text and damaged.stat().st_size > 500
 
 
 @pytest.mark.parametrize("representation", ["painn", "schnet"])

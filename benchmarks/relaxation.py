@@ -6,6 +6,7 @@ The molecules are those of the nablaDFT sample, the weights those of GOLF-1k (GO
   iteration are in the figure, as in a GOLF round;
 - SchNetPack, batch: what its batchwise optimizers call for every step (BatchwiseCalculator: conversion, neighbour list,
   network), without the optimizer;
+- torch-sim, where it is installed: its FIRE with SchNetPack's network, pairs found by this project;
 - ASE: its LBFGS with SchNetPack's SpkCalculator, one molecule after the other.
 
     python benchmarks/relaxation.py              # speed
@@ -26,13 +27,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from ase import Atoms
-from ase.optimize import LBFGS
 from machine import facts
+from peers import CUTOFF, Ase, PublishedGolf, SchNetPackBatch, TorchSim
 
 from golf.batches import pairs_within
 from golf.conformations import ConformationSet, StopReason, concatenate
@@ -45,9 +46,12 @@ from golf.surrogate import MMFFSurrogate
 from golf.units import HARTREE_IN_KCAL_PER_MOL, hartree
 
 DATA = Path(os.environ.get("GOLF_REFERENCE_DATA", Path(__file__).resolve().parents[2] / "shared"))
-CUTOFF = 5.0
 THRESHOLD = hartree(0.5)  # hartree/angstrom
 LIMIT = 400  # evaluations
+PEPTIDES = (  # 64 and 96 atoms
+    "CC(C(=O)NC(CO)C(=O)NC(C(C)C)C(=O)NC(Cc1ccccc1)C(=O)NC)N",
+    "CC(C(=O)NC(CO)C(=O)NC(C(C)C)C(=O)NCC=O)NC(=O)CCCCC(=O)NC(CO)C(=O)NC(C(C)C)C(=O)NCC=O",
+)
 
 
 class Golf:
@@ -64,7 +68,7 @@ class Golf:
             force_threshold=1e-12,
             max_steps=iterations // 5,
             iterations_per_step=5,
-            slots=len(self._molecules),
+            slots=128,
         )
         return sum(trajectory.n_force_evaluations for trajectory in relaxer.run(range(len(self._molecules))))
 
@@ -75,55 +79,6 @@ class Indifferent(MMFFSurrogate):
     def energy(self, mapped_smiles: str, positions: np.ndarray, name: str = "") -> float:
         super().energy(mapped_smiles, positions, name)
         return 0.0
-
-
-class SchNetPackBatch:
-    """BatchwiseCalculator on all molecules, which are moved a little each time."""
-
-    def __init__(self, network: torch.nn.Module, molecules: ConformationSet) -> None:
-        from schnetpack.interfaces.ase_interface import AtomsConverter
-        from schnetpack.interfaces.batchwise_optimization import BatchwiseCalculator
-        from schnetpack.transform import MatScipyNeighborList
-
-        converter = AtomsConverter(MatScipyNeighborList(cutoff=CUTOFF), device="cpu")
-        self._calculator = BatchwiseCalculator(network, converter, energy_unit="Hartree")
-        self._atoms = as_ase(molecules)
-
-    def __call__(self, iterations: int) -> int:
-        for _ in range(iterations):
-            for atoms in self._atoms:
-                atoms.positions[0, 0] += 1e-6
-            self._calculator.calculate(self._atoms)
-        return iterations * len(self._atoms)
-
-
-class Ase:
-    """ASE's LBFGS with SpkCalculator on the first few molecules."""
-
-    def __init__(self, network: torch.nn.Module, molecules: ConformationSet, n: int = 4) -> None:
-        from schnetpack.interfaces import SpkCalculator
-        from schnetpack.transform import MatScipyNeighborList
-
-        class Calculator(SpkCalculator):
-            def _load_model(self, model_file: str) -> torch.nn.Module:
-                return network
-
-        neighbours = MatScipyNeighborList(cutoff=CUTOFF)
-        self._calculator = Calculator("", neighbours, energy_unit="Hartree", position_unit="Ang")
-        middle = len(molecules) // 2
-        self._atoms = as_ase(molecules.subset(range(middle, middle + n)))
-
-    def __call__(self, iterations: int) -> int:
-        for start in self._atoms:
-            atoms = start.copy()
-            atoms.calc = self._calculator
-            LBFGS(atoms, logfile=None).run(fmax=1e-12, steps=iterations)
-        return len(self._atoms) * (iterations + 1)
-
-
-def as_ase(molecules: ConformationSet) -> list[Atoms]:
-    rows = [molecules.rows(i) for i in range(len(molecules))]
-    return [Atoms(molecules.number[part], molecules.position[part]) for part in rows]
 
 
 def smallest(sample: ConformationSet, n: int) -> ConformationSet:
@@ -160,12 +115,19 @@ def sgemm_rate(threads: int, size: int = 512) -> float:
     return 2.0 * size**3 / statistics.median(times)
 
 
-def speed(potential: Potential, molecules: ConformationSet, threads: int, blocks: int, iterations: int) -> None:
+def speed(
+    potential: Potential, molecules: ConformationSet, threads: int, blocks: int, iterations: int, checkout: Path | None
+) -> None:
     engines: dict[str, tuple[Callable[[int], int], int]] = {
         "golf": (Golf(potential, molecules, threads), iterations),
         "SchNetPack, batch": (SchNetPackBatch(copy.deepcopy(potential.network), molecules), max(2, iterations // 10)),
         "ASE LBFGS + SpkCalculator": (Ase(copy.deepcopy(potential.network), molecules), max(2, iterations // 10)),
     }
+    if find_spec("torch_sim"):
+        engines["torch-sim FIRE"] = (TorchSim(copy.deepcopy(potential.network), molecules), max(2, iterations // 10))
+    if checkout is not None:
+        weights = copy.deepcopy(potential.network.state_dict())
+        engines["published GOLF code"] = (PublishedGolf(checkout, weights, molecules), 5)
     figures: dict[str, list[float]] = {name: [] for name in engines}
     for engine, _ in engines.values():
         engine(5)
@@ -212,13 +174,13 @@ def optimizers(potential: Potential, sample: ConformationSet, threads: int) -> N
 def sizes(potential: Potential, sample: ConformationSet, threads: int, plot: Path | None) -> None:
     """Milliseconds over the number of molecules, and over their size."""
     curves: dict[str, list[tuple[float, float]]] = {"molecules": [], "atoms": []}
-    for n in (10, 30, 100, 300, 1000):
-        curves["molecules"].append((n, one_speed(potential, smallest(sample, n), threads)))
-    for smiles, n_atoms in (("CCO", 9), ("CCOC(C)=O", 14), ("c1ccccc1CCO", 19)):
-        curves["atoms"].append((n_atoms, one_speed(potential, embedded(smiles, 64), threads)))
+    for n in (10, 30, 100, 300, 1000, 3000, 10_000):
+        curves["molecules"].append((n, one_speed(potential, smallest(sample, n), threads, 3 if n < 1000 else 1)))
     order = np.argsort(sample.n_atoms, kind="stable")
-    for part in np.array_split(order, 4):
-        molecules = sample.subset(part)
+    of_like_size = [embedded(smiles, 64) for smiles in ("CCO", "CCOC(C)=O", "c1ccccc1CCO")]
+    of_like_size += [sample.subset(part) for part in np.array_split(order, 4)]
+    of_like_size += [embedded(smiles, 16) for smiles in PEPTIDES]
+    for molecules in of_like_size:
         curves["atoms"].append((float(molecules.n_atoms.mean()), one_speed(potential, molecules, threads)))
     for name, curve in curves.items():
         print(f"\n{name:>10}{'ms':>8}")
@@ -228,11 +190,11 @@ def sizes(potential: Potential, sample: ConformationSet, threads: int, plot: Pat
         draw(curves, plot)
 
 
-def one_speed(potential: Potential, molecules: ConformationSet, threads: int) -> float:
+def one_speed(potential: Potential, molecules: ConformationSet, threads: int, repeat: int = 3) -> float:
     engine = Golf(potential, molecules, threads)
     engine(5)
     figures = []
-    for _ in range(3):
+    for _ in range(repeat):
         started = time.perf_counter()
         evaluations = engine(5)
         figures.append(1e3 * (time.perf_counter() - started) / evaluations)
@@ -278,6 +240,7 @@ def main() -> None:
     parser.add_argument("--molecules", type=int, default=32, help="the smallest of the sample (default: %(default)s)")
     parser.add_argument("--blocks", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--iterations", type=int, default=40, help="of golf in a block (default: %(default)s)")
+    parser.add_argument("--golf-checkout", type=Path, metavar="DIR", help="of the published code, to be measured, too")
     parser.add_argument("--plot", type=Path, help="with --sizes: draw the curves")
     for name in ("optimizers", "sizes", "memory"):
         parser.add_argument(f"--{name}", action="store_true")
@@ -296,7 +259,7 @@ def main() -> None:
         memory(potential, sample, options.threads)
     else:
         molecules = smallest(sample, options.molecules)
-        speed(potential, molecules, options.threads, options.blocks, options.iterations)
+        speed(potential, molecules, options.threads, options.blocks, options.iterations, options.golf_checkout)
 
 
 if __name__ == "__main__":

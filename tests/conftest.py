@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from golf import kernels
 from golf.costs import Basis
 from golf.oracles.base import LevelOfTheory
 
@@ -31,3 +32,14 @@ def reference_data():
         absent = pytest.fail if os.environ.get("CI") else pytest.skip
         absent(f"{REFERENCE}: no published data and checkpoints there; set GOLF_REFERENCE_DATA")
     return REFERENCE
+
+
+@pytest.fixture
+def without_kernels(monkeypatch):
+    """Call it to have the tensor operations from then on."""
+
+    def off():
+        monkeypatch.setenv(kernels.SWITCH, "off")
+        monkeypatch.setattr(kernels, "_FOUND", {})
+
+    return off

@@ -9,22 +9,11 @@ from schnetpack_double import exact_frequencies
 from golf import kernels as kernels_module
 from golf import painn
 from golf.batches import batch_of
-from golf.kernels import SWITCH, kernels
+from golf.kernels import kernels
 from golf.potential import Architecture
 
 ATOMS, PAIRS, WIDTH = 5, 8, 6
 DOUBLE = torch.float64
-
-
-@pytest.fixture
-def without_kernels(monkeypatch):
-    """Call it to have the tensor operations from then on."""
-
-    def off():
-        monkeypatch.setenv(SWITCH, "off")
-        monkeypatch.setattr(kernels_module, "_FOUND", {})
-
-    return off
 
 
 def random(*shape):

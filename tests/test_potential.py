@@ -90,8 +90,11 @@ def test_a_molecule_is_the_same_alone_and_in_any_batch(architecture, molecules):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES[:2])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
-def test_parity_with_plain_schnetpack(architecture, dtype, tolerance, molecules):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_parity_with_plain_schnetpack(architecture, dtype, tolerance, molecules, compiled, without_kernels):
     """With SchNetPack in float64: in float32 its own forces are further from that than ours."""
+    if not compiled:
+        without_kernels()
     potential = potential_of(architecture, scale=1.0).to(dtype)
     plain = architecture.network().double()
     plain.load_state_dict(potential.network.state_dict())

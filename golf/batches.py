@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -180,5 +181,10 @@ def drawn(n: int, size: int, step: int, seed: tuple[int, ...]) -> np.ndarray:
     """
     first = step * size
     epochs = range(first // n, (first + size - 1) // n + 1)
-    order = np.concatenate([np.random.default_rng([*seed, epoch]).permutation(n) for epoch in epochs])
+    order = np.concatenate([_permutation(n, (*seed, epoch)) for epoch in epochs])
     return order[first - epochs[0] * n :][:size]
+
+
+@lru_cache(maxsize=8)  # two streams, and the epochs that a batch spans
+def _permutation(n: int, seed: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(n)

@@ -63,9 +63,13 @@ _INPUT_HELP = "conformations: .h5, .sdf, .xyz, .extxyz, ASE .db; or SMILES: .smi
 
 def _add_input(command: argparse.ArgumentParser) -> None:
     command.add_argument("input", type=Path, metavar="IN", help=_INPUT_HELP)
-    command.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
     command.add_argument("--conformers", type=int, default=1, help="ETKDG conformers per SMILES (default: %(default)s)")
     command.add_argument("--seed", type=int, default=1, help="of the conformers (default: %(default)s)")
+
+
+def _add_output(command: argparse.ArgumentParser, metavar: str, text: str) -> None:
+    command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=text)
+    command.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
 
 
 def _add_label(commands: argparse._SubParsersAction) -> None:
@@ -77,11 +81,11 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_input(label)
-    label.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.h5", help="labelled conformations")
+    _add_output(label, "OUT.h5", "labelled conformations")
     label.add_argument("--method", default="wb97x-d", help="method, as Psi4 names it")
     label.add_argument("--basis", default="def2-svp", help="basis set")
     label.add_argument("--keywords", type=json.loads, default={}, metavar="JSON", help="further Psi4 options")
-    label.add_argument("--cores", type=int, default=os.cpu_count(), help="cores to use, one process each")
+    _add_cores(label)
     label.add_argument("--memory", type=int, default=1000, metavar="MB", help="memory per process")
     label.add_argument("--time-limit", type=float, default=3600.0, metavar="SECONDS", help="for one conformation")
     label.add_argument("--python", help="Python interpreter that has Psi4")
@@ -124,7 +128,7 @@ def _add_relax(commands: argparse._SubParsersAction) -> None:
     )
     _add_input(relax)
     relax.add_argument("-m", "--model", type=Path, required=True, help="model that golf has trained")
-    relax.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".h5, .sdf, .xyz or .extxyz")
+    _add_output(relax, "OUT", ".h5, .sdf, .xyz or .extxyz")
     relax.add_argument(
         "--force-threshold", type=float, default=0.1, metavar="F", help="largest force on an atom, kcal/mol/angstrom"
     )
@@ -179,8 +183,7 @@ def _add_import_checkpoint(commands: argparse._SubParsersAction) -> None:
         "NNP_checkpoint_actor.",
     )
     command.add_argument("folder", type=Path, metavar="DIR", help="the checkpoint")
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.pt", help="model file")
-    command.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
+    _add_output(command, "OUT.pt", "model file")
     command.add_argument(
         "--reference-energies",
         type=Path,

@@ -11,7 +11,10 @@ order that padding and other slots do not change. Library products of matrices d
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from golf.units import HARTREE_IN_EV
@@ -81,6 +84,9 @@ class BatchedLBFGS:
             pairs.masked_fill_(slots, 0.0)
         self._gamma.masked_fill_(slots, INITIAL_INVERSE_CURVATURE)
         self._has_last &= ~slots
+
+    def start(self, slot: int, hessian: Callable[[], NDArray]) -> None:
+        """A new molecule is in a slot; `hessian` computes a model of its second derivatives, which is not asked for."""
 
     def rises(self, energies: Tensor) -> Tensor:
         """Which slots [n_slots] are at a geometry that will be taken back: none."""

@@ -8,11 +8,14 @@ need a guard: a step that raises the energy is taken back and tried again shorte
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from golf.lbfgs import BatchedLBFGS, dot, longest_displacement
-from golf.surrogate import MMFFSurrogate, SurrogateError
+from golf.surrogate import SurrogateError
 from golf.units import hartree
 
 HISTORY = 60
@@ -32,7 +35,7 @@ SHORTEST, LONGEST = 0.1, 0.5  # of a step's length, when it is tried again
 
 
 class PreconditionedLBFGS(BatchedLBFGS):
-    """See `BatchedLBFGS`. `precondition` has to be called for each new molecule in a slot."""
+    """See `BatchedLBFGS`. `start` has to be called for each new molecule in a slot."""
 
     def __init__(self, n_slots: int, n_max: int, *, history: int, max_step_length: float, device: torch.device | str):
         self._inverses: list[Tensor | None] = [None] * n_slots
@@ -40,18 +43,14 @@ class PreconditionedLBFGS(BatchedLBFGS):
         self._energy = torch.zeros(n_slots, dtype=torch.float64, device=device)  # of the last accepted geometries
         self._radius = torch.full((n_slots,), max_step_length, dtype=torch.float64, device=device)
 
-    def precondition(self, slot: int, mapped_smiles: str, positions: Tensor, surrogate: MMFFSurrogate) -> None:
-        """Take MMFF's Hessian for the molecule in a slot; where MMFF has none, the step is that of plain L-BFGS.
-
-        Args:
-            positions: [n, 3] angstrom.
-        """
+    def start(self, slot: int, hessian: Callable[[], NDArray]) -> None:
+        """Take the Hessian [3 n, 3 n] of the molecule in a slot; where MMFF has none, the steps are plain L-BFGS's."""
         try:
-            hessian = torch.from_numpy(surrogate.hessian(mapped_smiles, positions.cpu().numpy()))
+            model = torch.from_numpy(hessian())
         except SurrogateError:
             self._inverses[slot] = None
             return
-        curvatures, modes = torch.linalg.eigh(hessian)
+        curvatures, modes = torch.linalg.eigh(model)
         inverse = (modes / curvatures.abs().clamp(min=FLOOR)) @ modes.T
         self._inverses[slot] = inverse.to(self._energy.device)
 

@@ -18,13 +18,12 @@ from torch import Tensor
 
 from golf.elements import SYMBOLS
 from golf.errors import UserError
-from golf.oracles.base import LevelOfTheory
+from golf.nabladft import LEVEL
 from golf.potential import Architecture, Potential, Provenance
 
 CONFIG = "config.json"
 WEIGHTS = "NNP_checkpoint_actor"
 PREFIX = "model."
-LEVEL = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
 
 NABLADFT_ENERGIES: Mapping[str, float] = {
     "H": -0.5024932583661139,

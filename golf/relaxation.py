@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -215,9 +216,8 @@ class SlotRelaxer:
             self._numbers[s, : len(positions)] = numbers.to(self._device)
             self._positions[s, : len(positions)] = torch.as_tensor(positions).to(self._device)
             fresh[s] = True
-            if isinstance(self._optimizer, PreconditionedLBFGS):
-                smiles = self._conformations.mapped_smiles[start]
-                self._optimizer.precondition(s, smiles, self._positions[s, : len(positions)], self._mmff)
+            smiles = self._conformations.mapped_smiles[start]
+            self._optimizer.start(s, partial(self._mmff.hessian, smiles, positions))
         if fresh.any():
             self._optimizer.reset(fresh)
         n_max = self._positions.shape[1]

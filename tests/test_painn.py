@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from schnetpack_double import exact_frequencies
+from schnetpack_plain import exact_frequencies, schnetpack_inputs
 
 from golf import kernels as kernels_module
 from golf import painn
@@ -178,7 +178,6 @@ def molecules_of_a_batch():
     from mmff_labels import ELEMENT_ENERGIES
     from mmff_potential import conformers
 
-    from golf._schnetpack import properties
     from golf.potential import Potential
 
     def make(architecture):
@@ -190,14 +189,7 @@ def molecules_of_a_batch():
         part = conformers(["OC=O", "CCO", "FCCF"], 2)
         numbers, positions = torch.from_numpy(part.number).long(), torch.from_numpy(part.position)
         batch = batch_of(numbers, positions, torch.from_numpy(part.offset), architecture.cutoff)
-        inputs = {
-            properties.Z: numbers,
-            properties.R: positions,
-            properties.idx_i: torch.cat([batch.pair_i, batch.pair_j]),
-            properties.idx_j: torch.cat([batch.pair_j, batch.pair_i]),
-            properties.idx_m: batch.molecule,
-            properties.offsets: torch.zeros(2 * len(batch.vectors), 3, dtype=DOUBLE),
-        }
+        inputs = schnetpack_inputs(batch, positions)
         return potential, plain, batch, inputs
 
     return make

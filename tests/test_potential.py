@@ -7,10 +7,9 @@ import pytest
 import torch
 from mmff_labels import ELEMENT_ENERGIES, labelled_conformers
 from mmff_potential import conformers
-from schnetpack_double import exact_frequencies
+from schnetpack_plain import exact_frequencies, schnetpack_inputs
 from scipy.spatial.transform import Rotation
 
-from golf._schnetpack import properties
 from golf.batches import batch_of, pairs_within
 from golf.conformations import ConformationSet, Status
 from golf.elements import SYMBOLS
@@ -101,14 +100,7 @@ def test_parity_with_plain_schnetpack(architecture, dtype, tolerance, molecules,
     exact_frequencies(plain)
     numbers, positions, offset = tensors(molecules)
     batch = batch_of(numbers, positions, offset, architecture.cutoff)
-    inputs = {
-        properties.Z: numbers,
-        properties.R: positions,
-        properties.idx_i: torch.cat([batch.pair_i, batch.pair_j]),
-        properties.idx_j: torch.cat([batch.pair_j, batch.pair_i]),
-        properties.idx_m: batch.molecule,
-        properties.offsets: torch.zeros(2 * len(batch.vectors), 3, dtype=torch.float64),
-    }
+    inputs = schnetpack_inputs(batch, positions)
     expected = plain(inputs)
     energies, forces = potential.energy_and_forces(numbers, positions, offset)
     reference = torch.tensor([ELEMENT_ENERGIES[int(z)] for z in numbers], dtype=torch.float64)

@@ -125,7 +125,7 @@ def test_noise_of_the_energies_does_not_stop_it(starts):
 def test_without_parameters_of_mmff_it_goes_on_without(starts):
     optimizer = PreconditionedLBFGS(1, 4, history=3, max_step_length=0.2, device="cpu")
     positions = torch.tensor([[0.0, 0, 0], [1.2, 0, 0], [-0.6, 1.0, 0], [-0.6, -1.0, 0]], dtype=torch.float64)
-    optimizer.precondition(0, "[B:1]([H:2])([H:3])[H:4]", positions, MMFFSurrogate())
+    optimizer.start(0, lambda: MMFFSurrogate().hessian("[B:1]([H:2])([H:3])[H:4]", positions.numpy()))
     forces = torch.full((1, 4, 3), 0.01, dtype=torch.float64)
     plain = Optimizer("lbfgs").build(1, 4, torch.device("cpu"))
     energies = torch.zeros(1, dtype=torch.float64)

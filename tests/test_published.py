@@ -8,9 +8,8 @@ import ase.db
 import numpy as np
 import pytest
 import torch
-from schnetpack_double import exact_frequencies
+from schnetpack_plain import exact_frequencies, schnetpack_inputs
 
-from golf._schnetpack import properties
 from golf.batches import batch_of
 from golf.cli import main
 from golf.conformations import ConformationSet
@@ -70,16 +69,7 @@ def schnetpacks(checkpoint, part, dtype):
         exact_frequencies(network)
     numbers, positions, offset = tensors(part)
     batch = batch_of(numbers, positions, offset, 5.0)
-    output = network(
-        {
-            properties.Z: numbers,
-            properties.R: positions.to(dtype),
-            properties.idx_i: torch.cat([batch.pair_i, batch.pair_j]),
-            properties.idx_j: torch.cat([batch.pair_j, batch.pair_i]),
-            properties.idx_m: batch.molecule,
-            properties.offsets: torch.zeros(2 * len(batch.vectors), 3, dtype=dtype),
-        }
-    )
+    output = network(schnetpack_inputs(batch, positions.to(dtype)))
     return output["energy"].detach().double(), output["forces"].detach().double()
 
 

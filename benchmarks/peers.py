@@ -15,7 +15,7 @@ from ase.data import atomic_masses
 from ase.optimize import LBFGS
 
 from golf._schnetpack import BesselRBF, CosineCutoff, properties
-from golf.batches import pairs_within
+from golf.batches import Batch, batch_of
 from golf.conformations import ConformationSet
 
 CUTOFF = 5.0  # angstrom, of the published networks
@@ -57,15 +57,8 @@ class TorchSim:
 
             def forward(self, state: Any) -> dict[str, torch.Tensor]:
                 offset = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(state.system_idx).cumsum(0)])
-                i, j, _ = pairs_within(state.positions, offset, CUTOFF)
-                inputs = {
-                    properties.Z: state.atomic_numbers,
-                    properties.R: state.positions.clone(),
-                    properties.idx_i: torch.cat([i, j]),
-                    properties.idx_j: torch.cat([j, i]),
-                    properties.idx_m: state.system_idx,
-                    properties.offsets: torch.zeros(2 * len(i), 3),
-                }
+                batch = batch_of(state.atomic_numbers, state.positions, offset, CUTOFF)
+                inputs = schnetpack_inputs(batch, state.positions.clone())
                 output = network(inputs)
                 return {"energy": output["energy"].detach(), "forces": output["forces"].detach()}
 
@@ -102,7 +95,7 @@ class Ase:
         neighbours = MatScipyNeighborList(cutoff=CUTOFF)
         self._calculator = Calculator("", neighbours, energy_unit="Hartree", position_unit="Ang")
         middle = len(molecules) // 2
-        self._atoms = as_ase(molecules.subset(range(middle, middle + n)))
+        self._atoms = as_ase(molecules.subset(range(middle, min(middle + n, len(molecules)))))
 
     def __call__(self, iterations: int) -> int:
         for start in self._atoms:
@@ -142,3 +135,15 @@ class PublishedGolf:
 def as_ase(molecules: ConformationSet) -> list[Atoms]:
     rows = [molecules.rows(i) for i in range(len(molecules))]
     return [Atoms(molecules.number[part], molecules.position[part]) for part in rows]
+
+
+def schnetpack_inputs(batch: Batch, positions: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A batch and its positions [A, 3] as SchNetPack takes them."""
+    return {
+        properties.Z: batch.numbers,
+        properties.R: positions,
+        properties.idx_i: torch.cat([batch.pair_i, batch.pair_j]),
+        properties.idx_j: torch.cat([batch.pair_j, batch.pair_i]),
+        properties.idx_m: batch.molecule,
+        properties.offsets: torch.zeros(2 * len(batch.vectors), 3, dtype=positions.dtype),
+    }

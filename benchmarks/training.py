@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 from machine import facts
+from peers import schnetpack_inputs
 
-from golf._schnetpack import properties
 from golf.batches import LabelledMolecules
 from golf.nabladft import read_nabladft
 from golf.parallel import worker_pool
@@ -41,16 +41,7 @@ class SchNetPack:
 
     def __call__(self, indices: torch.Tensor, positions: torch.Tensor) -> None:
         batch, energy_label, force_label = self._molecules.select(indices)
-        output = self._network(
-            {
-                properties.Z: batch.numbers,
-                properties.R: positions.clone(),
-                properties.idx_i: torch.cat([batch.pair_i, batch.pair_j]),
-                properties.idx_j: torch.cat([batch.pair_j, batch.pair_i]),
-                properties.idx_m: batch.molecule,
-                properties.offsets: torch.zeros(2 * len(batch.vectors), 3),
-            }
-        )
+        output = self._network(schnetpack_inputs(batch, positions.clone()))
         energy, forces = output["energy"].double(), output["forces"]
         self._adam.zero_grad()
         loss_of(energy, forces, batch, energy_label, force_label, self._settings).backward()

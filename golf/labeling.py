@@ -71,10 +71,19 @@ def read_batch(path: str | Path, index: int, n_batches: int, basis: Basis) -> Co
 def pending_costs(path: str | Path, basis: Basis) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of a file's conformations without a label, and what each label costs (`golf.costs.label_costs`)."""
     columns, _ = read_columns(path, "atoms/number", "atoms/offset", "conformation/status")
-    costs = label_costs(columns["atoms/number"], columns["atoms/offset"], basis)
-    status = columns.get("conformation/status", np.full(len(costs), Status.NOT_COMPUTED))
-    left = np.flatnonzero(status == Status.NOT_COMPUTED)
-    return left, costs[left]
+    left = np.flatnonzero(_without_label(columns))
+    return left, label_costs(columns["atoms/number"], columns["atoms/offset"], basis)[left]
+
+
+def without_label(path: str | Path) -> NDArray[np.bool_]:
+    """Which conformations of a file come without a label [N]."""
+    columns, _ = read_columns(path, "atoms/offset", "conformation/status")
+    return _without_label(columns)
+
+
+def _without_label(columns: Mapping[str, NDArray]) -> NDArray[np.bool_]:
+    n = len(columns["atoms/offset"]) - 1
+    return columns.get("conformation/status", np.full(n, Status.NOT_COMPUTED)) == Status.NOT_COMPUTED
 
 
 def label(

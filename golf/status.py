@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from golf.budget import Network, Part, duration, jobs_at_once, label_parts, network
 from golf.conformations import Status
 from golf.forecast import calibrated, input_of
 from golf.hdf5 import read_columns
 from golf.journal import SUFFIX, outcomes
+from golf.labeling import without_label
 from golf.planning import arms_of, level_of, processes_on
 from golf.workload import basis_of, workload
 
@@ -92,20 +91,13 @@ def progress_of(name: str, folder: Path, planned: int) -> Progress:
             if journal.name.removesuffix(SUFFIX) not in complete:
                 _count_journal(progress, journal, folder.name == "reference")
         if input_of(folder).is_file() and folder.name != "reference":
-            progress.total = int(_pending(input_of(folder)).sum())
+            progress.total = int(without_label(input_of(folder)).sum())
     return progress
-
-
-def _pending(conformations: Path) -> np.ndarray:
-    """Which conformations of a file come without a label."""
-    columns, _ = read_columns(conformations, "atoms/offset", "conformation/status")
-    n = len(columns["atoms/offset"]) - 1
-    return columns.get("conformation/status", np.full(n, Status.NOT_COMPUTED)) == Status.NOT_COMPUTED
 
 
 def _count_merged(progress: Progress, merged: Path, conformations: Path) -> None:
     columns, _ = read_columns(merged, "conformation/status", "conformation/wall_seconds")
-    paid = _pending(conformations)  # in the same order; the other labels came with the data
+    paid = without_label(conformations)  # in the same order; the other labels came with the data
     progress.total = int(paid.sum())
     progress.outcomes.update(map(Status, columns["conformation/status"][paid].tolist()))
     progress.seconds += float(columns["conformation/wall_seconds"][paid].sum())

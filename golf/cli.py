@@ -18,12 +18,12 @@ from golf.job import exit_on_sigterm
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, or 2 after wrong input."""
+    """Run one command; the exit status is 0, 1 where some records were left out, or 2 after wrong input."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, exit_on_sigterm)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        options.command(options)
+        return options.command(options) or 0
     except UserError as error:
         print(f"golf: error: {error}", file=sys.stderr)
         return 2
@@ -56,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_status(commands)
     return parser
 
+
+PIECE = 4096
+"""Conformations of a library in memory at a time."""
+
+SHOWN = 10
+"""Records left out that are named one by one."""
 
 _CONFIG_HELP = "configuration of the study (.yaml)"
 _INPUT_HELP = "conformations: .h5, .sdf, .xyz, .extxyz, ASE .db; or SMILES: .smi, .csv (columns smiles and name)"
@@ -123,7 +129,9 @@ def _add_relax(commands: argparse._SubParsersAction) -> None:
     relax = commands.add_parser(
         "relax",
         help="relax conformations with a model",
-        description="Relax conformations with a neural network potential (L-BFGS).",
+        description="Relax conformations with a neural network potential. Files of any size are worked off in pieces; "
+        "a run that was cut off goes on when the same command is typed again. Exit status 1: some records were left "
+        "out, listed in OUT.left_out.csv.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_input(relax)
@@ -145,34 +153,55 @@ def _add_relax(commands: argparse._SubParsersAction) -> None:
     relax.set_defaults(command=_relax)
 
 
-def _relax(options: argparse.Namespace) -> None:
-    from golf.hdf5 import write
+def _relax(options: argparse.Namespace) -> int:
+    from golf.library import fingerprint, relax_library
     from golf.parallel import ThreadedPotential
+    from golf.pieces import Embedding, pieces_of
     from golf.potential import load, pick_device
     from golf.relaxation import Optimizer, relax
-    from golf.structures import OUTPUTS, read_structures, write_structures
+    from golf.structures import INPUTS, OUTPUTS
     from golf.units import hartree
 
+    if options.input.suffix not in INPUTS:
+        raise UserError(f"{options.input}: unknown suffix {options.input.suffix!r}; give one of {' '.join(INPUTS)}")
+    if not options.input.is_file():
+        raise UserError(f"{options.input}: no such file")
     _check_output(options, OUTPUTS)
     _check_conformers(options)
     _positive("--cores", options.cores)
     _positive("--force-threshold", options.force_threshold)
     potential = load(options.model, pick_device(options.device))
-    conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed)
-    potential.check_elements(conformations, options.input)
+    settings = {
+        name: getattr(options, name) for name in ("conformers", "seed", "force_threshold", "max_steps", "slots")
+    }
+    settings |= {"optimizer": options.optimizer, "input": str(options.input), "golf": __version__}
+    settings["contents"] = fingerprint(options.input, options.model)
+    embedding = Embedding(options.conformers, seed=options.seed, threads=options.cores)
     with ThreadedPotential(potential, options.cores) as threaded:
-        relaxed = relax(
-            conformations,
-            threaded,
-            force_threshold=hartree(options.force_threshold),
-            max_steps=options.max_steps,
-            slots=options.slots,
-            optimizer=Optimizer(options.optimizer),
+        outcome = relax_library(
+            pieces_of(options.input, elements=potential.elements, size=PIECE, embedding=embedding),
+            options.output,
+            lambda conformations: relax(
+                conformations,
+                threaded,
+                force_threshold=hartree(options.force_threshold),
+                max_steps=options.max_steps,
+                slots=options.slots,
+                optimizer=Optimizer(options.optimizer),
+            ),
+            run=settings,
+            attrs={"model": str(options.model), **potential.provenance.level},
+            restart=options.force,
         )
-    if options.output.suffix == ".h5":
-        write(options.output, relaxed, model=str(options.model), **potential.provenance.level)
-    else:
-        write_structures(options.output, relaxed, relaxed.values["nnp_energy_last"])
+    for out in outcome.left_out[:SHOWN]:
+        print(f"golf: {options.input}: line {out.line} ({out.name}) is left out: {out.reason}", file=sys.stderr)
+    if outcome.left_out:
+        print(
+            f"golf: {outcome.n_relaxed} conformations are in {options.output}; {len(outcome.left_out)} records were "
+            f"left out, listed in {options.output}.left_out.csv",
+            file=sys.stderr,
+        )
+    return 1 if outcome.left_out else 0
 
 
 def _add_import_checkpoint(commands: argparse._SubParsersAction) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from golf.conformations import ConformationSet, Status, concatenate
 from golf.conformers import LeftOut, conformations_of, read_molecules
 from golf.elements import SYMBOLS
 from golf.errors import UserError
-from golf.files import written_whole
 from golf.hdf5 import read
 from golf.labeling import take_over_labels, unlabelled
 from golf.oracles.base import LevelOfTheory
@@ -156,11 +154,3 @@ def _split_by_conformation(known: ConformationSet, n_held_out: int) -> tuple[Con
 def usable_elements(covered: Collection[int], reference_energies: Mapping[str, float] | None) -> list[int]:
     """Atomic numbers that the basis set has and, where reference energies are given, that have one."""
     return [z for z in covered if reference_energies is None or SYMBOLS[z] in reference_energies]
-
-
-def write_left_out(path: str | Path, left_out: Sequence[LeftOut]) -> None:
-    """CSV report of what was left out: line, name, input, reason."""
-    with written_whole(path) as temporary, open(temporary, "w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["line", "name", "input", "reason"])
-        table.writerows([out.line, out.name, out.text, out.reason] for out in left_out)

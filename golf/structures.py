@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TextIO
 
 import ase.db
 import ase.io
@@ -14,13 +16,15 @@ from rdkit.Chem import rdDetermineBonds
 
 from golf.chemistry import mapped_smiles, molecule
 from golf.conformations import ConformationSet, StopReason
-from golf.conformers import conformations_of, read_molecules
+from golf.conformers import LeftOut, conformations_of, read_molecules
 from golf.errors import UserError
-from golf.files import written_whole
 from golf.hdf5 import read
-from golf.units import HARTREE_IN_EV
+from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
 
 INPUTS = (".smi", ".csv", ".sdf", ".xyz", ".extxyz", ".db", ".h5")
+ConformationRecord = tuple[str, str, str, int, int, np.ndarray, np.ndarray]
+"""What `ConformationSet.build` takes."""
+
 OUTPUTS = (".h5", ".sdf", ".xyz", ".extxyz")
 
 
@@ -49,7 +53,11 @@ def read_structures(path: str | Path, *, conformers: int = 1, seed: int = 1) -> 
         for out in [*left_out, *failed]:
             raise UserError(f"{path}: line {out.line} ({out.name}, {out.text}): {out.reason}; correct or remove it")
     else:
-        conformations = ConformationSet.build(_from_ase(path))
+        records = [record for _, record in from_ase(path)]
+        for record in records:
+            if isinstance(record, LeftOut):
+                raise UserError(f"{path}: record {record.line}: {record.reason}")
+        conformations = ConformationSet.build(record for record in records if not isinstance(record, LeftOut))
     if len(conformations) == 0:
         raise UserError(f"{path}: holds no conformations")
     if not np.isfinite(conformations.position).all():
@@ -58,18 +66,22 @@ def read_structures(path: str | Path, *, conformers: int = 1, seed: int = 1) -> 
     return conformations
 
 
-def _from_ase(path: Path) -> Iterator[tuple[str, str, str, int, int, np.ndarray, np.ndarray]]:
+def from_ase(path: Path) -> Iterator[tuple[int, ConformationRecord | LeftOut]]:
+    """Number and conformation of each record of an .xyz, .extxyz or ASE .db file, or why it cannot be used.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     for i, (atoms, charge) in enumerate(_ase_records(path), start=1):
         name = f"{path.stem}-{i}"
         try:
             mol = Chem.MolFromXYZBlock(f"{len(atoms)}\n\n" + "\n".join(_xyz_lines(atoms)))
             rdDetermineBonds.DetermineBonds(mol, charge=charge)
         except (ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{path}: record {i}: no bonds can be derived for charge {charge}: {reason}; give an SDF"
-            ) from None
-        yield f"{name}/0000", name, mapped_smiles(mol), charge, 1, atoms.numbers, atoms.positions
+            reason = f"no bonds can be derived for charge {charge}: {str(error).splitlines()[0]}; give an SDF"
+            yield i, LeftOut(i, name, atoms.get_chemical_formula(), reason)
+            continue
+        yield i, (f"{name}/0000", name, mapped_smiles(mol), charge, 1, atoms.numbers, atoms.positions)
 
 
 def _ase_records(path: Path) -> Iterator[tuple[Atoms, int]]:
@@ -90,26 +102,34 @@ def _xyz_lines(atoms: Atoms) -> Iterator[str]:
         yield f"{symbol} " + " ".join(f"{x:.10f}" for x in xyz)
 
 
-def write_structures(path: str | Path, conformations: ConformationSet, energy: np.ndarray) -> None:
-    """Write .sdf (energy in hartree) or .xyz, .extxyz (energy in eV, as ASE has it) with `energy` [n] in hartree."""
-    path = Path(path)
-    with written_whole(path) as temporary:
-        if path.suffix == ".sdf":
-            with open(temporary, "w") as stream:  # RDKit's writer does not say when the disk is full
-                for i, name in enumerate(conformations.id):
-                    mol = molecule(conformations.mapped_smiles[i], conformations.position[conformations.rows(i)])
-                    mol.SetProp("_Name", name)
-                    mol.SetProp("energy_hartree", f"{energy[i]:.8f}")
-                    if "stop_reason" in conformations.values:
-                        mol.SetProp("stop_reason", StopReason(conformations.values["stop_reason"][i]).name.lower())
-                        mol.SetProp("n_steps", str(conformations.values["n_steps"][i]))
-                    stream.write(Chem.SDWriter.GetText(mol))
-            return
-        frames = []
-        for i, name in enumerate(conformations.id):
-            rows = conformations.rows(i)
-            atoms = Atoms(numbers=conformations.number[rows], positions=conformations.position[rows])
-            energy_ev = float(energy[i]) * HARTREE_IN_EV
-            atoms.info = {"name": name, "energy_eV": energy_ev, "charge": int(conformations.charge[i])}
-            frames.append(atoms)
-        ase.io.write(temporary, frames, format="extxyz")
+def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> None:
+    """Append relaxed conformations to a .sdf, or to a .xyz or .extxyz (energies in eV, as ASE has them).
+
+    Columns go along with their units in the names, and so do the properties that the input had.
+    """
+    for i, name in enumerate(relaxed.id):
+        properties = _properties(relaxed, i)
+        positions = relaxed.position[relaxed.rows(i)]
+        if suffix == ".sdf":
+            mol = molecule(relaxed.mapped_smiles[i], positions)
+            mol.SetProp("_Name", name)
+            for key, value in properties.items():
+                mol.SetProp(key, str(value))
+            stream.write(Chem.SDWriter.GetText(mol))  # RDKit's own writer does not say when the disk is full
+        else:
+            atoms = Atoms(numbers=relaxed.number[relaxed.rows(i)], positions=positions)
+            energy = float(relaxed.values["nnp_energy_last"][i]) * HARTREE_IN_EV
+            atoms.info = {"name": name, "energy_eV": energy, "charge": int(relaxed.charge[i]), **properties}
+            ase.io.write(stream, atoms, format="extxyz")
+
+
+def _properties(relaxed: ConformationSet, i: int) -> dict[str, Any]:
+    values = relaxed.values
+    given = json.loads(values["properties"][i] or "{}") if "properties" in values else {}
+    return given | {
+        "energy_hartree": f"{values['nnp_energy_last'][i]:.8f}",
+        "relative_energy_kcal_mol": f"{values['relative_energy'][i] * HARTREE_IN_KCAL_PER_MOL:.4f}",
+        "largest_force_kcal_mol_angstrom": f"{values['largest_force'][i] * HARTREE_IN_KCAL_PER_MOL:.4f}",
+        "stop_reason": StopReason(values["stop_reason"][i]).name.lower(),
+        "n_steps": str(values["n_steps"][i]),
+    }

@@ -9,8 +9,8 @@ from rdkit.Chem import rdDistGeom
 
 from golf.chemistry import mapped_smiles, molecule
 from golf.conformations import Status
-from golf.conformers import conformations_of, embed, read_molecules
-from golf.datasets import prepare, usable_elements, write_left_out
+from golf.conformers import conformations_of, embed, read_molecules, write_left_out
+from golf.datasets import prepare, usable_elements
 from golf.elements import MMFF_NUMBERS
 from golf.errors import UserError
 from golf.hdf5 import read, write

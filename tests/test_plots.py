@@ -80,6 +80,7 @@ FIGURES = {
 def test_the_same_input_gives_the_same_bytes(name, tmp_path):
     for folder in (tmp_path / "1", tmp_path / "2"):
         plots.save(FIGURES[name](), folder / "figure.svg", folder / "figure.png")
+    assert "dc:date" not in (tmp_path / "1/figure.svg").read_text()
     for suffix in ("svg", "png"):
         assert (tmp_path / f"1/figure.{suffix}").read_bytes() == (tmp_path / f"2/figure.{suffix}").read_bytes()
 

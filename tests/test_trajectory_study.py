@@ -44,9 +44,9 @@ def states(rows) -> ConformationSet:
     part = build([(f"{row[0]}@{row[1]}", row[0][0]) for row in rows])
     energy = E_OPT + hartree(np.array([row[2] for row in rows], float))
     force = np.random.default_rng(0).normal(size=(3 * len(rows), 3))
-    # Signs that differ between components: the mean is over absolute values.
+    # Signs and sizes differ between components: the mean is over their absolute values.
     signs = np.where(np.arange(9 * len(rows)).reshape(-1, 3) % 2, 1.0, -1.0)
-    by_atom = np.repeat([row[4] for row in rows], 3)[:, None]
+    by_atom = np.repeat([row[4] for row in rows], 3)[:, None] * [0.0, 1.0, 2.0]
     return part.with_columns(
         values={
             "start_id": [row[0] for row in rows],

@@ -174,7 +174,7 @@ def optimized_shares(arms: Sequence[ConformationSet]) -> Figure:
     together = np.concatenate([np.zeros(0), *shown.values()])
     if not any(len(values) for values in shares.values()):
         return _empty("No relaxation has a pct(s_T): no DFT energy at its end, or no DFT minimum.")
-    figure = Figure(figsize=(max(3.6, min(_WIDTH, 1.6 + 1.1 * len(shares))), 3.6), layout="constrained")
+    figure = Figure(figsize=(max(3.6, min(_WIDTH, 1.6 + 1.1 * len(shares))), 3.8), layout="constrained")
     axis = figure.subplots()
     bottom, top = min(together, default=0.0), max(together, default=100.0)
     margin = 0.08 * max(top - bottom, 10.0)
@@ -196,7 +196,9 @@ def optimized_shares(arms: Sequence[ConformationSet]) -> Figure:
             if n:
                 axis.text(x, edge, f"{n} {word}", transform=axis.get_xaxis_transform(), ha="center", va=va, fontsize=9)
     labels = [f"{name}\nn = {len(shares[name])} of {n_all[name]}" for name in shares]
-    axis.set_xticks(range(len(labels)), labels)
+    crowded = len(labels) > 5 or max(map(len, shares)) > 12
+    slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    axis.set_xticks(range(len(labels)), labels, **slanted)
     axis.set_xlim(-0.6, len(labels) - 0.4)
     axis.set_ylabel(r"pct(s$_T$)  (%)")
     return figure
@@ -220,7 +222,16 @@ def final_geometries(arms: Sequence[ConformationSet]) -> Figure:
         name = _name(arm)
         color, marker, line = styles(residuals)[name]
         rmsd, residual = arm.values["rmsd"][_counted(arm)], residuals[name]
-        left.scatter(rmsd, residual, s=16, marker=marker, color=color, alpha=0.7, linewidths=0, label=name)
+        left.scatter(
+            rmsd,
+            residual,
+            s=16 if len(rmsd) < 200 else 6,
+            marker=marker,
+            color=color,
+            alpha=0.7,
+            linewidths=0,
+            label=name,
+        )
         ordered = np.sort(_finite(residual))
         if not len(ordered):
             continue
@@ -232,18 +243,18 @@ def final_geometries(arms: Sequence[ConformationSet]) -> Figure:
         draw(1.0, color=_FAINT, lw=0.9, ls="--", zorder=0)
         draw(0.0, color=_FAINT, lw=0.6, ls=":", zorder=0)
         _energy_axis(axis, "y" if axis is left else "x", everything)
-    left.annotate(
+    left.text(
+        0.99,
+        1.0,
         "1 kcal/mol",
-        (1, 1),
-        (-2, 2),
-        left.get_yaxis_transform(),
-        "offset points",
+        transform=left.get_yaxis_transform(),
         ha="right",
-        va="bottom",
+        va="center",
         fontsize=9,
-        color="#555555",
+        zorder=0.5,
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
     )
-    left.set_xlim(left=0)
+    left.set_xlim(left=-0.02 * left.get_xlim()[1])
     left.set_xlabel("RMSD to the DFT minimum  (Å)")
     left.set_ylabel(r"E$_{\mathrm{res}}$  (kcal/mol)")
     right.set_ylim(0, 102)

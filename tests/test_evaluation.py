@@ -1,6 +1,8 @@
 """The table of arms on cases worked out by hand."""
 
 import logging
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,6 +197,9 @@ def test_file_and_table(tmp_path):
         "percent_diverged",
     ]
     assert table.equals(summarize(arms, seed=1))
+    page = (Path(__file__).parents[1] / "docs/method.md").read_text()
+    stems = {re.sub("_(low|high|std)$", "", name) for name in table.columns} - {"arm"}
+    assert {stem for stem in stems if f"`{stem}" not in page} <= {"residual_energy", "coverage", "matching"}
     table.to_csv(tmp_path / "summary.csv", index=False)
     assert (tmp_path / "summary.csv").read_text().splitlines()[1].endswith(",")  # mmff has no training updates
     text = format_table(table).splitlines()

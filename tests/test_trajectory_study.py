@@ -1,5 +1,8 @@
 """Errors and progress along relaxations on two molecules worked out by hand."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -125,6 +128,13 @@ def test_without_a_minimum_it_is_left_out_and_counted():
     assert (first["n"], first["n_excluded"]) == (1, 1)
     assert first["energy_error_median"] == pytest.approx(1.0)
     assert np.isnan(first["percent_optimized_low"])  # one molecule
+
+
+def test_every_column_has_a_definition():
+    page = (Path(__file__).parents[1] / "docs/method.md").read_text()
+    columns = study_trajectories("golf", states(WHOLE), relaxed(), reference()).columns
+    stems = {re.sub("_(low|high|std|p10|p90)$", "", name) for name in columns} - {"arm", "step"}
+    assert not {stem for stem in stems if f"`{stem}" not in page}
 
 
 def test_nothing_labelled():

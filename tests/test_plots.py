@@ -2,12 +2,14 @@
 
 import re
 
+import matplotlib
 import numpy as np
 import pandas
 import pytest
 
 from golf import plots
 from golf.conformations import ConformationSet
+from golf.plot_style import save, styles
 from golf.units import hartree
 
 COUNTS = ("n_ended", "n_failed", "n_unlabelled", "n_excluded")
@@ -61,7 +63,7 @@ def summary(*rows: tuple[str, float, float, float]) -> pandas.DataFrame:
 
 def text_of(figure, folder) -> str:
     """All text of a figure as its SVG has it."""
-    plots.save(figure, folder / "figure.svg", folder / "figure.png")
+    save(figure, folder / "figure.svg", folder / "figure.png")
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
     svg = (folder / "figure.svg").read_text()
     return " ".join(re.sub(r"<[^>]*>", "", part) for part in re.findall(r"<text.*?</text>", svg, re.DOTALL))
@@ -78,8 +80,9 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_same_input_gives_the_same_bytes(name, tmp_path):
-    for folder in (tmp_path / "1", tmp_path / "2"):
-        plots.save(FIGURES[name](), folder / "figure.svg", folder / "figure.png")
+    save(FIGURES[name](), tmp_path / "1/figure.svg", tmp_path / "1/figure.png")
+    with matplotlib.rc_context({"lines.linewidth": 9, "axes.grid": True, "savefig.dpi": 30}):  # a user's matplotlibrc
+        save(FIGURES[name](), tmp_path / "2/figure.svg", tmp_path / "2/figure.png")
     assert "dc:date" not in (tmp_path / "1/figure.svg").read_text()
     for suffix in ("svg", "png"):
         assert (tmp_path / f"1/figure.{suffix}").read_bytes() == (tmp_path / f"2/figure.{suffix}").read_bytes()
@@ -116,7 +119,7 @@ def test_an_empty_figure_says_so(draw, words, tmp_path):
 def test_one_arm_with_one_conformation(tmp_path):
     one = arm("golf", [0.2])
     assert "n = 1 of 1" in text_of(plots.optimized_shares([one]), tmp_path)
-    assert "1 conformations per arm" in text_of(plots.final_geometries([one]), tmp_path)
+    assert "one conformation per arm" in text_of(plots.final_geometries([one]), tmp_path)
     assert "golf" in text_of(plots.labels_and_outcome(summary(("golf", 7, 0.2, 100.0))), tmp_path)
     assert "n = 4 per step" in text_of(plots.trajectory_errors(trajectories("golf").iloc[:1]), tmp_path)
 
@@ -146,7 +149,7 @@ def test_intervals_are_drawn_where_the_table_has_them():
 
 
 def test_an_arm_keeps_its_colour_whatever_else_is_drawn():
-    few, many = plots.styles(["golf", "traj_500k"]), plots.styles(["mmff", "traj_500k", "baseline", "golf"])
+    few, many = styles(["golf", "traj_500k"]), styles(["mmff", "traj_500k", "baseline", "golf"])
     assert few["golf"] == many["golf"] and few["traj_500k"] == many["traj_500k"]
     names = ["mmff", "baseline", "golf", "traj", "rdkit", "random", "published_a", "published_b", "other"]
-    assert len({style[0] for style in plots.styles(names).values()}) == len(names)
+    assert len({style[0] for style in styles(names).values()}) == len(names)

@@ -228,3 +228,10 @@ def test_wrong_input_is_one_line(change, message):
 def test_summary_of_something_else():
     with pytest.raises(UserError, match="evaluate it first"):
         summarize([relaxed([0.0] * 5)])
+
+
+def test_no_minimum_at_all():
+    none = reference([Status.NOT_CONVERGED] * 5)
+    numbers = line(evaluate_arm("golf", relaxed([0.0] * 5), none, n_labels=1))
+    assert (numbers["n_test"], numbers["n_molecules"], numbers["n_excluded"]) == (0, 0, 5)
+    assert np.isnan([numbers["residual_energy_kcal_mol"], numbers["coverage_percent"], numbers["matching_low"]]).all()

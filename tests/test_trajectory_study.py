@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from golf import hdf5
 from golf.conformations import ConformationSet, Status, StopReason
 from golf.errors import UserError
 from golf.oracles.base import LevelOfTheory
@@ -135,6 +136,12 @@ def test_every_column_has_a_definition():
     columns = study_trajectories("golf", states(WHOLE), relaxed(), reference()).columns
     stems = {re.sub("_(low|high|std|p10|p90)$", "", name) for name in columns} - {"arm", "step"}
     assert not {stem for stem in stems if f"`{stem}" not in page}
+
+
+def test_states_pass_through_a_file(tmp_path):
+    hdf5.write(tmp_path / "states.h5", states(WHOLE))
+    back = hdf5.read(tmp_path / "states.h5")
+    assert lines(back, relaxed(), reference()) == lines(states(WHOLE), relaxed(), reference())
 
 
 def test_nothing_labelled():

@@ -90,9 +90,8 @@ def trajectory_progress(table: pandas.DataFrame) -> Figure:
         step_axis(axis, table["step"])
         axis.set_ylabel(label)
     axes[0].axhline(100, color=FAINT, lw=0.8, ls=":", zorder=0)
-    axes[1].set_ylim(bottom=0)
-    if axes[1].get_ylim()[1] < 5:
-        axes[1].set_ylim(top=5)
+    top = max(axes[1].get_ylim()[1], 5.0)
+    axes[1].set_ylim(-0.02 * top, top)
     legend_below(figure, axes[0], f"{_extent(table)}; band: 95 % interval over molecules")
     return figure
 

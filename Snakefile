@@ -22,6 +22,7 @@ rule all:
     input:
         f"{RESULTS}/models/final.pt",
         f"{RESULTS}/evaluation/summary.csv",
+        f"{RESULTS}/figures/labels_and_outcome.svg",
 
 
 rule data:
@@ -40,6 +41,7 @@ localrules:
     evaluate_arm,
     publish_model,
     summarize,
+    draw_figures,
 
 
 onsuccess:

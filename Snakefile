@@ -18,10 +18,15 @@ include: "rules/evaluation.smk"
 include: "rules/report.smk"
 
 
+if DOWNLOADS:
+
+    include: "rules/download.smk"
+
+
 rule all:
     input:
-        f"{RESULTS}/models/final.pt",
-        f"{RESULTS}/evaluation/summary.csv",
+        list(DOWNLOADS)
+        or [f"{RESULTS}/models/final.pt", f"{RESULTS}/evaluation/summary.csv"],
 
 
 rule data:

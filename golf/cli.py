@@ -48,9 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_relax(commands)
     _add_import_checkpoint(commands)
     inspect = commands.add_parser(
-        "inspect", help="say what is in a file", description="Summary of an .h5 or model file."
+        "inspect", help="say what is in a file", description="Summary of a file of conformations or of a model."
     )
-    inspect.add_argument("file", type=Path, help="conformations (.h5) or a model (.pt)")
+    inspect.add_argument("file", type=Path, help="conformations of any format (docs/data.md) or a model (.pt)")
     inspect.set_defaults(command=_inspect)
     _add_estimate(commands)
     _add_status(commands)
@@ -58,7 +58,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _CONFIG_HELP = "configuration of the study (.yaml)"
-_INPUT_HELP = "conformations: .h5, .sdf, .xyz, .extxyz, ASE .db; or SMILES: .smi, .csv (columns smiles and name)"
+_INPUT_HELP = (
+    "conformations: .h5, SPICE .hdf5, .sdf, .xyz, .extxyz, ASE .db (also of nablaDFT); or SMILES: .smi, .csv (columns "
+    "smiles and name)"
+)
 
 
 def _add_input(command: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from golf.chemistry import mapped_smiles
 from golf.conformations import ConformationSet
 from golf.elements import SYMBOLS
 from golf.errors import UserError
-from golf.planning import MOLECULE_SUFFIXES
+from golf.formats import MOLECULES, SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def read_molecules(
             share a name.
     """
     path = Path(path)
-    if path.suffix not in MOLECULE_SUFFIXES:
-        known = ", ".join(MOLECULE_SUFFIXES)
+    if SUFFIXES.get(path.suffix) not in MOLECULES:
+        known = ", ".join(suffix for suffix, kind in SUFFIXES.items() if kind in MOLECULES)
         raise UserError(f"{path}: unknown suffix {path.suffix!r}; molecules are read from {known}")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -75,7 +75,7 @@ def read_molecules(
         first = molecules.get(name) or left_out.get(name)
         if first is not None and not _add_conformer(first, mol):
             raise UserError(f"{path}: {word} {line}: name {name!r} stands already in {word} {first.line}; rename one")
-        reason = _unusable(mol, elements)
+        reason = unusable(mol, elements)
         if first is None and reason:
             left_out[name] = LeftOut(line, name, text, reason)
         elif first is None:
@@ -127,8 +127,12 @@ def _parse(smiles: str) -> Chem.Mol | None:
         return Chem.MolFromSmiles(smiles) if smiles else None
 
 
-def _unusable(mol: Chem.Mol | None, elements: Collection[int] | None) -> str:
-    """Why a molecule cannot be studied; empty if it can."""
+def unusable(mol: Chem.Mol | None, elements: Collection[int] | None) -> str:
+    """Why a molecule cannot be studied; empty if it can.
+
+    Args:
+        elements: atomic numbers that the oracle and the reference energies have; None: all that MMFF94 knows.
+    """
     if mol is None or mol.GetNumAtoms() == 0:
         return "RDKit cannot read it as a molecule"
     if len(Chem.GetMolFrags(mol)) > 1:

@@ -71,14 +71,25 @@ def misfit(mol: Chem.Mol, numbers: NDArray, positions: NDArray) -> str:
     """
     if [atom.GetAtomicNum() for atom in mol.GetAtoms()] != numbers.tolist():
         return "its atoms are not in the order of its SMILES (other elements); correct or remove it"
+    return misfits(mol, positions[None])[0]
+
+
+def misfits(mol: Chem.Mol, positions: NDArray) -> list[str]:
+    """Of each of m geometries, which bond is too long or too short to be one; empty if none is.
+
+    Args:
+        positions: [m, n, 3] angstrom.
+    """
     bonds = np.array([(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()], np.int64)
     if not len(bonds):
-        return ""
+        return [""] * len(positions)
     i, j = bonds.T
-    radii = np.array([Chem.GetPeriodicTable().GetRcovalent(int(number)) for number in numbers])
-    lengths = np.linalg.norm(positions[i] - positions[j], axis=1)
+    radii = np.array([Chem.GetPeriodicTable().GetRcovalent(atom.GetAtomicNum()) for atom in mol.GetAtoms()])
+    lengths = np.linalg.norm(positions[:, i] - positions[:, j], axis=2)  # [m, n_bonds]
     stretch = lengths / (radii[i] + radii[j])
-    worst = int(np.argmax(np.maximum(stretch / MAX_STRETCH, MIN_STRETCH / np.maximum(stretch, 1e-9))))
-    if MIN_STRETCH <= stretch[worst] <= MAX_STRETCH:
-        return ""
-    return f"atoms {i[worst]} and {j[worst]}, bonded in its SMILES, are {lengths[worst]:.2f} angstrom apart"
+    excess = np.maximum(stretch / MAX_STRETCH, MIN_STRETCH / np.maximum(stretch, 1e-9))
+    problems = []
+    for k, bond in enumerate(np.argmax(excess, axis=1)):
+        apart = f"atoms {i[bond]} and {j[bond]}, bonded in its SMILES, are {lengths[k, bond]:.2f} angstrom apart"
+        problems.append(apart if excess[k, bond] > 1.0 else "")
+    return problems

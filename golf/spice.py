@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
-from golf.chemistry import misfit, molecule
+from golf.chemistry import misfits, molecule
 from golf.conformations import ConformationSet
 from golf.conformers import LeftOut
 from golf.errors import UserError
@@ -151,7 +151,7 @@ def _read_group(number: int, name: str, group: h5py.Group, where: str, left_out:
     if charge == 0 and "formation_energy" in group:
         _check_level(numbers, energy - _array(group, "formation_energy", where), where)
     position *= BOHR_IN_ANGSTROM
-    problems = [misfit(mol, numbers, xyz) for xyz in position]
+    problems = misfits(mol, position)
     good = [i for i, problem in enumerate(problems) if not problem]
     left_out += [LeftOut(number, f"{name}/{i:04d}", smiles, text) for i, text in enumerate(problems) if text]
     records: list[tuple] = [(f"{name}/{i:04d}", name, smiles, charge, 1, numbers, position[i]) for i in good]

@@ -69,7 +69,7 @@ def sources(wildcards):
 
 
 def prepare_memory_mb(wildcards):
-    # A conformation of 50 atoms takes some 3 kB, in a handful of copies.
+    # Reading and writing took 9 kB a conformation of 42 atoms; dividing them makes copies.
     return 2000 + SIZE.conformations // 50
 
 

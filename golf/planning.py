@@ -32,12 +32,12 @@ class Source:
         format: of both files; auto: of each by its suffix and content (`golf.formats`).
         subsets: of SPICE files; none: all.
         relabel: levels of theory, such as "wb97m-d3bj/def2-tzvppd", whose labels are dropped and computed anew.
-        download: files that are public, each with url, to and a checksum (`golf.download`).
         conformers: per training molecule; 0 (SDF only): the geometries of the file.
         test_molecules: names of molecules that are kept for the test set alone.
         test_conformers: per molecule in the test set.
         prune_rmsd: heavy-atom RMSD in angstrom below which conformers are the same.
         max_left_out: share of the molecules, or conformations, that may be unusable before the study stops.
+        download: public files, each with url, to and a checksum (`golf.download`).
     """
 
     train: str
@@ -45,7 +45,6 @@ class Source:
     format: str
     subsets: Sequence[str]
     relabel: Sequence[str]
-    download: Sequence[Mapping[str, str]]
     smiles_column: str
     name_column: str
     conformers: int
@@ -53,6 +52,7 @@ class Source:
     test_conformers: int
     prune_rmsd: float
     max_left_out: float
+    download: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def _count_without_minimum(path: str, level: LevelOfTheory) -> int:
 
 def to_download(source: Source) -> dict[str, Mapping[str, str]]:
     """The public files of a study that are not there yet, by path."""
-    return {one["to"]: one for one in source.download if not Path(one["to"]).exists()}
+    paths = {os.path.normpath(one["to"]): one for one in source.download}
+    return {path: one for path, one in paths.items() if not Path(path).exists()}
 
 
 def _count_records(path: Path) -> int:

@@ -27,6 +27,9 @@ WIDTH = 0.15
 MAX_FORMATION = 0.02
 """Share of the atoms' energies that bonds make up, at most; a total energy is all of it."""
 
+MAX_BINDING = 0.05
+"""Bound of the same share beyond doubt: methods and basis sets differ by a percent or two."""
+
 N_SAMPLED = 50
 OPPOSITE = -0.5
 """Mean cosine of forces and MMFF forces: of 60 nablaDFT conformations 0.92, of ETKDG conformers 0.8, at minima 0."""
@@ -60,6 +63,11 @@ def _check_energies(conformations: ConformationSet, labelled: NDArray[np.int64],
             )
     if abs(ratio * HARTREE_IN_EV - 1) < WIDTH:
         raise UserError(f"{source}: energies are in hartree where eV are expected; state energy_unit=hartree")
+    if ratio > 1.0 + MAX_BINDING:
+        raise UserError(
+            f"{source}: energies are {ratio:.3g} times those of the atoms, of molecules it is 1.02 at most: formation "
+            "energies are not in the unit that is stated, or the atoms are counted twice"
+        )
     if abs(ratio) < MAX_FORMATION:
         raise UserError(
             f"{source}: energies are {100 * ratio:.2g} % of those of the atoms: they are formation energies, or "
@@ -88,9 +96,9 @@ def _mmff_forces(conformations: ConformationSet, i: int) -> NDArray[np.float64]:
     position = conformations.position[conformations.rows(i)]
     mol = molecule(conformations.mapped_smiles[i], position)
     properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol)
-    if properties is None:
+    field = None if properties is None else rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties)
+    if field is None:
         return np.zeros(position.size)
-    field = rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties)
     flat = position.ravel().tolist()
     field.CalcEnergy(flat)  # CalcGrad takes the distances of the last energy
     return -np.array(field.CalcGrad(flat))

@@ -68,6 +68,13 @@ def sources(wildcards):
     return [path for path in (SOURCE.train, SOURCE.test) if path]
 
 
+def source_settings():
+    """Section dataset, but for where its files were fetched from."""
+    return {
+        name: value for name, value in config["dataset"].items() if name != "download"
+    }
+
+
 def prepare_memory_mb(wildcards):
     # Reading and writing took 9 kB a conformation of 42 atoms; dividing them makes copies.
     return 2000 + SIZE.conformations // 50

@@ -39,7 +39,7 @@ rule prepare_dataset:
         mem_mb=per_attempt(prepare_memory_mb),
         runtime=per_attempt(60),
     params:
-        source=config["dataset"],
+        source=source_settings(),
         level=LEVEL,
         reference_energies=config["nnp"]["reference_energies"],
         stamp=STAMP,

@@ -98,6 +98,26 @@ def test_nabladft_of_another_level_is_refused_or_labelled_anew(reference_data):
     assert np.isnan(dataset.train.values["energy"]).all() and "method" not in dataset.train.attrs
 
 
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        ({"energy": Hartree}, r"energies are 1\.\d+ times those of the atoms, .*not in the unit that is stated"),
+        ({"forces": -1.0}, r"forces point against those of MMFF \(mean cosine -0\.9\d over 10 .*they are gradients"),
+    ],
+)
+def test_nabladft_in_electronvolt_or_with_gradients_is_refused(reference_data, tmp_path, scale, message):
+    with (
+        ase.db.connect(reference_data / "data/nabladft_sample.db") as given,
+        ase.db.connect(tmp_path / "wrong.db") as database,
+    ):
+        database.metadata = given.metadata
+        for row in given.select(limit=10):
+            data = {name: np.array(values) * scale.get(name, 1.0) for name, values in row.data.items()}
+            database.write(row.toatoms(), data=data, **row.key_value_pairs)
+    with pytest.raises(UserError, match=message):
+        prepared(tmp_path / "wrong.db", LEVELS[NABLADFT])
+
+
 # --------------------------------------------------------------------------------------------------------------- SPICE
 
 

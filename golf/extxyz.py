@@ -51,6 +51,7 @@ def read_extxyz(path: str | Path) -> ConformationSet:
     path = Path(path)
     records, labels, levels = [], [], []
     seen: Counter[str] = Counter()
+    formulas: dict[str, list[int]] = {}
     for i, atoms in enumerate(_frames(path), start=1):
         where = f"{path}: frame {i}"
         info = atoms.info
@@ -59,6 +60,11 @@ def read_extxyz(path: str | Path) -> ConformationSet:
         mol = molecule(smiles)
         name, charge = named or Chem.MolToSmiles(Chem.RemoveHs(mol)), Chem.GetFormalCharge(mol)
         spin = int(info.get("multiplicity", 1))
+        formula = sorted(atoms.numbers.tolist())
+        if formulas.setdefault(name, formula) != formula:
+            raise UserError(
+                f"{where}: {name!r} stands already for another molecule; give each its own molecule or name"
+            )
         records.append((f"{name}/{seen[name]:04d}", name, smiles, charge, spin, atoms.numbers, atoms.positions))
         seen[name] += 1
         labels.append(_label(atoms, where))
@@ -133,6 +139,9 @@ def _label(atoms: Atoms, where: str) -> tuple[float, NDArray[np.float64]]:
     gradients = [key for key in GRADIENTS if key in atoms.arrays]
     if forces is None and gradients:
         raise UserError(f"{where}: has {gradients[0]}, not forces; give forces, which are minus the gradients")
+    renamed = [key for key in atoms.arrays if "force" in key.lower()]
+    if forces is None and renamed:
+        raise UserError(f"{where}: has {renamed[0]}; give the label as energy and forces, or take it out")
     if energy is None and forces is None:
         return np.nan, np.full((len(atoms), 3), np.nan)
     if energy is None or forces is None:

@@ -396,6 +396,12 @@ def gradients(atoms):
     atoms.calc = SinglePointCalculator(atoms, energy=atoms.calc.results["energy"])
 
 
+def renamed(atoms):
+    atoms.arrays["REF_forces"] = atoms.calc.results["forces"]
+    atoms.info["REF_energy"] = atoms.calc.results["energy"]
+    atoms.calc = None
+
+
 def scaled(energy, forces=1.0):
     def edit(atoms):
         results = atoms.calc.results
@@ -419,6 +425,7 @@ def unmapped(smiles):
 WRONG_XYZ = {
     r"frame 1: has gradient, not forces": gradients,
     r"they are gradients": scaled(1.0, -1.0),
+    r"frame 1: has REF_forces; give the label as energy and forces": renamed,
     r"energies are in hartree where eV are expected": scaled(1 / Hartree, 1 / Hartree),
     r"they are in eV": lambda atoms: [atoms.info.update(energy_unit="hartree")],
     r"they are formation energies": scaled(0.005),
@@ -426,6 +433,7 @@ WRONG_XYZ = {
     r"frame 1: its atoms are not in the order of its SMILES": unmapped("FC(F)(F)F"),
     r"frame 1: RDKit cannot parse its SMILES": unmapped("C1CC"),
     r"frame 1: charge is 1, that of its SMILES 0": info(charge=1),
+    r"frame 5: 'training' stands already for another molecule": info(name="training"),
     r"frame 1: mapped SMILES .* cannot be parsed": info(mapped_smiles="[C:1"),
 }
 

@@ -48,9 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_relax(commands)
     _add_import_checkpoint(commands)
     inspect = commands.add_parser(
-        "inspect", help="say what is in a file", description="Summary of an .h5 or model file."
+        "inspect", help="say what is in a file", description="Summary of a file of conformations or of a model."
     )
-    inspect.add_argument("file", type=Path, help="conformations (.h5) or a model (.pt)")
+    inspect.add_argument("file", type=Path, help="conformations of any format (docs/data.md) or a model (.pt)")
     inspect.set_defaults(command=_inspect)
     _add_estimate(commands)
     _add_status(commands)
@@ -64,7 +64,10 @@ SHOWN = 10
 """Records left out that are named one by one."""
 
 _CONFIG_HELP = "configuration of the study (.yaml)"
-_INPUT_HELP = "conformations: .h5, .sdf, .xyz, .extxyz, ASE .db; or SMILES: .smi, .csv (columns smiles and name)"
+_INPUT_HELP = (
+    "conformations: .h5, SPICE .hdf5, .sdf, .xyz, .extxyz, ASE .db (also of nablaDFT); or SMILES: .smi, .csv (columns "
+    "smiles and name)"
+)
 
 
 def _add_input(command: argparse.ArgumentParser) -> None:
@@ -154,18 +157,16 @@ def _add_relax(commands: argparse._SubParsersAction) -> None:
 
 
 def _relax(options: argparse.Namespace) -> int:
+    from golf.formats import format_of
     from golf.library import fingerprint, relax_library
     from golf.parallel import ThreadedPotential
     from golf.pieces import Embedding, pieces_of
     from golf.potential import load, pick_device
     from golf.relaxation import Optimizer, relax
-    from golf.structures import INPUTS, OUTPUTS
+    from golf.structures import OUTPUTS
     from golf.units import hartree
 
-    if options.input.suffix not in INPUTS:
-        raise UserError(f"{options.input}: unknown suffix {options.input.suffix!r}; give one of {' '.join(INPUTS)}")
-    if not options.input.is_file():
-        raise UserError(f"{options.input}: no such file")
+    format_of(options.input)
     _check_output(options, OUTPUTS)
     _check_conformers(options)
     _positive("--cores", options.cores)

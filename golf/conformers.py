@@ -23,7 +23,7 @@ from golf.conformations import ConformationSet
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import written_whole
-from golf.planning import MOLECULE_SUFFIXES
+from golf.formats import MOLECULES, SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def read_molecules(
     records = list(read_records(path, smiles_column=smiles_column, name_column=name_column))
     if not records:
         raise UserError(f"{path}: holds no molecules")
-    return collect(records, path, unusable=partial(_unusable, elements=elements))
+    return collect(records, path, problem=partial(unusable, elements=elements))
 
 
 def read_records(path: str | Path, *, smiles_column: str = "smiles", name_column: str = "name") -> Iterator[Record]:
@@ -92,8 +92,8 @@ def read_records(path: str | Path, *, smiles_column: str = "smiles", name_column
         UserError: the file is missing, not readable, of an unknown suffix, or lacks the column.
     """
     path = Path(path)
-    if path.suffix not in MOLECULE_SUFFIXES:
-        known = ", ".join(MOLECULE_SUFFIXES)
+    if SUFFIXES.get(path.suffix) not in MOLECULES:
+        known = ", ".join(suffix for suffix, kind in SUFFIXES.items() if kind in MOLECULES)
         raise UserError(f"{path}: unknown suffix {path.suffix!r}; molecules are read from {known}")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -107,13 +107,13 @@ def collect(
     records: Iterable[Record],
     path: str | Path,
     *,
-    unusable: Callable[[Chem.Mol | None], str],
+    problem: Callable[[Chem.Mol | None], str],
     taken: set[str] | None = None,
 ) -> tuple[list[Molecule], list[LeftOut]]:
     """Molecules of records of a file, and those left out; see `read_molecules`.
 
     Args:
-        unusable: why a molecule cannot be used; empty if it can.
+        problem: why a molecule cannot be used; empty if it can.
         taken: names that stood before, to which those of these records are added. A name that stands again is made
             unique with the number of its record. None: it is an error.
     """
@@ -131,7 +131,7 @@ def collect(
         if taken is not None:
             name = name if name not in taken else f"{name}#{record.line}"
             taken.add(name)
-        reason = unusable(record.mol)
+        reason = problem(record.mol)
         if reason:
             left_out[name] = LeftOut(record.line, name, record.text, reason)
         else:
@@ -214,8 +214,12 @@ def structure_problem(mol: Chem.Mol | None) -> str:
     return ""
 
 
-def _unusable(mol: Chem.Mol | None, elements: Collection[int] | None) -> str:
-    """Why a molecule cannot be studied; empty if it can."""
+def unusable(mol: Chem.Mol | None, elements: Collection[int] | None) -> str:
+    """Why a molecule cannot be studied; empty if it can.
+
+    Args:
+        elements: atomic numbers that the oracle and the reference energies have; None: all that MMFF94 knows.
+    """
     problem = structure_problem(mol)
     if problem or mol is None:
         return problem

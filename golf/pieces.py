@@ -13,9 +13,10 @@ from rdkit import Chem
 from golf.conformations import ConformationSet
 from golf.conformers import LeftOut, collect, conformations_of, read_records, structure_problem
 from golf.elements import SYMBOLS
+from golf.formats import GOLF, MOLECULES, format_of
 from golf.hdf5 import read, read_columns
-from golf.planning import MOLECULE_SUFFIXES
-from golf.structures import from_ase
+from golf.sources import read_conformations
+from golf.structures import is_stream, records_of
 
 T = TypeVar("T")
 
@@ -45,19 +46,25 @@ def pieces_of(path: str | Path, *, elements: Iterable[int], size: int, embedding
     again is made unique with the number of its record.
 
     Args:
-        path: .smi, .csv, .sdf, .xyz, .extxyz, an ASE .db or our .h5.
+        path: in any format that we read; databases of nablaDFT and SPICE are held in memory, the others are not.
         elements: atomic numbers that can be used; conformations with others are left out.
 
     Raises:
         UserError: the file is missing, of another kind, or not readable at all.
     """
     path, known = Path(path), frozenset(elements)
-    if path.suffix in MOLECULE_SUFFIXES:
+    kind = format_of(path)
+    if kind in MOLECULES:
         yield from _from_records(path, known, size, embedding)
-    elif path.suffix == ".h5":
+    elif kind == GOLF:
         yield from _from_h5(path, known, size)
+    elif is_stream(path, kind):
+        yield from _from_geometries(path, kind, known, size)
     else:
-        yield from _from_geometries(path, known, size)
+        conformations, left_out = read_conformations(path, kind)
+        for first in range(0, len(conformations), size):
+            rows = np.arange(first, min(first + size, len(conformations)))
+            yield _sorted_out(conformations.subset(rows).bare(), rows + 1, left_out if first == 0 else [], known)
 
 
 def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embedding) -> Iterator[Piece]:
@@ -65,11 +72,11 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
     per_record = 1 if from_file else embedding.conformers
     taken: set[str] = set()
 
-    def unusable(mol: Chem.Mol | None) -> str:
+    def problem(mol: Chem.Mol | None) -> str:
         return structure_problem(mol) or _foreign((atom.GetAtomicNum() for atom in mol.GetAtoms()), known)  # type: ignore[union-attr]
 
     for records in _grouped(read_records(path), lambda record: record.name, max(1, size // per_record)):
-        molecules, left_out = collect(records, path, unusable=unusable, taken=taken)
+        molecules, left_out = collect(records, path, problem=problem, taken=taken)
         conformations, failed = conformations_of(
             molecules,
             n_conformers=0 if from_file else embedding.conformers,
@@ -91,8 +98,8 @@ def _from_h5(path: Path, known: frozenset[int], size: int) -> Iterator[Piece]:
         yield _sorted_out(read(path, indices).bare(), indices + 1, [], known)
 
 
-def _from_geometries(path: Path, known: frozenset[int], size: int) -> Iterator[Piece]:
-    for records in _grouped(from_ase(path), lambda record: record[0], size):
+def _from_geometries(path: Path, kind: str, known: frozenset[int], size: int) -> Iterator[Piece]:
+    for records in _grouped(records_of(path, kind), lambda record: record[0], size):
         good = [(line, record) for line, record in records if not isinstance(record, LeftOut)]
         left_out = [record for _, record in records if isinstance(record, LeftOut)]
         conformations = ConformationSet.build(record for _, record in good)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -12,16 +14,17 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from rdkit import Chem
-from rdkit.Chem import rdDetermineBonds
 
-from golf.chemistry import mapped_smiles, molecule
+from golf.chemistry import molecule
 from golf.conformations import ConformationSet, StopReason
 from golf.conformers import LeftOut, conformations_of, read_molecules
 from golf.errors import UserError
-from golf.hdf5 import read
+from golf.extxyz import derived_bonds, frames, identity
+from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, format_of
+from golf.nabladft import is_nabladft
+from golf.sources import read_conformations
 from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
 
-INPUTS = (".smi", ".csv", ".sdf", ".xyz", ".extxyz", ".db", ".h5")
 ConformationRecord = tuple[str, str, str, int, int, np.ndarray, np.ndarray]
 """What `ConformationSet.build` takes."""
 
@@ -31,33 +34,28 @@ OUTPUTS = (".h5", ".sdf", ".xyz", ".extxyz")
 def read_structures(path: str | Path, *, conformers: int = 1, seed: int = 1) -> ConformationSet:
     """Conformations of a file of any kind that we read.
 
-    SMILES are embedded (`conformers` each). Molecules of .xyz, .extxyz and ASE .db files have no bonds; these are
-    derived from the geometry, with the total charge of `info["charge"]` or the column charge where it is given.
+    SMILES are embedded (`conformers` each). Molecules of an ASE .db that is not of nablaDFT have no bonds; these are
+    derived from the geometry, with the total charge of the column charge where it is given.
 
     Raises:
         UserError: the file is missing, of another kind, empty, or a record cannot be used; names the record.
     """
     path = Path(path)
-    if path.suffix not in INPUTS:
-        raise UserError(f"{path}: unknown suffix {path.suffix!r}; give one of {' '.join(INPUTS)}")
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if path.suffix == ".h5":
-        conformations = read(path)
-    elif path.suffix in (".smi", ".csv", ".sdf"):
+    kind = format_of(path)
+    if kind in MOLECULES:
         molecules, left_out = read_molecules(path)
-        from_file = path.suffix == ".sdf"
         conformations, failed = conformations_of(
-            molecules, n_conformers=0 if from_file else conformers, seed=seed, prune_rmsd=0.0
+            molecules, n_conformers=0 if kind == SDF else conformers, seed=seed, prune_rmsd=0.0
         )
-        for out in [*left_out, *failed]:
-            raise UserError(f"{path}: line {out.line} ({out.name}, {out.text}): {out.reason}; correct or remove it")
-    else:
-        records = [record for _, record in from_ase(path)]
-        for record in records:
-            if isinstance(record, LeftOut):
-                raise UserError(f"{path}: record {record.line}: {record.reason}")
+        left_out = [*left_out, *failed]
+    elif kind == NABLADFT and not is_nabladft(path):
+        records = [record for _, record in records_of(path, kind)]
+        left_out = [record for record in records if isinstance(record, LeftOut)]
         conformations = ConformationSet.build(record for record in records if not isinstance(record, LeftOut))
+    else:
+        conformations, left_out = read_conformations(path, kind)
+    for out in left_out:
+        raise UserError(f"{path}: line {out.line} ({out.name}, {out.text}): {out.reason}; correct or remove it")
     if len(conformations) == 0:
         raise UserError(f"{path}: holds no conformations")
     if not np.isfinite(conformations.position).all():
@@ -66,40 +64,42 @@ def read_structures(path: str | Path, *, conformers: int = 1, seed: int = 1) -> 
     return conformations
 
 
-def from_ase(path: Path) -> Iterator[tuple[int, ConformationRecord | LeftOut]]:
-    """Number and conformation of each record of an .xyz, .extxyz or ASE .db file, or why it cannot be used.
+def is_stream(path: Path, kind: str) -> bool:
+    """Whether the conformations of a file can be read one by one, by `records_of`."""
+    return kind == EXTXYZ or (kind == NABLADFT and not is_nabladft(path))
+
+
+def records_of(path: Path, kind: str) -> Iterator[tuple[int, ConformationRecord | LeftOut]]:
+    """Number and conformation of each record of an extended XYZ file or an ASE database, or why it cannot be used.
 
     Raises:
         UserError: the file cannot be read.
     """
-    for i, (atoms, charge) in enumerate(_ase_records(path), start=1):
-        name = f"{path.stem}-{i}"
+    seen: Counter[str] = Counter()
+    for i, atoms in enumerate(frames(path) if kind == EXTXYZ else _rows(path), start=1):
+        where = f"record {i}"
         try:
-            mol = Chem.MolFromXYZBlock(f"{len(atoms)}\n\n" + "\n".join(_xyz_lines(atoms)))
-            rdDetermineBonds.DetermineBonds(mol, charge=charge)
-        except (ValueError, RuntimeError) as error:
-            reason = f"no bonds can be derived for charge {charge}: {str(error).splitlines()[0]}; give an SDF"
-            yield i, LeftOut(i, name, atoms.get_chemical_formula(), reason)
+            if kind == EXTXYZ:
+                name, smiles, charge, spin = identity(atoms, where)
+            else:
+                charge, spin = int(atoms.info["charge"]), 1
+                name, smiles = f"{path.stem}-{i}", derived_bonds(atoms, charge, where)
+        except UserError as error:
+            yield i, LeftOut(i, where, atoms.get_chemical_formula(), str(error).removeprefix(f"{where}: "))
             continue
-        yield i, (f"{name}/0000", name, mapped_smiles(mol), charge, 1, atoms.numbers, atoms.positions)
+        yield i, (f"{name}/{seen[name]:04d}", name, smiles, charge, spin, atoms.numbers, atoms.positions)
+        seen[name] += 1
 
 
-def _ase_records(path: Path) -> Iterator[tuple[Atoms, int]]:
+def _rows(path: Path) -> Iterator[Atoms]:
     try:
-        if path.suffix == ".db":
-            with ase.db.connect(path) as database:
-                for row in database.select():
-                    yield row.toatoms(), int(row.get("charge", 0))
-        else:
-            for atoms in ase.io.iread(path, index=":", format="extxyz"):
-                yield atoms, int(atoms.info.get("charge", 0))
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise UserError(f"{path}: cannot be read as {path.suffix}: {error}") from None
-
-
-def _xyz_lines(atoms: Atoms) -> Iterator[str]:
-    for symbol, xyz in zip(atoms.get_chemical_symbols(), atoms.positions, strict=True):
-        yield f"{symbol} " + " ".join(f"{x:.10f}" for x in xyz)
+        with ase.db.connect(path, type="db") as database:
+            for row in database.select():
+                atoms = row.toatoms()
+                atoms.info["charge"] = int(row.get("charge", 0))
+                yield atoms
+    except (sqlite3.DatabaseError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not an ASE database ({error})") from None
 
 
 def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> None:

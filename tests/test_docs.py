@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from golf.config import validated
+from golf.extxyz import read_extxyz
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -19,6 +22,23 @@ def test_snippets_of_the_hdf5_page_run(code, monkeypatch):
     names: dict = {}
     exec(code, names)
     assert names["first"].shape[1] == 3 and names["energy"][0] < -100.0
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs/data.md").read_text(), re.DOTALL))
+def test_examples_of_the_data_page_are_valid(text):
+    validated(yaml.safe_load(text), "docs/data.md")
+
+
+def test_the_snippet_of_the_data_page_runs(monkeypatch, tmp_path):
+    page = (REPOSITORY / "docs/data.md").read_text()
+    (frame,) = re.findall(r"```\n(3\n.*?)```", page, re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "old.extxyz").write_text(frame.replace("method=wb97x-d", ""))
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    water = read_extxyz("mine.extxyz")
+    assert water.id == ["water/0000"] and water.attrs["method"] == "wb97x-d"
+    assert water.values["energy"][0] == pytest.approx(-76.387, abs=1e-3)
 
 
 def test_every_module_is_on_the_architecture_page():

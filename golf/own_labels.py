@@ -125,4 +125,5 @@ def _initial_model(initial: str, labelled: ConformationSet, path: str) -> Potent
 
 
 def _counted(part: ConformationSet) -> str:
-    return f"{len(part)} labels of {len(set(part.molecule))} molecules"
+    n = len(set(part.molecule))
+    return f"{len(part)} labels of {n} molecule{'s' if n > 1 else ''}"

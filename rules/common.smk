@@ -230,6 +230,12 @@ def selection_settings():
     }
 
 
+def validation_settings():
+    """What a round's selection has to know of the validation set."""
+    names = ("validation_fraction", "validation_split")
+    return {name: config["training"][name] for name in names}
+
+
 def training_settings():
     """Section training, but for what does not change its result."""
     return {

@@ -14,6 +14,7 @@ include: "rules/dataset.smk"
 include: "rules/labels.smk"
 include: "rules/training.smk"
 include: "rules/rounds.smk"
+include: "rules/controls.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
 
@@ -29,7 +30,7 @@ rule all:
         or [
             f"{RESULTS}/models/final.pt",
             f"{RESULTS}/evaluation/summary.csv",
-            f"{RESULTS}/figures/labels_and_outcome.svg",
+            *figures(),
         ],
 
 
@@ -50,6 +51,12 @@ localrules:
     publish_model,
     summarize,
     draw_figures,
+    draw_trajectories,
+    study_trajectory,
+    select_states,
+    collect_trajectories,
+    select_trajectory_starts,
+    select_along_mmff,
 
 
 onsuccess:

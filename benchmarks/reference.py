@@ -1,4 +1,4 @@
-"""Gradients that a DFT optimization takes: geomeTRIC as it is, from a Hessian of MMFF, and Cartesian L-BFGS.
+"""Gradients that a DFT optimization takes: geomeTRIC as it is, and from a Hessian of MMFF.
 
 The starts are those of a file of DFT minima (data/test.h5), which also says how many gradients geomeTRIC took.
 """
@@ -12,16 +12,14 @@ from typing import ClassVar
 
 import geometric.optimize
 import numpy as np
-import torch
 from machine import facts
 
 from golf import minimizer
-from golf.conformations import ConformationSet, Status, StopReason
+from golf.conformations import ConformationSet, Status
 from golf.hdf5 import read
 from golf.minimizer import FORCE_THRESHOLD, Trajectory, minimize
 from golf.oracles.base import Label, LevelOfTheory, Oracle, Request, requests_from
 from golf.oracles.psi4 import Psi4Oracle
-from golf.relaxation import Optimizer, relax
 from golf.surrogate import MMFFSurrogate
 from golf.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
 
@@ -56,28 +54,6 @@ def _key(positions: np.ndarray) -> bytes:
     return np.round(positions, 6).tobytes()
 
 
-class OracleForces:
-    """An oracle as what `golf.relaxation` relaxes with."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, oracle: Oracle) -> None:
-        self._oracle = oracle
-
-    def energy_and_forces(
-        self, numbers: torch.Tensor, positions: torch.Tensor, offset: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `golf.relaxation.ForceProvider`; neutral singlets."""
-        requests = [
-            Request(str(i), numbers[a:b].numpy().astype(np.uint8), positions[a:b].numpy(), 0, 1)
-            for i, (a, b) in enumerate(zip(offset[:-1].tolist(), offset[1:].tolist(), strict=True))
-        ]
-        labels = {request.id: label for request, label in self._oracle.stream(requests)}
-        ordered = [labels[request.id] for request in requests]
-        energies = torch.tensor([label.energy for label in ordered], dtype=torch.float64)
-        return energies, torch.as_tensor(np.concatenate([label.forces for label in ordered]))
-
-
 def with_geometric(starts: ConformationSet, oracle: Oracle) -> tuple[np.ndarray, np.ndarray]:
     """Gradients and final energies [n] from the Hessian of MMFF."""
     FromMMFF.smiles = {
@@ -97,20 +73,6 @@ def with_geometric(starts: ConformationSet, oracle: Oracle) -> tuple[np.ndarray,
     with ThreadPoolExecutor(oracle.n_workers) as threads:
         counts, energies = zip(*threads.map(one, requests_from(starts)), strict=True)
     return np.array(counts), np.array(energies)
-
-
-def with_lbfgs(starts: ConformationSet, oracle: Oracle) -> tuple[np.ndarray, np.ndarray]:
-    """Gradients and final energies [n] of the preconditioned L-BFGS in Cartesian coordinates, to the same force."""
-    relaxed = relax(
-        starts,
-        OracleForces(oracle),
-        force_threshold=FORCE_THRESHOLD,
-        max_steps=200,
-        slots=2 * oracle.n_workers,
-        optimizer=Optimizer("preconditioned"),
-    )
-    ended = relaxed.values["stop_reason"] == StopReason.CONVERGED
-    return relaxed.values["n_force_evaluations"], np.where(ended, relaxed.values["nnp_energy_last"], np.nan)
 
 
 def main() -> None:
@@ -133,7 +95,6 @@ def main() -> None:
     _print("geomeTRIC (from the file)", known, chosen.values["energy"], chosen)
     with Psi4Oracle(level, n_workers=options.workers) as oracle:
         _print("geomeTRIC from the Hessian of MMFF", *with_geometric(starts, oracle), chosen)
-        _print("preconditioned L-BFGS, Cartesian", *with_lbfgs(starts, oracle), chosen)
 
 
 def _print(name: str, counts: Iterable[int], energies: np.ndarray, known: ConformationSet) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.costs import longest_wall, pack
+from golf.config import CONTROLS
+from golf.costs import longest_wall, n_gradients, pack
 from golf.forecast import Model
-from golf.planning import arms_of, n_batches
+from golf.planning import arms_of, budget_of, controls_of, n_batches, n_trajectory_states
 from golf.workload import Workload
 
 CPU_SECONDS_PER_UPDATE = 0.005
@@ -34,14 +35,20 @@ class Part:
     Attributes:
         seconds: of each, in one oracle process.
         n_batches: jobs.
-        repeat: times that all this comes, one after the other.
+        stages: names of the stages that are like this, which come one after the other, and the folders of their
+            batches in the results.
     """
 
     name: str
     seconds: NDArray[np.float64]
     n_batches: int
-    repeat: int = 1
+    stages: Sequence[tuple[str, str]]
     note: str = ""
+
+    @property
+    def repeat(self) -> int:
+        """Times that all this comes."""
+        return len(self.stages)
 
     @property
     def n(self) -> int:
@@ -63,26 +70,67 @@ class Part:
 
 def label_parts(config: Mapping[str, Any], work: Workload, model: Model) -> list[Part]:
     """All the DFT of a study, in the order in which it comes."""
-    limit, size = config["oracle"]["time_limit"], config["oracle"]["batch_size"]
+    limit, size = config["oracle"]["time_limit"], _size(config)
 
     def seconds(costs: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.minimum(model.seconds(costs), limit)
 
-    per_round, rounds = config["golf"]["labels_per_round"], config["golf"]["rounds"]
-    of_a_round = np.full(per_round, float(seconds(work.training).mean()))
-    arms = arms_of(config)
-    references = seconds(work.references) * work.gradients
-    return [
-        Part("initial labels", seconds(work.initial), n_batches(len(work.initial), size)),
-        Part("round labels", of_a_round, n_batches(per_round, size), rounds, f"{rounds} rounds of {per_round}"),
-        Part("test labels", seconds(work.test), n_batches(len(work.test), size), len(arms), " ".join(arms)),
-        Part(
-            "DFT minima",
-            references,
-            n_batches(len(references), config["evaluation"]["reference_batch_size"]),
-            note=f"{int(work.gradients.sum())} gradients" if len(references) else "",
+    each = float(seconds(work.training).mean())  # of conformations that are not known yet
+    golf, arms = config["golf"], arms_of(config)
+
+    def alike(name: str, n: int, stages: Sequence[tuple[str, str]], note: str) -> Part:
+        return Part(name, np.full(n, each), n_batches(n, size), stages, note)
+
+    per_round, rounds = golf["labels_per_round"], golf["rounds"]
+    parts = [
+        Part("initial labels", seconds(work.initial), n_batches(len(work.initial), size), _one("labels/initial")),
+        alike(
+            "round labels",
+            per_round,
+            [(f"round {r}", f"rounds/{r}/labels") for r in range(1, rounds + 1)],
+            f"{rounds} rounds of {per_round}",
         ),
     ]
+    for control in controls_of(config):
+        parts.append(_control(config, control, work, alike))
+    parts.append(
+        Part(
+            "DFT minima",
+            seconds(work.references) * work.gradients,
+            n_batches(len(work.references), config["evaluation"]["reference_batch_size"]),
+            _one("evaluation/reference"),
+            note=f"{int(work.gradients.sum())} gradients" if len(work.references) else "",
+        )
+    )
+    tests = [(f"test, arm {arm}", f"evaluation/{arm}/labels") for arm in arms]
+    parts.append(Part("test labels", seconds(work.test), n_batches(len(work.test), size), tests, " ".join(arms)))
+    states = [(f"trajectories, {arm}", f"evaluation/{arm}/trajectory/labels") for arm in arms if arm != "mmff"]
+    if config["evaluation"]["trajectory_conformations"] and states:
+        parts.append(alike("trajectory states", n_trajectory_states(config), states, "along the test relaxations"))
+    return parts
+
+
+def _one(folder: str) -> list[tuple[str, str]]:
+    names = {"labels/initial": "initial labels", "evaluation/reference": "DFT minima"}
+    return [(names.get(folder, folder), folder)]
+
+
+def _control(config: Mapping[str, Any], control: str, work: Workload, alike: Callable[..., Part]) -> Part:
+    """The labels of a control arm."""
+    budget, rounds = budget_of(config, control), config["golf"]["rounds"]
+    if control == "random":
+        stages = [(f"random {r}", f"random/{r}/labels") for r in range(1, rounds + 1)]
+        return alike("random labels", -(-budget // rounds), stages, f"{rounds} rounds, {budget} labels")
+    if control == "rdkit":
+        return alike("rdkit labels", budget, [("arm rdkit", "rdkit/labels")], "")
+    per_optimization = float(n_gradients(work.training_atoms).mean()) - 1
+    part = alike("traj gradients", math.ceil(budget / per_optimization), [("arm traj", "traj/optimizations")], "")
+    note = f"{budget} gradients of DFT optimizations"
+    return replace(part, seconds=part.seconds * per_optimization, n_batches=n_batches(budget, _size(config)), note=note)
+
+
+def _size(config: Mapping[str, Any]) -> int:
+    return config["oracle"]["batch_size"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +155,9 @@ def network(config: Mapping[str, Any], work: Workload) -> Network:
     """Time of the network's jobs: from a training in the study's results, else a rough figure."""
     golf, training = config["golf"], config["training"]
     of_rounds = golf["rounds"] * golf["labels_per_round"] * golf["updates_per_label"]
-    updates = training["updates"] + of_rounds * (2 if "baseline" in config["evaluation"]["arms"] else 1)
+    arms = arms_of(config)
+    trained = 1 + sum(arm == "baseline" or arm in CONTROLS for arm in arms)  # golf's rounds and as many updates each
+    updates = (0 if config["nnp"]["initial"] else training["updates"]) + of_rounds * trained
     on_gpu = _on_gpu(config["resources"]["device"])
     rough = GPU_SECONDS_PER_UPDATE if on_gpu else _cpu_seconds(config, float(work.training_atoms.mean()))
     device = "GPU" if on_gpu else f"{config['resources']['train_threads']} core(s)"
@@ -118,8 +168,9 @@ def network(config: Mapping[str, Any], work: Workload) -> Network:
     per_update = rough if measured is None else measured[0]
     # A force evaluation is about a third of an update: no weights are differentiated.
     selected = golf["rounds"] * golf["labels_per_round"] * EVALUATIONS_PER_SELECTION
-    arms = sum(arm != "mmff" for arm in arms_of(config))
-    tested = arms * len(work.test) * config["relaxation"]["max_iterations"]
+    if "random" in arms:
+        selected += budget_of(config, "random") * golf["max_steps"] * golf["iterations_per_step"]
+    tested = sum(arm != "mmff" for arm in arms) * len(work.test) * config["relaxation"]["max_iterations"]
     relaxation = (selected + tested) * per_update / training["batch_size"] / 3
     return Network(
         updates * per_update / 3600, relaxation / 3600, updates, device, f"{per_update:.2g} s an update, {source}"

@@ -23,6 +23,12 @@ from golf.formats import AUTO, SMILES, SUFFIXES
 
 SCHEMA_PATH = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
 
+CONTROLS = ("random", "rdkit", "traj")
+"""Arms whose labels are chosen without failure detection."""
+
+BUILT_IN_ARMS = ("mmff", "baseline", "golf", *CONTROLS)
+"""Arms that need no model file."""
+
 MACHINE_KEYS = (
     "resources",
     "results_dir",
@@ -116,8 +122,15 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"key dataset.download: {n} files go to {path}; give each a path of its own"
     if dataset["test"] is None and dataset["test_conformers"] == 0:
         yield "key dataset.test_conformers: 0 leaves no test set; give at least 1, or set dataset.test"
-    if config["golf"]["rounds"] == 0 and config["evaluation"]["arms"] == ["golf"]:
+    arms, models = config["evaluation"]["arms"], config["evaluation"]["models"]
+    if config["golf"]["rounds"] == 0 and arms == ["golf"] and not models:
         yield "key evaluation.arms: with golf.rounds 0 there is no arm golf; add baseline or mmff"
+    control = next((arm for arm in arms if arm in CONTROLS), None)
+    if config["golf"]["rounds"] == 0 and control:
+        yield f"key evaluation.arms: {control} has the updates of the GOLF rounds, and golf.rounds is 0; leave it out"
+    for name in models:
+        if name in BUILT_IN_ARMS:
+            yield f"key evaluation.models: {name} is the name of an arm already; choose another"
     unknown = set(config["nnp"]["reference_energies"] or {}) - set(SYMBOLS)
     if unknown:
         yield f"key nnp.reference_energies: {min(unknown)!r} is not the symbol of an element"

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +112,8 @@ def _own_times(results: Path, level: LevelOfTheory, basis: Basis) -> Iterator[Ti
 
 def label_stages(results: Path) -> list[Path]:
     """The folders of a study's label batches that there are."""
-    patterns = ("labels/initial", "rounds/*/labels", "evaluation/*/labels")
+    patterns = ["labels/initial", "rounds/*/labels", "random/*/labels", "rdkit/labels", "evaluation/*/labels"]
+    patterns.append("evaluation/*/trajectory/labels")
     return [path for pattern in patterns for path in sorted(results.glob(pattern)) if path.is_dir()]
 
 
@@ -119,7 +121,9 @@ def input_of(stage: Path) -> Path:
     """The file of the conformations that a label stage labels."""
     if stage.parent.name == "labels":
         return stage.parent.parent / "dataset" / "train.h5"
-    return stage.parent / ("selected.h5" if stage.parent.parent.name == "rounds" else "relaxed.h5")
+    if stage.parent.name == "trajectory":
+        return stage.parent / "states.h5"
+    return stage.parent / ("relaxed.h5" if stage.parent.parent.name == "evaluation" else "selected.h5")
 
 
 def _sample(paths: Sequence[Path]) -> Sequence[Path]:
@@ -191,9 +195,11 @@ class JobTimes:
         except UserError:  # the job says what is wrong, in one line; a forecast does not end the whole study
             return math.ceil(START_MINUTES)
 
-    def reference_batch(self, test: str, known: str, oracle: str, batch: int, n_batches: int, attempt: int) -> int:
+    def reference_batch(
+        self, test: str, known: str | None, oracle: str, batch: int, n_batches: int, attempt: int
+    ) -> int:
         """Minutes for one batch of DFT optimizations. Raises as `label_batch` does."""
-        changed = (_changed(test), _changed(known), _changed(oracle))
+        changed = (_changed(test), 0 if known is None else _changed(known), _changed(oracle))
         try:
             return self._minutes(*_reference_division(test, known, oracle, changed, n_batches)[batch], oracle, attempt)
         except UserError:
@@ -242,11 +248,11 @@ def _label_division(conformations: str, oracle: str, changed: tuple[int, ...], n
 
 
 @lru_cache(maxsize=1)
-def _reference_division(test: str, known: str, oracle: str, changed: tuple[int, ...], n_batches: int) -> Batches:
+def _reference_division(test: str, known: str | None, oracle: str, changed: tuple[int, ...], n_batches: int) -> Batches:
     """The batches of the optimizations that are left."""
     columns, _ = read_columns(test, "atoms/number", "atoms/offset", "conformation/id")
-    have, _ = read_columns(known, "conformation/id")
-    left = ~np.isin(columns["conformation/id"].astype(str), have["conformation/id"].astype(str))
+    have: Any = [] if known is None else read_columns(known, "conformation/id")[0]["conformation/id"].astype(str)
+    left = ~np.isin(columns["conformation/id"].astype(str), have)
     costs = label_costs(columns["atoms/number"], columns["atoms/offset"], read_basis(oracle))[left]
     n = n_gradients(np.diff(columns["atoms/offset"]))[left]
     return _divided(costs, n, n_batches)

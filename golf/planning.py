@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from golf.config import CONTROLS
 from golf.conformations import Status
 from golf.errors import UserError
 from golf.formats import GOLF, MOLECULES, count_conformations, count_unlabelled, format_of
@@ -141,8 +142,63 @@ def level_of(config: Mapping[str, Any]) -> LevelOfTheory:
 
 
 def arms_of(config: Mapping[str, Any]) -> list[str]:
-    """The arms of a study; without rounds there is nothing that arm golf could show."""
-    return [arm for arm in config["evaluation"]["arms"] if arm != "golf" or config["golf"]["rounds"] > 0]
+    """The arms of a study, imported models last; without rounds there is nothing that arm golf could show."""
+    evaluation = config["evaluation"]
+    arms = [arm for arm in evaluation["arms"] if arm != "golf" or config["golf"]["rounds"] > 0]
+    return [*arms, *evaluation["models"]]
+
+
+def controls_of(config: Mapping[str, Any]) -> list[str]:
+    """The arms of a study that are controls."""
+    return [arm for arm in arms_of(config) if arm in CONTROLS]
+
+
+def budget_of(config: Mapping[str, Any], control: str) -> int:
+    """Labels of a control arm."""
+    golf = config["golf"]
+    given = config["controls"][f"{control}_labels"]
+    return golf["rounds"] * golf["labels_per_round"] if given is None else given
+
+
+def budget_of_round(config: Mapping[str, Any], round_number: int) -> int:
+    """Labels of a round of arm random, whose budget is divided among its rounds."""
+    budget, rounds = budget_of(config, "random"), config["golf"]["rounds"]
+    return budget * round_number // rounds - budget * (round_number - 1) // rounds
+
+
+def n_trajectory_states(config: Mapping[str, Any]) -> int:
+    """States along an arm's test relaxations that are labelled, at most."""
+    evaluation = config["evaluation"]
+    return evaluation["trajectory_conformations"] * (len(evaluation["trajectory_steps"]) + 1)
+
+
+def check_models(config: Mapping[str, Any]) -> None:
+    """Raise a UserError where a model file that the study uses is missing."""
+    files = {f"evaluation.models.{name}": path for name, path in config["evaluation"]["models"].items()}
+    files["nnp.initial"] = config["nnp"]["initial"]
+    for key, path in files.items():
+        if path is not None and not Path(path).is_file():
+            raise UserError(f"key {key}: {path}: no such file; give a model file of golf")
+
+
+def check_budgets(config: Mapping[str, Any], n_training: int) -> None:
+    """Refuse a budget that is larger than the data, before anything is paid for.
+
+    Raises:
+        UserError: names the key.
+    """
+    per_conformation = {
+        "random": config["golf"]["rounds"],
+        "rdkit": 1,
+        "traj": config["evaluation"]["reference_max_steps"],
+    }
+    for control in controls_of(config):
+        budget, most = budget_of(config, control), n_training * per_conformation[control]
+        if budget > most:
+            raise UserError(
+                f"key controls.{control}_labels: {budget} labels cannot be had from {n_training} training "
+                f"conformations (at most {most}); ask for fewer or give more conformations"
+            )
 
 
 def processes_on(config: Mapping[str, Any], cores: int) -> int:

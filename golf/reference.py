@@ -223,14 +223,12 @@ def merge(test: ConformationSet, parts: Sequence[ConformationSet]) -> Conformati
         if name not in place:
             raise UserError(f"{name} is in no batch of DFT minima; run optimize_reference_batch again")
     order = {name: i for i, name in enumerate(test.id)}
-    rows = [
-        (order[part.id[row[0]]], *row[1:]) for part in parts for row in _frames_of(part) if part.id[row[0]] in order
-    ]
+    rows = [(order[part.id[row[0]]], *row[1:]) for part in parts for row in frames_of(part) if part.id[row[0]] in order]
     frames = Frames.build(sorted(rows, key=lambda row: row[:2]))
     return together.subset([place[name] for name in test.id]).with_columns(frames=frames)
 
 
-def _frames_of(part: ConformationSet) -> Iterator[tuple[int, int, float, NDArray, NDArray]]:
+def frames_of(part: ConformationSet) -> Iterator[tuple[int, int, float, NDArray, NDArray]]:
     """(conformation, step, energy, position [n, 3], force [n, 3]) of each frame."""
     frames = part.frames
     for k in range(0 if frames is None else len(frames)):

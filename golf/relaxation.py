@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from golf.conformations import ConformationSet, StopReason
+from golf.conformations import ConformationSet, Frames, StopReason
 from golf.errors import UserError
 from golf.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH, BatchedLBFGS
 from golf.preconditioned import HISTORY, PreconditionedLBFGS
@@ -56,6 +56,7 @@ class Geometry:
     nnp_energy: float
     surrogate_energy: float = math.nan
     largest_force: float = math.nan  # on an atom, hartree/angstrom
+    forces: NDArray[np.float64] | None = None  # [n, 3] hartree/angstrom, where states are kept
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Trajectory:
     first: Geometry  # s_0
     before: Geometry  # the geometry before the last completed step; s_0 where there was none
     last: Geometry  # the last geometry with finite energy and forces
+    states: tuple[tuple[int, Geometry], ...] = ()  # the kept ones, with their optimizer steps, in order
 
 
 @dataclass
@@ -83,6 +85,7 @@ class _Slot:
     last: Geometry
     n_steps: int = 0
     n_force_evaluations: int = 0
+    states: list[tuple[int, Geometry]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,8 @@ class SlotRelaxer:
         max_steps: limit of optimizer steps.
         slots: molecules relaxed at once.
         optimizer: what makes a step of forces.
+        keep_steps: optimizer steps whose states are kept, with their forces; with any, the last state is kept, too
+            (unless the relaxation stopped being finite).
 
     Raises:
         UserError: a size or threshold is not positive, or a start geometry is not finite.
@@ -149,6 +154,7 @@ class SlotRelaxer:
         iterations_per_step: int,
         slots: int,
         optimizer: Optimizer | None = None,
+        keep_steps: Sequence[int] = (),
     ) -> None:
         sizes = {"force_threshold": force_threshold, "max_steps": max_steps, "iterations_per_step": iterations_per_step}
         sizes |= {"slots": slots}
@@ -162,6 +168,7 @@ class SlotRelaxer:
         self._force_threshold = force_threshold
         self._max_steps = max_steps
         self._iterations_per_step = iterations_per_step
+        self._keep_steps = frozenset(keep_steps)
         self._device = potential.device
         n_slots = max(1, min(slots, len(conformations)))
         n_max = int(conformations.n_atoms.max(initial=1))
@@ -187,17 +194,29 @@ class SlotRelaxer:
         while self._fill(starts):
             energies, longest_forces, positions = self._evaluate()
             rises = self._optimizer.rises(self._energies).cpu().numpy()
+            forces = self._forces.cpu().numpy() if self._keep_steps else None
             for s, slot in enumerate(self._slots):
                 if slot is None:
                     continue
                 now = Geometry(
                     positions[s, : slot.n_atoms].copy(), float(energies[s]), largest_force=float(longest_forces[s])
                 )
+                if forces is not None:
+                    now = replace(now, forces=forces[s, : slot.n_atoms].copy())
+                n_steps = slot.n_steps
                 reason = self._advance(slot, now, bool(rises[s]))
+                self._keep(slot, slot.n_steps > n_steps, reason)
                 if reason is not None:
                     self._empty(s)
                     yield Trajectory(
-                        slot.start, reason, slot.n_steps, slot.n_force_evaluations, slot.first, slot.before, slot.last
+                        slot.start,
+                        reason,
+                        slot.n_steps,
+                        slot.n_force_evaluations,
+                        slot.first,
+                        slot.before,
+                        slot.last,
+                        tuple(slot.states),
                     )
             self._positions += self._optimizer.displacements(self._positions, self._forces, self._energies)
 
@@ -278,6 +297,12 @@ class SlotRelaxer:
             return StopReason.CONVERGED
         return StopReason.STEP_LIMIT if slot.n_steps >= self._max_steps else None
 
+    def _keep(self, slot: _Slot, step_ended: bool, reason: StopReason | None) -> None:
+        """Keep the state at the end of a step that is asked for, and the last one."""
+        is_last = reason not in (None, StopReason.NOT_FINITE)
+        if self._keep_steps and ((step_ended and slot.n_steps in self._keep_steps) or is_last):
+            slot.states.append((slot.n_steps, slot.boundary))
+
     def _judged(self, slot: _Slot, geometry: Geometry) -> Geometry:
         """The geometry with its surrogate energy, where there is a surrogate. A failing surrogate raises."""
         if self._surrogate is None:
@@ -296,11 +321,14 @@ def relax(
     iterations_per_step: int = 1,
     slots: int,
     optimizer: Optimizer | None = None,
+    keep_steps: Sequence[int] = (),
+    keep_of: Collection[int] = (),
 ) -> ConformationSet:
     """Relax every conformation with a potential.
 
     Args:
         surrogate: if given, its energies of the first and final geometries are recorded; it stops nothing.
+        keep_of: indices of the conformations whose states at `keep_steps` and at the end become frames.
 
     The other arguments are those of `SlotRelaxer`.
 
@@ -320,10 +348,13 @@ def relax(
         iterations_per_step=iterations_per_step,
         slots=slots,
         optimizer=optimizer,
+        keep_steps=keep_steps if keep_of else (),
     )
     finished: dict[int, Trajectory] = {}
+    wanted = frozenset(keep_of)
     for trajectory in relaxer.run(range(len(conformations))):
-        finished[trajectory.start] = trajectory
+        kept = trajectory.states if trajectory.start in wanted else ()
+        finished[trajectory.start] = replace(trajectory, states=kept)
         if len(finished) % max(1, len(conformations) // 10) == 0:
             logger.info("relaxed %d of %d conformations", len(finished), len(conformations))
     ordered = [finished[i] for i in range(len(conformations))]
@@ -343,8 +374,42 @@ def relax(
                 _recorded_energy(surrogate, conformations, i, geometry) for i, geometry in enumerate(ends)
             ]
     position = np.concatenate([np.zeros((0, 3)), *(trajectory.last.positions for trajectory in ordered)])
-    return conformations.bare().with_columns(
+    relaxed = conformations.bare().with_columns(
         position=position, atoms={"initial_position": conformations.position}, values=values
+    )
+    return relaxed.with_columns(frames=_frames(ordered)) if wanted else relaxed
+
+
+def _frames(trajectories: Sequence[Trajectory]) -> Frames:
+    """The kept states, with the energies and forces of the potential."""
+    return Frames.build(
+        (i, step, state.nnp_energy, state.positions, state.forces)
+        for i, trajectory in enumerate(trajectories)
+        for step, state in trajectory.states
+        if state.forces is not None
+    )
+
+
+def kept_states(relaxed: ConformationSet) -> ConformationSet:
+    """The kept states of relaxations as conformations, each geometry of a relaxation once.
+
+    Returns:
+        Ids `{id}/step-{step}`, with `start_id`, `step`, `nnp_energy` and `nnp_force`, to be labelled.
+    """
+    frames = relaxed.frames or Frames.build([])
+    records = []
+    for k, (i, step) in enumerate(zip(frames.conformation.tolist(), frames.step.tolist(), strict=True)):
+        rows = slice(frames.offset[k], frames.offset[k + 1])
+        origin = (relaxed.molecule[i], relaxed.mapped_smiles[i], int(relaxed.charge[i]), int(relaxed.multiplicity[i]))
+        numbers = relaxed.number[relaxed.rows(i)]
+        records.append((f"{relaxed.id[i]}/step-{step:04d}", *origin, numbers, frames.position[rows]))
+    return ConformationSet.build(records).with_columns(
+        atoms={"nnp_force": frames.force},
+        values={
+            "start_id": [relaxed.id[i] for i in frames.conformation],
+            "step": frames.step,
+            "nnp_energy": frames.energy,
+        },
     )
 
 

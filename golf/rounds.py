@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -35,9 +35,22 @@ class RoundCounts:
     n_already_labelled: int = 0  # geometry has a label, or was selected before in this round
 
 
+@dataclass(frozen=True)
+class Selected:
+    """A conformation for the oracle, and the trajectory that it is from.
+
+    Attributes:
+        n_steps: of the trajectory where the surrogate judged it, else those up to the conformation.
+    """
+
+    trajectory: Trajectory
+    geometry: Geometry
+    n_steps: int
+
+
 def select_conformations(
     potential: ForceProvider,
-    surrogate: MMFFSurrogate,
+    surrogate: MMFFSurrogate | None,
     starts: ConformationSet,
     *,
     n_select: int,
@@ -58,7 +71,11 @@ def select_conformations(
     `round_number`. When all are used up the round ends with fewer conformations and a warning: the potential does not
     change within a round, so a second pass would only repeat the trajectories of the first.
 
+    Without a surrogate this is the control of what failure detection buys: trajectories run to convergence or the
+    limit, and of each one state after its start is drawn, all with the same chance.
+
     Args:
+        surrogate: judges every step; None: nothing does.
         starts: training conformations. One whose `status` says that a label was tried is not selected itself.
         force_threshold, slots, optimizer: see `golf.relaxation.SlotRelaxer`.
 
@@ -80,11 +97,12 @@ def select_conformations(
         iterations_per_step=iterations_per_step,
         slots=slots,
         optimizer=optimizer,
+        keep_steps=range(1, max_steps + 1) if surrogate is None else (),
     )
     order = np.random.default_rng([seed, round_number]).permutation(len(starts)).tolist()
     known = _labelled(starts)
     counts = RoundCounts()
-    selected: list[Trajectory] = []
+    selected: list[Selected] = []
     under_way = 0
 
     def wanted() -> Iterator[int | None]:
@@ -97,9 +115,10 @@ def select_conformations(
 
     for trajectory in relaxer.run(wanted()):
         under_way -= 1
-        if _is_selected(trajectory, starts, known, counts):
-            selected.append(trajectory)
-            known.add(_key(starts, trajectory.start, trajectory.before))
+        one = _drawn(trajectory, [seed, round_number, trajectory.start]) if surrogate is None else _before(trajectory)
+        if _is_selected(one, starts, known, counts):
+            selected.append(one)
+            known.add(_key(starts, trajectory.start, one.geometry))
     logger.info("round %d: selected %d conformations; %s", round_number, len(selected), asdict(counts))
     if len(selected) < n_select:
         logger.warning(
@@ -113,8 +132,22 @@ def select_conformations(
     return _selected_set(starts, selected, round_number).with_columns(**asdict(counts)), counts
 
 
-def _is_selected(trajectory: Trajectory, starts: ConformationSet, known: set[bytes], counts: RoundCounts) -> bool:
-    """Whether the conformation before the last step goes to the oracle; counted either way."""
+def _before(trajectory: Trajectory) -> Selected:
+    return Selected(trajectory, trajectory.before, trajectory.n_steps)
+
+
+def _drawn(trajectory: Trajectory, seed: Sequence[int]) -> Selected:
+    """One of the states after the start, or the start where there is no other."""
+    states = [(step, geometry) for step, geometry in trajectory.states if step > 0]
+    if not states:
+        return Selected(trajectory, trajectory.first, 0)
+    step, geometry = states[int(np.random.default_rng(seed).integers(len(states)))]
+    return Selected(trajectory, geometry, step)
+
+
+def _is_selected(one: Selected, starts: ConformationSet, known: set[bytes], counts: RoundCounts) -> bool:
+    """Whether the conformation goes to the oracle; counted either way."""
+    trajectory = one.trajectory
     match trajectory.stop_reason:
         case StopReason.SURROGATE_RISE:
             counts.n_surrogate_rise += 1
@@ -125,7 +158,7 @@ def _is_selected(trajectory: Trajectory, starts: ConformationSet, known: set[byt
         case _:
             counts.n_not_finite += 1
             return False
-    if _key(starts, trajectory.start, trajectory.before) in known:
+    if _key(starts, trajectory.start, one.geometry) in known:
         counts.n_already_labelled += 1
         return False
     return True
@@ -144,21 +177,22 @@ def _labelled(starts: ConformationSet) -> set[bytes]:
     return {_key(starts, i, Geometry(starts.position[starts.rows(i)], 0.0)) for i in tried}
 
 
-def _selected_set(starts: ConformationSet, selected: list[Trajectory], round_number: int) -> ConformationSet:
-    chosen = starts.bare().subset([trajectory.start for trajectory in selected])
-    position = np.concatenate([np.zeros((0, 3)), *(trajectory.before.positions for trajectory in selected)])
+def _selected_set(starts: ConformationSet, selected: Sequence[Selected], round_number: int) -> ConformationSet:
+    trajectories, ends = [one.trajectory for one in selected], [one.geometry for one in selected]
+    chosen = starts.bare().subset([trajectory.start for trajectory in trajectories])
+    position = np.concatenate([np.zeros((0, 3)), *(end.positions for end in ends)])
     ids = [f"{molecule}/r{round_number}-{k:04d}" for k, molecule in enumerate(chosen.molecule)]
     return replace(chosen, id=ids).with_columns(
         position=position,
         atoms={"initial_position": chosen.position},
         values={
-            "start_id": [starts.id[trajectory.start] for trajectory in selected],
-            "stop_reason": [trajectory.stop_reason for trajectory in selected],
-            "n_steps": [trajectory.n_steps for trajectory in selected],
-            "n_force_evaluations": [trajectory.n_force_evaluations for trajectory in selected],
-            "nnp_energy_first": [trajectory.first.nnp_energy for trajectory in selected],
-            "nnp_energy_last": [trajectory.before.nnp_energy for trajectory in selected],
-            "surrogate_energy_first": [trajectory.first.surrogate_energy for trajectory in selected],
-            "surrogate_energy_last": [trajectory.before.surrogate_energy for trajectory in selected],
+            "start_id": [starts.id[trajectory.start] for trajectory in trajectories],
+            "stop_reason": [trajectory.stop_reason for trajectory in trajectories],
+            "n_steps": [one.n_steps for one in selected],
+            "n_force_evaluations": [trajectory.n_force_evaluations for trajectory in trajectories],
+            "nnp_energy_first": [trajectory.first.nnp_energy for trajectory in trajectories],
+            "nnp_energy_last": [end.nnp_energy for end in ends],
+            "surrogate_energy_first": [trajectory.first.surrogate_energy for trajectory in trajectories],
+            "surrogate_energy_last": [end.surrogate_energy for end in ends],
         },
     )

@@ -22,6 +22,7 @@ from golf.errors import UserError
 from golf.files import written_whole
 from golf.hdf5 import read, write
 from golf.locks import LockedFile
+from golf.oracles.base import LevelOfTheory
 from golf.parallel import ThreadedPotential
 from golf.potential import (
     Architecture,
@@ -205,6 +206,20 @@ def train_baseline(
     )
 
 
+def start_from(model: str, labels: str, level: LevelOfTheory, output: str) -> None:
+    """Write the model that a study starts from instead of a baseline of its own; its training state is left behind.
+
+    Raises:
+        UserError: it is of another level of theory, or does not know an element of the labels.
+    """
+    potential = load(model)
+    if not level.matches(potential.provenance.level):
+        found = "/".join(str(potential.provenance.level.get(name, "unknown")) for name in ("method", "basis"))
+        raise UserError(f"key nnp.initial: {model}: was trained on {found}, the oracle is {level}; give another model")
+    potential.check_elements(read(labels), labels)
+    potential.save(output)
+
+
 def continue_baseline(
     labels: str,
     model: str,
@@ -316,7 +331,7 @@ def select_round(
     output: str,
     *,
     round_number: int,
-    variant: Variant,
+    variant: Variant | None,
     validation_fraction: float,
     validation_split: str,
     machine: Machine,
@@ -326,16 +341,25 @@ def select_round(
 ) -> None:
     """Write the conformations that a round sends to the oracle; `selection` as in `golf.rounds`.
 
-    Where validation is by molecule, no trajectory starts from a validation molecule: its label would be trained on.
+    Args:
+        variant: of the surrogate; None: states are drawn at random instead.
     """
-    starts = read(labels)
-    if validation_split == "molecule":
-        starts, _ = split_validation(starts, validation_fraction, seed, validation_split)
+    starts = training_starts(read(labels), validation_fraction, validation_split, seed)
     with ThreadedPotential(load(model, pick_device(machine.device)), machine.threads) as potential:
         selected, _ = select_conformations(
-            potential, MMFFSurrogate(variant), starts, seed=seed, round_number=round_number, **_built(selection)
+            potential,
+            None if variant is None else MMFFSurrogate(variant),
+            starts,
+            seed=seed,
+            round_number=round_number,
+            **_built(selection),
         )
     write(output, selected, config_sha256=config_sha256, seed=seed)
+
+
+def training_starts(labelled: ConformationSet, fraction: float, by: str, seed: int) -> ConformationSet:
+    """The conformations that new ones may be derived from: where validation is by molecule, none of those molecules."""
+    return split_validation(labelled, fraction, seed, by)[0] if by == "molecule" else labelled
 
 
 def relax_test(
@@ -346,13 +370,20 @@ def relax_test(
     variant: Variant,
     machine: Machine,
     relaxation: Mapping[str, Any],
+    n_kept: int,
     config_sha256: str,
     seed: int,
 ) -> None:
-    """Write the test set relaxed with a model; `relaxation` as in `golf.relaxation.relax`."""
+    """Write the test set relaxed with a model; `relaxation` as in `golf.relaxation.relax`.
+
+    Args:
+        n_kept: conformations, evenly spread over the test set, whose states are kept.
+    """
     conformations = read(test)
     potential = load(model, pick_device(machine.device))
     potential.check_elements(conformations, test)
+    kept = np.unique(np.linspace(0, len(conformations) - 1, min(n_kept, len(conformations))).round().astype(int))
+    relaxation = {**relaxation, "keep_of": kept.tolist()}
     with ThreadedPotential(potential, machine.threads) as threaded:
         relaxed = relax(conformations, threaded, surrogate=MMFFSurrogate(variant), **_built(relaxation))
     write(output, relaxed, config_sha256=config_sha256, seed=seed)

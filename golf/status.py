@@ -15,7 +15,7 @@ from golf.forecast import calibrated, input_of
 from golf.hdf5 import read_columns
 from golf.journal import SUFFIX, outcomes
 from golf.labeling import without_label
-from golf.planning import arms_of, level_of, processes_on
+from golf.planning import controls_of, level_of, processes_on
 from golf.workload import basis_of, workload
 
 
@@ -52,18 +52,12 @@ class Progress:
 
 def stages_of(config: Mapping[str, Any], planned: Sequence[Part]) -> list[tuple[str, Path, int, Part]]:
     """Name, folder of the batches, planned size and part of the estimate of each stage of a study, in their order."""
-    results, rounds = Path(config["results_dir"]), config["golf"]["rounds"]
-    initial, of_rounds, test, references = planned
-    arms = arms_of(config)
-    return [
-        (initial.name, results / "labels/initial", initial.n, initial),
-        *(
-            (f"round {r}", results / f"rounds/{r}/labels", len(of_rounds.seconds), of_rounds)
-            for r in range(1, rounds + 1)
-        ),
-        (references.name, results / "evaluation/reference", references.n, references),
-        *((f"test, arm {arm}", results / f"evaluation/{arm}/labels", len(test.seconds), test) for arm in arms),
-    ]
+    results = Path(config["results_dir"])
+    return [(name, results / folder, len(part.seconds), part) for part in planned for name, folder in part.stages]
+
+
+OPTIMIZATIONS = ("reference", "optimizations")
+"""Folders of batches of DFT optimizations."""
 
 
 def progress_of(name: str, folder: Path, planned: int) -> Progress:
@@ -78,7 +72,13 @@ def progress_of(name: str, folder: Path, planned: int) -> Progress:
     batches = sorted(folder.glob("*.h5"))
     merged = folder.with_suffix(".h5")
     progress.done = merged.is_file()
-    if progress.done and folder.name != "reference":
+    of_gradients = folder.name in OPTIMIZATIONS
+    if folder.name == "optimizations":
+        progress.done = folder.with_name("labels.h5").is_file()
+        starts = folder.with_name("starts.h5")
+        if starts.is_file():
+            progress.total = len(read_columns(starts, "conformation/charge")[0]["conformation/charge"])
+    if progress.done and not of_gradients:
         _count_merged(progress, merged, input_of(folder))
     else:
         for path in batches:
@@ -89,8 +89,8 @@ def progress_of(name: str, folder: Path, planned: int) -> Progress:
         complete = {path.stem for path in batches}
         for journal in folder.glob(f"*{SUFFIX}"):
             if journal.name.removesuffix(SUFFIX) not in complete:
-                _count_journal(progress, journal, folder.name == "reference")
-        if input_of(folder).is_file() and folder.name != "reference":
+                _count_journal(progress, journal, of_gradients)
+        if not of_gradients and input_of(folder).is_file():
             progress.total = int(without_label(input_of(folder)).sum())
     return progress
 
@@ -172,10 +172,20 @@ def _network_line(config: Mapping[str, Any], net: Network) -> str:
     has_baseline = (results / "models/baseline/model.pt").is_file()
     n_trained = sum((results / f"rounds/{r}/model.pt").is_file() for r in range(1, golf["rounds"] + 1))
     of_round = golf["labels_per_round"] * golf["updates_per_label"]
-    continued = golf["rounds"] * (results / "models/baseline_continued/model.pt").is_file()
-    n_updates = has_baseline * config["training"]["updates"] + (n_trained + continued) * of_round
+    finished = ["models/baseline_continued", *(control for control in controls_of(config) if control != "random")]
+    n_trained_all = n_trained + golf["rounds"] * sum((results / name / "model.pt").is_file() for name in finished)
+    if "random" in controls_of(config):
+        n_trained_all += sum((results / f"random/{r}/model.pt").is_file() for r in range(1, golf["rounds"] + 1))
+    own = 0 if config["nnp"]["initial"] else config["training"]["updates"]
+    n_updates = has_baseline * own + n_trained_all * of_round
     spent = 0.0
-    for pattern in ("train_baseline.tsv", "continue_baseline.tsv", "train_round/*.tsv", "relax_*/*.tsv"):
+    for pattern in (
+        "train_baseline.tsv",
+        "continue_baseline.tsv",
+        "train_round/*/*.tsv",
+        "train_control/*.tsv",
+        "relax_*/**/*.tsv",
+    ):
         for path in (results / "benchmarks").glob(pattern):
             with open(path, newline="") as stream:
                 spent += sum(float(row["s"]) for row in csv.DictReader(stream, delimiter="\t"))

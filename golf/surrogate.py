@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
-from rdkit.Chem import rdForceFieldHelpers
+from rdkit.Chem import rdForceFieldHelpers, rdtrajectory
 
 from golf import chemistry
 from golf.conformations import ConformationSet, StopReason
@@ -105,6 +105,19 @@ class MMFFSurrogate:
         more_needed = force_field.Minimize(maxIts=max_iterations)
         end = np.array(mol.GetConformer().GetPositions())
         return Minimum(end, more_needed == 0, first, self.energy(mapped_smiles, end, name))
+
+    def trajectory(
+        self, mapped_smiles: str, positions: NDArray, *, max_iterations: int, name: str = ""
+    ) -> list[NDArray[np.float64]]:
+        """Positions [n, 3] after every iteration of RDKit's minimization, the start not among them."""
+        self.energy(mapped_smiles, positions, name)
+        mol, force_field = self._force_field(mapped_smiles, positions, name)
+        mol.GetConformer().SetPositions(np.array(positions, np.float64))
+        force_field.Initialize()
+        _, snapshots = force_field.MinimizeTrajectory(1, maxIts=max_iterations)
+        n = mol.GetNumAtoms()
+        states = rdtrajectory.Trajectory(3, n, snapshots)
+        return [np.array([list(states.GetSnapshot(i).GetPoint3D(k)) for k in range(n)]) for i in range(len(states))]
 
     def _force_field(self, mapped_smiles: str, positions: NDArray, name: str) -> tuple[Chem.Mol, Any]:
         if mapped_smiles not in self._cache:

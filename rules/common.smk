@@ -25,6 +25,9 @@ try:
     SOURCE = planning.Source(**config["dataset"])
     DOWNLOADS = planning.to_download(SOURCE)
     SIZE = planning.size(SOURCE, planning.level_of(config))
+    planning.check_models(config)
+    if not DOWNLOADS:
+        planning.check_budgets(config, SIZE.conformations)
 except UserError as error:
     sys.exit(f"Error: {error}")
 
@@ -55,8 +58,10 @@ REPORT_ENV = "../envs/report.yaml"
 wildcard_constraints:
     batch=r"\d+",
     round=r"[1-9]\d*",
-    arm=r"[a-z]\w*",
-    stage=r"labels/initial|rounds/\d+/labels|evaluation/\w+/labels",
+    arm=r"[a-z][a-z0-9_-]*",
+    control=r"rdkit|traj",
+    loop=r"rounds|random",
+    stage=r"labels/initial|(rounds|random)/\d+/labels|rdkit/labels|evaluation/[a-z0-9_-]+/(trajectory/)?labels",
 
 
 def sources(wildcards):
@@ -86,7 +91,9 @@ def conformations_to_label(wildcards):
     if stage == "labels/initial":
         return f"{RESULTS}/dataset/train.h5"
     folder = os.path.dirname(stage)
-    name = "selected" if folder.startswith("rounds/") else "relaxed"
+    if folder.endswith("/trajectory"):
+        return f"{RESULTS}/{folder}/states.h5"
+    name = "relaxed" if folder.startswith("evaluation/") else "selected"
     return f"{RESULTS}/{folder}/{name}.h5"
 
 
@@ -96,6 +103,12 @@ def n_label_batches(stage):
         n_labels = SIZE.initial_labels
     elif stage.startswith("rounds/"):
         n_labels = config["golf"]["labels_per_round"]
+    elif stage.startswith("random/"):
+        n_labels = planning.budget_of_round(config, int(stage.split("/")[1]))
+    elif stage == "rdkit/labels":
+        n_labels = planning.budget_of(config, "rdkit")
+    elif stage.endswith("/trajectory/labels"):
+        n_labels = planning.n_trajectory_states(config)
     else:
         n_labels = SIZE.test_conformations
     return planning.n_batches(n_labels, config["oracle"]["batch_size"])
@@ -119,47 +132,88 @@ def reference_batches(wildcards):
     ]
 
 
-def model_of_round(round):
+def n_optimization_batches():
+    """Jobs of arm traj: as many as its labels would have."""
+    return planning.n_batches(
+        planning.budget_of(config, "traj"), config["oracle"]["batch_size"]
+    )
+
+
+def optimization_batches(wildcards):
+    return [
+        f"{RESULTS}/traj/optimizations/{batch}.h5"
+        for batch in range(n_optimization_batches())
+    ]
+
+
+def model_of_round(round, loop="rounds"):
     """The model at the end of a round; round 0 is the baseline."""
     if int(round) == 0:
         return f"{RESULTS}/models/baseline/model.pt"
-    return f"{RESULTS}/rounds/{round}/model.pt"
+    return f"{RESULTS}/{loop}/{round}/model.pt"
 
 
 def model_before(wildcards):
-    return model_of_round(int(wildcards.round) - 1)
+    return model_of_round(int(wildcards.round) - 1, wildcards.loop)
 
 
 def labels_up_to(wildcards):
     return [
-        f"{RESULTS}/rounds/{round}/labels.h5"
+        f"{RESULTS}/{wildcards.loop}/{round}/labels.h5"
         for round in range(1, int(wildcards.round) + 1)
     ]
 
 
 def model_of_arm(wildcards):
-    """The model that an arm relaxes with; baseline and golf have had the same number of updates."""
-    if wildcards.arm == "golf":
-        return model_of_round(ROUNDS)
+    """The model that an arm relaxes with; all that the study trains have had the same number of updates."""
+    arm = wildcards.arm
+    if arm in config["evaluation"]["models"]:
+        return config["evaluation"]["models"][arm]
+    if arm in ("golf", "random"):
+        return model_of_round(ROUNDS, "rounds" if arm == "golf" else "random")
+    if arm in ("rdkit", "traj"):
+        return f"{RESULTS}/{arm}/model.pt"
     if ROUNDS == 0:
         return model_of_round(0)
     return f"{RESULTS}/models/baseline_continued/model.pt"
 
 
 def labels_of_arm(wildcards):
-    """The labels that an arm's model has been trained on."""
-    if wildcards.arm == "mmff":
+    """The labels of this study that an arm's model has been trained on."""
+    arm = wildcards.arm
+    if arm == "mmff" or arm in config["evaluation"]["models"]:
         return []
-    rounds = range(1, ROUNDS + 1) if wildcards.arm == "golf" else []
-    return [
-        f"{RESULTS}/labels/initial.h5",
-        *(f"{RESULTS}/rounds/{r}/labels.h5" for r in rounds),
-    ]
+    labels = [f"{RESULTS}/labels/initial.h5"]
+    if arm in ("golf", "random"):
+        loop = "rounds" if arm == "golf" else "random"
+        labels += [f"{RESULTS}/{loop}/{r}/labels.h5" for r in range(1, ROUNDS + 1)]
+    elif arm in ("rdkit", "traj"):
+        labels.append(f"{RESULTS}/{arm}/labels.h5")
+    return labels
 
 
 def arm_metrics(wildcards):
     arms = planning.arms_of(config)
     return [f"{RESULTS}/evaluation/{arm}/metrics.h5" for arm in arms]
+
+
+def figures():
+    """What is drawn of a study."""
+    names = ["labels_and_outcome"]
+    if trajectory_arms():
+        names.append("trajectory_errors")
+    return [f"{RESULTS}/figures/{name}.svg" for name in names]
+
+
+def trajectory_arms():
+    """The arms along whose relaxations labels are made."""
+    if config["evaluation"]["trajectory_conformations"] == 0:
+        return []
+    return [arm for arm in planning.arms_of(config) if arm != "mmff"]
+
+
+def trajectory_tables(wildcards):
+    return [f"{RESULTS}/evaluation/{arm}/trajectory.csv" for arm in trajectory_arms()]
 
 
 def per_attempt(amount):
@@ -193,6 +247,17 @@ def reference_minutes(wildcards, input, attempt):
     )
 
 
+def optimization_minutes(wildcards, input, attempt):
+    return JOB_TIMES.reference_batch(
+        input.starts,
+        None,
+        input.oracle,
+        int(wildcards.batch),
+        n_optimization_batches(),
+        attempt,
+    )
+
+
 def label_threads(wildcards):
     return config["resources"]["label_processes"] * config["resources"]["label_threads"]
 
@@ -221,10 +286,29 @@ def relaxation_settings():
     }
 
 
-def selection_settings():
-    """Settings of a GOLF round's selection; energies in hartree."""
+def test_settings():
+    """Settings of the test relaxations, in steps as the rounds have them; energies in hartree."""
+    per_step = config["golf"]["iterations_per_step"]
     return relaxation_settings() | {
-        "n_select": config["golf"]["labels_per_round"],
+        "max_steps": -(-config["relaxation"]["max_iterations"] // per_step),
+        "iterations_per_step": per_step,
+        "keep_steps": config["evaluation"]["trajectory_steps"],
+    }
+
+
+def surrogate_of_loop(wildcards):
+    """The surrogate that judges a round's relaxations; none where states are drawn at random."""
+    return config["surrogate"]["variant"] if wildcards.loop == "rounds" else None
+
+
+def selection_settings(wildcards):
+    """Settings of a round's selection; energies in hartree."""
+    if wildcards.loop == "rounds":
+        n_select = config["golf"]["labels_per_round"]
+    else:
+        n_select = planning.budget_of_round(config, int(wildcards.round))
+    return relaxation_settings() | {
+        "n_select": n_select,
         "max_steps": config["golf"]["max_steps"],
         "iterations_per_step": config["golf"]["iterations_per_step"],
     }
@@ -249,15 +333,16 @@ def architecture():
     return {
         name: value
         for name, value in config["nnp"].items()
-        if name != "reference_energies"
+        if name not in ("initial", "reference_energies")
     }
 
 
 def n_updates_of_arm(wildcards):
-    """Training updates of an arm's model."""
-    if wildcards.arm == "mmff":
+    """Training updates of an arm's model in this study; none where it comes from elsewhere."""
+    if wildcards.arm == "mmff" or wildcards.arm in config["evaluation"]["models"]:
         return 0
-    return config["training"]["updates"] + ROUNDS * UPDATES_PER_ROUND
+    initial = 0 if config["nnp"]["initial"] else config["training"]["updates"]
+    return initial + ROUNDS * UPDATES_PER_ROUND
 
 
 def print_summary():

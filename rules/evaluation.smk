@@ -83,7 +83,7 @@ rule relax_test:
     benchmark:
         f"{BENCHMARKS}/relax_test/{{arm}}.tsv"
     wildcard_constraints:
-        arm="baseline|golf",
+        arm=r"(?!mmff/)[a-z][a-z0-9_-]*",
     conda:
         NNP_ENV
     threads: config["resources"]["train_threads"]
@@ -92,8 +92,8 @@ rule relax_test:
         runtime=per_attempt(240),
     params:
         variant=config["surrogate"]["variant"],
-        relaxation=relaxation_settings()
-        | {"max_steps": config["relaxation"]["max_iterations"]},
+        relaxation=test_settings(),
+        n_kept=config["evaluation"]["trajectory_conformations"],
         stamp=STAMP,
     script:
         "../workflow_scripts/relax_test.py"
@@ -122,3 +122,49 @@ rule evaluate_arm:
         stamp=STAMP,
     script:
         "../workflow_scripts/evaluate_arm.py"
+
+
+rule select_states:
+    """States along the test relaxations that DFT is asked about."""
+    input:
+        f"{RESULTS}/evaluation/{{arm}}/relaxed.h5",
+    output:
+        f"{RESULTS}/evaluation/{{arm}}/trajectory/states.h5",
+    log:
+        f"{LOGS}/select_states/{{arm}}.log",
+    benchmark:
+        f"{BENCHMARKS}/select_states/{{arm}}.tsv"
+    conda:
+        NNP_ENV
+    threads: 1
+    resources:
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
+    params:
+        stamp=STAMP,
+    script:
+        "../workflow_scripts/select_states.py"
+
+
+rule study_trajectory:
+    input:
+        states=f"{RESULTS}/evaluation/{{arm}}/trajectory/labels.h5",
+        relaxed=f"{RESULTS}/evaluation/{{arm}}/relaxed.h5",
+        reference=f"{RESULTS}/evaluation/reference.h5",
+    output:
+        f"{RESULTS}/evaluation/{{arm}}/trajectory.csv",
+    log:
+        f"{LOGS}/study_trajectory/{{arm}}.log",
+    benchmark:
+        f"{BENCHMARKS}/study_trajectory/{{arm}}.tsv"
+    conda:
+        REPORT_ENV
+    threads: 1
+    resources:
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
+    params:
+        steps=config["evaluation"]["trajectory_steps"],
+        seed=config["seed"],
+    script:
+        "../workflow_scripts/study_trajectory.py"

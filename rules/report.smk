@@ -68,3 +68,39 @@ rule draw_figures:
         runtime=per_attempt(30),
     script:
         "../workflow_scripts/draw_figures.py"
+
+
+rule draw_trajectories:
+    """Figures of what happens along the test relaxations."""
+    input:
+        tables=trajectory_tables,
+    output:
+        table=report(
+            f"{RESULTS}/evaluation/trajectories.csv",
+            caption="../report/trajectories.rst",
+            category="Tables",
+        ),
+        errors_svg=report(
+            f"{RESULTS}/figures/trajectory_errors.svg",
+            caption="../report/trajectory_errors.rst",
+            category="Figures",
+        ),
+        errors_png=f"{RESULTS}/figures/trajectory_errors.png",
+        progress_svg=report(
+            f"{RESULTS}/figures/trajectory_progress.svg",
+            caption="../report/trajectory_progress.rst",
+            category="Figures",
+        ),
+        progress_png=f"{RESULTS}/figures/trajectory_progress.png",
+    log:
+        f"{LOGS}/draw_trajectories.log",
+    benchmark:
+        f"{BENCHMARKS}/draw_trajectories.tsv"
+    conda:
+        REPORT_ENV
+    threads: 1
+    resources:
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
+    script:
+        "../workflow_scripts/draw_trajectories.py"

@@ -1,14 +1,17 @@
 rule relax_round:
-    """Relax training conformations until the surrogate has found enough that the network gets wrong."""
+    """Relax training conformations until the surrogate has found enough that the network gets wrong.
+
+    In the loop `random`, the control, states are drawn at random instead.
+    """
     input:
         labels=f"{RESULTS}/labels/initial.h5",
         model=model_before,
     output:
-        f"{RESULTS}/rounds/{{round}}/selected.h5",
+        f"{RESULTS}/{{loop}}/{{round}}/selected.h5",
     log:
-        f"{LOGS}/relax_round/{{round}}.log",
+        f"{LOGS}/relax_round/{{loop}}/{{round}}.log",
     benchmark:
-        f"{BENCHMARKS}/relax_round/{{round}}.tsv"
+        f"{BENCHMARKS}/relax_round/{{loop}}/{{round}}.tsv"
     conda:
         NNP_ENV
     threads: config["resources"]["train_threads"]
@@ -16,8 +19,8 @@ rule relax_round:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(240),
     params:
-        variant=config["surrogate"]["variant"],
-        selection=selection_settings(),
+        variant=surrogate_of_loop,
+        selection=selection_settings,
         validation=validation_settings(),
         stamp=STAMP,
     script:
@@ -30,12 +33,12 @@ rule train_round:
         new=labels_up_to,
         model=model_before,
     output:
-        model=f"{RESULTS}/rounds/{{round}}/model.pt",
-        metrics=f"{RESULTS}/rounds/{{round}}/metrics.csv",
+        model=f"{RESULTS}/{{loop}}/{{round}}/model.pt",
+        metrics=f"{RESULTS}/{{loop}}/{{round}}/metrics.csv",
     log:
-        f"{LOGS}/train_round/{{round}}.log",
+        f"{LOGS}/train_round/{{loop}}/{{round}}.log",
     benchmark:
-        f"{BENCHMARKS}/train_round/{{round}}.tsv"
+        f"{BENCHMARKS}/train_round/{{loop}}/{{round}}.tsv"
     conda:
         NNP_ENV
     threads: config["resources"]["train_threads"]

@@ -19,29 +19,55 @@ rule fit_reference_energies:
         "../workflow_scripts/fit_reference_energies.py"
 
 
-rule train_baseline:
-    input:
-        labels=f"{RESULTS}/labels/initial.h5",
-        reference_energies=f"{RESULTS}/models/reference_energies.json",
-    output:
-        model=f"{RESULTS}/models/baseline/model.pt",
-        metrics=f"{RESULTS}/models/baseline/metrics.csv",
-    log:
-        f"{LOGS}/train_baseline.log",
-    benchmark:
-        f"{BENCHMARKS}/train_baseline.tsv"
-    conda:
-        NNP_ENV
-    threads: config["resources"]["train_threads"]
-    resources:
-        mem_mb=per_attempt(4000),
-        runtime=per_attempt(1440),
-    params:
-        architecture=architecture(),
-        training=training_settings(),
-        stamp=STAMP,
-    script:
-        "../workflow_scripts/train_baseline.py"
+if config["nnp"]["initial"]:
+
+    rule start_from_model:
+        """The model that the study starts from, instead of a baseline of its own."""
+        input:
+            labels=f"{RESULTS}/labels/initial.h5",
+            model=config["nnp"]["initial"],
+        output:
+            f"{RESULTS}/models/baseline/model.pt",
+        log:
+            f"{LOGS}/start_from_model.log",
+        benchmark:
+            f"{BENCHMARKS}/start_from_model.tsv"
+        conda:
+            NNP_ENV
+        threads: 1
+        resources:
+            mem_mb=per_attempt(2000),
+            runtime=per_attempt(30),
+        params:
+            level=LEVEL,
+        script:
+            "../workflow_scripts/start_from_model.py"
+
+else:
+
+    rule train_baseline:
+        input:
+            labels=f"{RESULTS}/labels/initial.h5",
+            reference_energies=f"{RESULTS}/models/reference_energies.json",
+        output:
+            model=f"{RESULTS}/models/baseline/model.pt",
+            metrics=f"{RESULTS}/models/baseline/metrics.csv",
+        log:
+            f"{LOGS}/train_baseline.log",
+        benchmark:
+            f"{BENCHMARKS}/train_baseline.tsv"
+        conda:
+            NNP_ENV
+        threads: config["resources"]["train_threads"]
+        resources:
+            mem_mb=per_attempt(4000),
+            runtime=per_attempt(1440),
+        params:
+            architecture=architecture(),
+            training=training_settings(),
+            stamp=STAMP,
+        script:
+            "../workflow_scripts/train_baseline.py"
 
 
 rule continue_baseline:

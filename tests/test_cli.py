@@ -135,7 +135,7 @@ def test_an_interrupt_is_one_line(model, smiles, tmp_path):
     for line in process.stderr:
         if "piece 1: " in line:
             break
-    time.sleep(1)
+    time.sleep(3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors.splitlines()[-1] == "golf: interrupted" and "Traceback" not in errors

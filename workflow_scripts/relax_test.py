@@ -11,5 +11,6 @@ with job(snakemake.log[0]):
         variant=snakemake.params.variant,
         machine=Machine(snakemake.threads, snakemake.config["resources"]["device"]),
         relaxation=snakemake.params.relaxation,
+        n_kept=snakemake.params.n_kept,
         **snakemake.params.stamp,
     )

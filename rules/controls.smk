@@ -1,0 +1,128 @@
+rule select_along_mmff:
+    """Arm rdkit: states drawn at random from MMFF minimizations of training conformations."""
+    input:
+        labels=f"{RESULTS}/labels/initial.h5",
+    output:
+        f"{RESULTS}/rdkit/selected.h5",
+    log:
+        f"{LOGS}/select_along_mmff.log",
+    benchmark:
+        f"{BENCHMARKS}/select_along_mmff.tsv"
+    conda:
+        NNP_ENV
+    threads: 1
+    resources:
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(60),
+    params:
+        n_select=planning.budget_of(config, "rdkit"),
+        variant=config["surrogate"]["variant"],
+        max_iterations=config["relaxation"]["max_iterations"],
+        validation=validation_settings(),
+        stamp=STAMP,
+    script:
+        "../workflow_scripts/select_along_mmff.py"
+
+
+rule select_trajectory_starts:
+    """Arm traj: the training conformations that DFT optimizes."""
+    input:
+        labels=f"{RESULTS}/labels/initial.h5",
+    output:
+        f"{RESULTS}/traj/starts.h5",
+    log:
+        f"{LOGS}/select_trajectory_starts.log",
+    benchmark:
+        f"{BENCHMARKS}/select_trajectory_starts.tsv"
+    conda:
+        NNP_ENV
+    threads: 1
+    resources:
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
+    params:
+        n_labels=planning.budget_of(config, "traj"),
+        validation=validation_settings(),
+        stamp=STAMP,
+    script:
+        "../workflow_scripts/select_trajectory_starts.py"
+
+
+rule optimize_training_batch:
+    """Arm traj: DFT optimizations of a batch of training conformations."""
+    input:
+        starts=f"{RESULTS}/traj/starts.h5",
+        oracle=f"{RESULTS}/dataset/oracle.json",
+    output:
+        f"{RESULTS}/traj/optimizations/{{batch}}.h5",
+    log:
+        f"{LOGS}/optimize_training_batch/{{batch}}.log",
+    benchmark:
+        f"{BENCHMARKS}/optimize_training_batch/{{batch}}.tsv"
+    conda:
+        PSI4_ENV
+    threads: label_threads
+    resources:
+        mem_mb=per_attempt(label_memory_mb),
+        runtime=optimization_minutes,
+    params:
+        level=LEVEL,
+        n_batches=n_optimization_batches(),
+        max_steps=config["evaluation"]["reference_max_steps"],
+        stamp=STAMP,
+    script:
+        "../workflow_scripts/optimize_training_batch.py"
+
+
+rule collect_trajectories:
+    """Arm traj: the gradients of all optimizations as labels, as many as the budget has."""
+    input:
+        starts=f"{RESULTS}/traj/starts.h5",
+        batches=optimization_batches,
+    output:
+        f"{RESULTS}/traj/labels.h5",
+    log:
+        f"{LOGS}/collect_trajectories.log",
+    benchmark:
+        f"{BENCHMARKS}/collect_trajectories.tsv"
+    conda:
+        NNP_ENV
+    threads: 1
+    resources:
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
+    params:
+        n_labels=planning.budget_of(config, "traj"),
+        max_force_norm=config["oracle"]["max_force_norm"],
+        stamp=STAMP,
+    script:
+        "../workflow_scripts/collect_trajectories.py"
+
+
+rule train_control:
+    """As many updates as all GOLF rounds have, from the baseline on, with the labels of arm rdkit or traj."""
+    input:
+        initial=f"{RESULTS}/labels/initial.h5",
+        new=f"{RESULTS}/{{control}}/labels.h5",
+        model=model_of_round(0),
+    output:
+        model=f"{RESULTS}/{{control}}/model.pt",
+        metrics=f"{RESULTS}/{{control}}/metrics.csv",
+    log:
+        f"{LOGS}/train_control/{{control}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_control/{{control}}.tsv"
+    conda:
+        NNP_ENV
+    threads: config["resources"]["train_threads"]
+    resources:
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(1440),
+    params:
+        updates=ROUNDS * UPDATES_PER_ROUND,
+        learning_rate=config["golf"]["learning_rate"],
+        initial_fraction=config["golf"]["initial_fraction"],
+        training=training_settings(),
+        stamp=STAMP,
+    script:
+        "../workflow_scripts/train_control.py"

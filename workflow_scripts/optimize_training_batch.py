@@ -1,0 +1,26 @@
+"""DFT optimizations of a batch of training conformations; an interrupted batch goes on from its journal."""
+
+from golf.costs import read_basis
+from golf.hdf5 import read
+from golf.job import job
+from golf.oracles.base import LevelOfTheory
+from golf.planning import pool_settings
+from golf.reference import batch, optimize_to_file
+
+with job(snakemake.log[0]) as deadline:
+    starts = read(snakemake.input.starts)
+    optimize_to_file(
+        batch(
+            starts,
+            starts.subset([]),
+            int(snakemake.wildcards.batch),
+            snakemake.params.n_batches,
+            read_basis(snakemake.input.oracle),
+        ),
+        snakemake.output[0],
+        level=LevelOfTheory(**snakemake.params.level),
+        max_steps=snakemake.params.max_steps,
+        attrs=snakemake.params.stamp,
+        deadline=deadline,
+        **pool_settings(snakemake.config, snakemake.threads),
+    )

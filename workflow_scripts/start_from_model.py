@@ -1,0 +1,13 @@
+"""The model that the study starts from: of the oracle's level of theory, and with all elements of the labels."""
+
+from golf.job import job
+from golf.oracles.base import LevelOfTheory
+from golf.stages import start_from
+
+with job(snakemake.log[0]):
+    start_from(
+        snakemake.input.model,
+        snakemake.input.labels,
+        LevelOfTheory(**snakemake.params.level),
+        snakemake.output[0],
+    )

@@ -1,0 +1,22 @@
+"""The training of arm rdkit or traj."""
+
+from golf.job import job
+from golf.stages import Machine, Outputs, TrainingOptions, train_round
+
+with job(snakemake.log[0]) as deadline:
+    train_round(
+        snakemake.input.initial,
+        [snakemake.input.new],
+        snakemake.input.model,
+        Outputs(snakemake.output.model, snakemake.output.metrics),
+        round_number=1,
+        n_rounds=1,
+        updates=snakemake.params.updates,
+        learning_rate=snakemake.params.learning_rate,
+        initial_fraction=snakemake.params.initial_fraction,
+        options=TrainingOptions(
+            **snakemake.params.training, checkpoint_seconds=snakemake.config["training"]["checkpoint_seconds"]
+        ),
+        machine=Machine(snakemake.threads, snakemake.config["resources"]["device"], deadline),
+        **snakemake.params.stamp,
+    )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from golf.conformations import ConformationSet, Status, StopReason
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.hdf5 import FORMAT, read
+from golf.oracles.base import described
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 _WIDTH = 22
@@ -53,7 +53,7 @@ def _conformations(part: ConformationSet) -> Iterator[str]:
         if name in attrs:
             yield _row(words, str(attrs[name]))
     if "method" in attrs:
-        yield _row("level of theory", _level(attrs))
+        yield _row("level of theory", described(attrs))
     yield _row("units", "angstrom, hartree, hartree/angstrom; energies are total energies")
     for name in sorted(attrs.keys() - {*_LEVEL, *_STAMP}):
         yield _row(name, _short(attrs[name]))
@@ -141,7 +141,7 @@ def _model(path: Path) -> Iterator[str]:
         yield _row("config (SHA-256)", model.provenance.config_sha256)
     yield _row("seed", str(model.provenance.seed))
     level = model.provenance.level
-    yield _row("level of theory", _level(level) if level else "not stated")
+    yield _row("level of theory", described(level) if level else "not stated")
     yield _row("units", ", ".join(f"{name} {unit}" for name, unit in potential.UNITS.items()))
     yield ""
     shape = f"{architecture.n_atom_basis} features, {architecture.n_interactions} interactions"
@@ -155,13 +155,6 @@ def _model(path: Path) -> Iterator[str]:
 
 def _row(name: str, text: str) -> str:
     return f"  {name:<{_WIDTH}}{text}".rstrip()
-
-
-def _level(attrs: Mapping[str, Any]) -> str:
-    keywords = json.loads(attrs.get("keywords") or "{}")
-    words = "".join(f", {name}={value}" for name, value in sorted(keywords.items()))
-    version = f" {attrs['program_version']}" if "program_version" in attrs else ""
-    return f"{attrs['method']}/{attrs['basis']} ({attrs['program']}{version}{words})"
 
 
 def _words(codes: NDArray, kind: type[IntEnum]) -> str:

@@ -206,7 +206,9 @@ def test_labels_that_come_with_the_data_are_kept_at_their_level(tmp_path):
     unknown = source(tmp_path / "d0.h5", test_molecules=["water"])
     with pytest.raises(UserError, match=r"dataset\.test_molecules: 'water' is not in"):
         prepared(unknown, LEVEL, seed=1)
-    with pytest.raises(UserError, match=r"d0\.h5: labels are hf/sto-3g, the configured oracle is wb97x-d/def2-svp"):
+    with pytest.raises(
+        UserError, match=r"d0\.h5: labels are hf/sto-3g \(psi4\), the configured oracle is wb97x-d/def2-svp"
+    ):
         prepared(chosen, LevelOfTheory("psi4", "wb97x-d", "def2-svp"), seed=1)
 
 

@@ -39,7 +39,7 @@ def test_the_slurm_profile_speaks_of_rules_that_exist():
 def test_the_oracle_side_imports_nothing_of_the_network():
     """Label jobs run where there is only Psi4, numpy, h5py and geomeTRIC (which imports ASE where it finds it)."""
     code = (
-        "import sys, golf.labeling, golf.reference, golf.oracles.psi4, golf.job, golf.planning\n"
+        "import sys, golf.labeling, golf.reference, golf.oracles.pool, golf.job, golf.planning\n"
         "print({'torch', 'rdkit', 'schnetpack', 'pandas', 'tqdm'} & set(sys.modules))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)

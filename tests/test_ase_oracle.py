@@ -15,20 +15,6 @@ from golf.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 XTB = LevelOfTheory("ase", "tblite:GFN2-xTB", "none")
 METALS = LevelOfTheory("ase", "ase.calculators.emt.EMT", "none")
 
-SPRINGS = """
-import numpy as np
-from ase.calculators.calculator import Calculator, all_changes
-
-class Springs(Calculator):
-    implemented_properties = ["energy", "forces"]
-    default_parameters = {"constant": 1.0}
-
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
-        super().calculate(atoms, properties, system_changes)
-        x, k = self.atoms.positions, self.parameters.constant
-        self.results = {"energy": k / 2 * (x**2).sum(), "forces": -k * x}
-"""
-
 
 def request(name, charge=0, multiplicity=1):
     atoms = ase_molecule(name)
@@ -90,16 +76,6 @@ def test_keywords_reach_the_calculator_and_a_failure_is_a_label():
     with OraclePool(LevelOfTheory("ase", "tblite:GFN2-xTB", "none", {"max_iterations": 1})) as oracle:
         label = oracle.compute(request("CH3OH"))
     assert label.status == Status.FAILED and label.message and np.isnan(label.energy)
-
-
-def test_a_calculator_of_ones_own_is_found_in_the_present_folder(tmp_path, monkeypatch):
-    (tmp_path / "my_springs.py").write_text(SPRINGS)
-    monkeypatch.chdir(tmp_path)
-    one = request("H2O")
-    with OraclePool(LevelOfTheory("ase", "my_springs.Springs", "none", {"constant": 2.0})) as oracle:
-        label = oracle.compute(one)
-        assert oracle.program_version.endswith(", my_springs")
-    np.testing.assert_allclose(label.forces, -2.0 * one.positions / HARTREE_IN_EV, rtol=1e-7)
 
 
 @pytest.mark.parametrize(

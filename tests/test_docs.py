@@ -5,8 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from ase.build import molecule as ase_molecule
+
+from golf.oracles.base import LevelOfTheory, Request
+from golf.oracles.pool import OraclePool
+from golf.oracles.programs import PROGRAMS
+from golf.units import HARTREE_IN_EV
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -19,6 +26,33 @@ def test_snippets_of_the_hdf5_page_run(code, monkeypatch):
     names: dict = {}
     exec(code, names)
     assert names["first"].shape[1] == 3 and names["energy"][0] < -100.0
+
+
+@pytest.fixture
+def own_oracles(tmp_path, monkeypatch):
+    """The modules of the page on oracles, in the present folder, and its entry in the table of programs."""
+    *modules, entry = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/oracles.md").read_text(), re.DOTALL)
+    for code in modules:
+        (tmp_path / re.match(r"# (\w+\.py)\n", code).group(1)).write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("golf.oracles.programs.PROGRAMS", dict(PROGRAMS))
+    exec(entry, {})
+
+
+def test_oracles_of_the_page_compute_labels(own_oracles):
+    water = ase_molecule("H2O")
+    one = Request("water", water.numbers.astype(np.uint8), water.positions, 0, 1)
+    springs = LevelOfTheory("ase", "my_calculator.Springs", "none", {"constant": 2.0})
+    with OraclePool(springs) as oracle:
+        np.testing.assert_allclose(oracle.compute(one).forces, -2.0 * one.positions / HARTREE_IN_EV, rtol=1e-7)
+        assert oracle.program_version.endswith(", my_calculator")
+    labels = []
+    for program, method in (("ase", "tblite:GFN2-xTB"), ("tblite", "GFN2-xTB")):
+        with OraclePool(LevelOfTheory(program, method, "none")) as oracle:
+            oracle.check([1, 8])
+            labels.append(oracle.compute(one))
+    assert labels[0].energy == pytest.approx(labels[1].energy, abs=1e-8)
+    np.testing.assert_allclose(labels[0].forces, labels[1].forces, atol=1e-7)
 
 
 def test_every_module_is_on_the_architecture_page():

@@ -4,7 +4,7 @@ The first line that a child reads is the set-up (method, basis, keywords, thread
 that says `ready`. Every further line is one conformation; every answer carries energy (hartree), gradient
 (hartree/bohr) or the reason why there is none. What the program prints to stdout goes to stderr.
 
-Standard library alone, and no newer than Python 3.6: it runs under the Python that has the program.
+Standard library alone, and nothing newer than Python 3.7: it runs under the Python that has the program.
 """
 
 import ctypes

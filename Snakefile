@@ -18,10 +18,19 @@ include: "rules/evaluation.smk"
 include: "rules/report.smk"
 
 
+if DOWNLOADS:
+
+    include: "rules/download.smk"
+
+
 rule all:
     input:
-        f"{RESULTS}/models/final.pt",
-        f"{RESULTS}/evaluation/summary.csv",
+        list(DOWNLOADS)
+        or [
+            f"{RESULTS}/models/final.pt",
+            f"{RESULTS}/evaluation/summary.csv",
+            f"{RESULTS}/figures/labels_and_outcome.svg",
+        ],
 
 
 rule data:
@@ -40,6 +49,7 @@ localrules:
     evaluate_arm,
     publish_model,
     summarize,
+    draw_figures,
 
 
 onsuccess:

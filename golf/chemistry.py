@@ -10,6 +10,12 @@ from rdkit import Chem
 
 from golf.errors import UserError
 
+MAX_STRETCH = 1.3
+"""Largest length of a bond in sums of covalent radii: atoms that are further apart are not those of the bond."""
+
+MIN_STRETCH = 0.6
+"""Smallest length; angstrom read as bohr come out below it."""
+
 
 def mapped_smiles(mol: Chem.Mol) -> str:
     """SMILES with every atom (hydrogens too) and atom-map numbers 1..n that give the row order of `mol`."""
@@ -52,3 +58,38 @@ def molecule(smiles: str, positions: NDArray | None = None) -> Chem.Mol:
         conformer.SetPositions(np.asarray(positions, dtype=np.float64))
         mol.AddConformer(conformer, assignId=True)
     return mol
+
+
+def misfit(mol: Chem.Mol, numbers: NDArray, positions: NDArray) -> str:
+    """What says that rows of atoms are not those of a molecule, in this order; empty if nothing does.
+
+    Elements have to agree, and the atoms of every bond have to be as far apart as bonded atoms are.
+
+    Args:
+        numbers: [n] atomic numbers.
+        positions: [n, 3] angstrom.
+    """
+    if [atom.GetAtomicNum() for atom in mol.GetAtoms()] != numbers.tolist():
+        return "its atoms are not in the order of its SMILES (other elements); correct or remove it"
+    return misfits(mol, positions[None])[0]
+
+
+def misfits(mol: Chem.Mol, positions: NDArray) -> list[str]:
+    """Of each of m geometries, which bond is too long or too short to be one; empty if none is.
+
+    Args:
+        positions: [m, n, 3] angstrom.
+    """
+    bonds = np.array([(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()], np.int64)
+    if not len(bonds):
+        return [""] * len(positions)
+    i, j = bonds.T
+    radii = np.array([Chem.GetPeriodicTable().GetRcovalent(atom.GetAtomicNum()) for atom in mol.GetAtoms()])
+    lengths = np.linalg.norm(positions[:, i] - positions[:, j], axis=2)  # [m, n_bonds]
+    stretch = lengths / (radii[i] + radii[j])
+    excess = np.maximum(stretch / MAX_STRETCH, MIN_STRETCH / np.maximum(stretch, 1e-9))
+    problems = []
+    for k, bond in enumerate(np.argmax(excess, axis=1)):
+        apart = f"atoms {i[bond]} and {j[bond]}, bonded in its SMILES, are {lengths[k, bond]:.2f} angstrom apart"
+        problems.append(apart if excess[k, bond] > 1.0 else "")
+    return problems

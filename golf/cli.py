@@ -12,18 +12,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from golf import __version__
+from golf.cli_models import add_export, add_import_checkpoint, add_learning_curve, add_train
+from golf.cli_options import CONFIG_HELP, add_cores, add_device, add_output, check_output, positive
 from golf.errors import UserError
 from golf.files import DISK_FULL
 from golf.job import exit_on_sigterm
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, or 2 after wrong input."""
+    """Run one command; the exit status is 0, 1 where some records were left out, or 2 after wrong input."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, exit_on_sigterm)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        options.command(options)
+        return options.command(options) or 0
     except UserError as error:
         print(f"golf: error: {error}", file=sys.stderr)
         return 2
@@ -40,36 +42,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="golf", description="Labels, relaxations and files of GOLF studies.")
+    parser = argparse.ArgumentParser(prog="golf", description="Labels, models, relaxations and files of GOLF studies.")
     parser.add_argument("--version", action="version", version=f"golf {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_label(commands)
     _add_relax(commands)
-    _add_import_checkpoint(commands)
+    add_train(commands)
+    add_learning_curve(commands)
+    add_export(commands)
+    add_import_checkpoint(commands)
     inspect = commands.add_parser(
-        "inspect", help="say what is in a file", description="Summary of an .h5 or model file."
+        "inspect", help="say what is in a file", description="Summary of a file of conformations or of a model."
     )
-    inspect.add_argument("file", type=Path, help="conformations (.h5) or a model (.pt)")
+    inspect.add_argument("file", type=Path, help="conformations of any format (docs/data.md) or a model (.pt)")
     inspect.set_defaults(command=_inspect)
     _add_estimate(commands)
     _add_status(commands)
     return parser
 
 
-_CONFIG_HELP = "configuration of the study (.yaml)"
-_INPUT_HELP = "conformations: .h5, .sdf, .xyz, .extxyz, ASE .db; or SMILES: .smi, .csv (columns smiles and name)"
+PIECE = 4096
+"""Conformations of a library in memory at a time."""
+
+SHOWN = 10
+"""Records left out that are named one by one."""
+
+_INPUT_HELP = (
+    "conformations: .h5, SPICE .hdf5, .sdf, .xyz, .extxyz, ASE .db (also of nablaDFT); or SMILES: .smi, .csv (columns "
+    "smiles and name)"
+)
 
 
 def _add_input(command: argparse.ArgumentParser) -> None:
     command.add_argument("input", type=Path, metavar="IN", help=_INPUT_HELP)
     command.add_argument("--conformers", type=int, default=1, help="ETKDG conformers per SMILES (default: %(default)s)")
     command.add_argument("--seed", type=int, default=1, help="of the conformers (default: %(default)s)")
-
-
-def _add_output(command: argparse.ArgumentParser, metavar: str, text: str) -> None:
-    command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=text)
-    command.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
 
 
 def _add_label(commands: argparse._SubParsersAction) -> None:
@@ -81,12 +89,12 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_input(label)
-    _add_output(label, "OUT.h5", "labelled conformations")
+    add_output(label, "OUT.h5", "labelled conformations")
     label.add_argument("--program", default="psi4", help="psi4, pyscf or ase")
     label.add_argument("--method", default="wb97x-d", help="method, as the program names it; of ase, a calculator")
     label.add_argument("--basis", help="basis set; None: def2-svp, or none with ase")
     label.add_argument("--keywords", type=json.loads, default={}, metavar="JSON", help="further options of the program")
-    _add_cores(label)
+    add_cores(label)
     label.add_argument("--memory", type=int, default=1000, metavar="MB", help="memory per process")
     label.add_argument("--time-limit", type=float, default=3600.0, metavar="SECONDS", help="for one conformation")
     label.add_argument("--python", help="Python interpreter that has Psi4")
@@ -101,12 +109,12 @@ def _label(options: argparse.Namespace) -> None:
     from golf.structures import read_structures
 
     default_basis = program(options.program).default_basis
-    _positive("--cores", options.cores)
-    _positive("--memory", options.memory)
-    _positive("--time-limit", options.time_limit)
+    positive("--cores", options.cores)
+    positive("--memory", options.memory)
+    positive("--time-limit", options.time_limit)
     if not isinstance(options.keywords, dict):
         raise UserError('--keywords: must be a JSON object, such as \'{"scf_type": "pk"}\'')
-    _check_output(options, (".h5",))
+    check_output(options, (".h5",))
     _check_conformers(options)
     conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed).bare()
     label_to_file(
@@ -126,12 +134,14 @@ def _add_relax(commands: argparse._SubParsersAction) -> None:
     relax = commands.add_parser(
         "relax",
         help="relax conformations with a model",
-        description="Relax conformations with a neural network potential (L-BFGS).",
+        description="Relax conformations with a neural network potential. Files of any size are worked off in pieces; "
+        "a run that was cut off goes on when the same command is typed again. Exit status 1: some records were left "
+        "out, listed in OUT.left_out.csv.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_input(relax)
     relax.add_argument("-m", "--model", type=Path, required=True, help="model that golf has trained")
-    _add_output(relax, "OUT", ".h5, .sdf, .xyz or .extxyz")
+    add_output(relax, "OUT", ".h5, .sdf, .xyz or .extxyz")
     relax.add_argument(
         "--force-threshold", type=float, default=0.1, metavar="F", help="largest force on an atom, kcal/mol/angstrom"
     )
@@ -143,65 +153,58 @@ def _add_relax(commands: argparse._SubParsersAction) -> None:
         help="plain L-BFGS, or one that starts from the Hessian of MMFF and needs fewer evaluations",
     )
     relax.add_argument("--slots", type=int, default=128, help="molecules relaxed at once")
-    relax.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the network runs")
-    _add_cores(relax)
+    add_device(relax)
+    add_cores(relax)
     relax.set_defaults(command=_relax)
 
 
-def _relax(options: argparse.Namespace) -> None:
-    from golf.hdf5 import write
+def _relax(options: argparse.Namespace) -> int:
+    from golf.formats import format_of
+    from golf.library import fingerprint, relax_library
     from golf.parallel import ThreadedPotential
+    from golf.pieces import Embedding, pieces_of
     from golf.potential import load, pick_device
     from golf.relaxation import Optimizer, relax
-    from golf.structures import OUTPUTS, read_structures, write_structures
+    from golf.structures import OUTPUTS
     from golf.units import hartree
 
-    _check_output(options, OUTPUTS)
+    format_of(options.input)
+    check_output(options, OUTPUTS)
     _check_conformers(options)
-    _positive("--cores", options.cores)
-    _positive("--force-threshold", options.force_threshold)
+    positive("--cores", options.cores)
+    positive("--force-threshold", options.force_threshold)
     potential = load(options.model, pick_device(options.device))
-    conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed)
-    potential.check_elements(conformations, options.input)
+    settings = {
+        name: getattr(options, name) for name in ("conformers", "seed", "force_threshold", "max_steps", "slots")
+    }
+    settings |= {"optimizer": options.optimizer, "input": str(options.input), "golf": __version__}
+    settings["contents"] = fingerprint(options.input, options.model)
+    embedding = Embedding(options.conformers, seed=options.seed, threads=options.cores)
     with ThreadedPotential(potential, options.cores) as threaded:
-        relaxed = relax(
-            conformations,
-            threaded,
-            force_threshold=hartree(options.force_threshold),
-            max_steps=options.max_steps,
-            slots=options.slots,
-            optimizer=Optimizer(options.optimizer),
+        outcome = relax_library(
+            pieces_of(options.input, elements=potential.elements, size=PIECE, embedding=embedding),
+            options.output,
+            lambda conformations: relax(
+                conformations,
+                threaded,
+                force_threshold=hartree(options.force_threshold),
+                max_steps=options.max_steps,
+                slots=options.slots,
+                optimizer=Optimizer(options.optimizer),
+            ),
+            run=settings,
+            attrs={"model": str(options.model), **potential.provenance.level},
+            restart=options.force,
         )
-    if options.output.suffix == ".h5":
-        write(options.output, relaxed, model=str(options.model), **potential.provenance.level)
-    else:
-        write_structures(options.output, relaxed, relaxed.values["nnp_energy_last"])
-
-
-def _add_import_checkpoint(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser(
-        "import-checkpoint",
-        help="make a model file of published GOLF weights",
-        description="Make a model file of a published GOLF checkpoint: a folder with config.json and "
-        "NNP_checkpoint_actor.",
-    )
-    command.add_argument("folder", type=Path, metavar="DIR", help="the checkpoint")
-    _add_output(command, "OUT.pt", "model file")
-    command.add_argument(
-        "--reference-energies",
-        type=Path,
-        metavar="FILE.json",
-        help="energies of isolated atoms in hartree by element symbol (default: those of nablaDFT)",
-    )
-    command.set_defaults(command=_import_checkpoint)
-
-
-def _import_checkpoint(options: argparse.Namespace) -> None:
-    from golf.published import import_checkpoint, read_energies
-
-    _check_output(options, (".pt",))
-    given = options.reference_energies
-    import_checkpoint(options.folder, None if given is None else read_energies(given)).save(options.output)
+    for out in outcome.left_out[:SHOWN]:
+        print(f"golf: {options.input}: line {out.line} ({out.name}) is left out: {out.reason}", file=sys.stderr)
+    if outcome.left_out:
+        print(
+            f"golf: {outcome.n_relaxed} conformations are in {options.output}; {len(outcome.left_out)} records were "
+            f"left out, listed in {options.output}.left_out.csv",
+            file=sys.stderr,
+        )
+    return 1 if outcome.left_out else 0
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -217,26 +220,21 @@ def _add_estimate(commands: argparse._SubParsersAction) -> None:
         description="Labels, core-hours, hours of the network and wall time of a study before it is paid for. Wall "
         "times of labels that are there, in the results or in the data, calibrate the forecast.",
     )
-    estimate.add_argument("config", type=Path, metavar="CONFIG", help=_CONFIG_HELP)
+    estimate.add_argument("config", type=Path, metavar="CONFIG", help=CONFIG_HELP)
     estimate.add_argument(
         "--jobs", type=int, metavar="N", help="label jobs at a time, as on a cluster (default: what fits on --cores)"
     )
-    _add_cores(estimate)
+    add_cores(estimate)
     estimate.set_defaults(command=_estimate)
-
-
-def _add_cores(command: argparse.ArgumentParser) -> None:
-    here = os.cpu_count() or 1
-    command.add_argument("--cores", type=int, default=here, help="cores of this machine to use (default: %(default)s)")
 
 
 def _estimate(options: argparse.Namespace) -> None:
     from golf.config import read_config
     from golf.estimate import estimate
 
-    _positive("--cores", options.cores)
+    positive("--cores", options.cores)
     if options.jobs is not None:
-        _positive("--jobs", options.jobs)
+        positive("--jobs", options.jobs)
     print(estimate(read_config(options.config), jobs=options.jobs, cores=options.cores))
 
 
@@ -248,9 +246,9 @@ def _add_status(commands: argparse._SubParsersAction) -> None:
     )
     default = Path("config.yaml")
     status.add_argument(
-        "config", type=Path, metavar="CONFIG", nargs="?", default=default, help=f"{_CONFIG_HELP} (default: {default})"
+        "config", type=Path, metavar="CONFIG", nargs="?", default=default, help=f"{CONFIG_HELP} (default: {default})"
     )
-    _add_cores(status)
+    add_cores(status)
     status.set_defaults(command=_status)
 
 
@@ -258,33 +256,16 @@ def _status(options: argparse.Namespace) -> None:
     from golf.config import check_results, read_config
     from golf.status import status
 
-    _positive("--cores", options.cores)
+    positive("--cores", options.cores)
     config = read_config(options.config)
     check_results(config)
     print(status(config, options.cores))
 
 
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise UserError(f"{name} {value}: must be positive")
-
-
 def _check_conformers(options: argparse.Namespace) -> None:
-    _positive("--conformers", options.conformers)
+    positive("--conformers", options.conformers)
     if options.seed < 0:
         raise UserError(f"--seed {options.seed}: must not be negative")
-
-
-def _check_output(options: argparse.Namespace, suffixes: Sequence[str]) -> None:
-    """Find out now, not after hours, whether the output can be written."""
-    output: Path = options.output
-    if output.suffix not in suffixes:
-        raise UserError(f"{output}: unknown suffix {output.suffix!r}; give one of {' '.join(suffixes)}")
-    if output.exists() and not options.force:
-        raise UserError(f"{output}: exists; give another name, or --force to replace it")
-    folder = output.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UserError(f"{output}: the folder {folder} does not exist or cannot be written to")
 
 
 if __name__ == "__main__":

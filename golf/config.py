@@ -7,6 +7,8 @@ import difflib
 import hashlib
 import json
 import math
+import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,6 +19,7 @@ import yaml
 
 from golf.elements import SYMBOLS
 from golf.errors import UserError
+from golf.formats import AUTO, SMILES, SUFFIXES
 from golf.oracles.programs import program, wrong_setting
 
 SCHEMA_PATH = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
@@ -24,6 +27,7 @@ SCHEMA_PATH = Path(__file__).resolve().parent.parent / "schemas" / "config.schem
 MACHINE_KEYS = (
     "resources",
     "results_dir",
+    "dataset.download",
     "oracle.python",
     "oracle.scratch",
     "oracle.time_limit",
@@ -106,11 +110,14 @@ def _one_line(error: jsonschema.ValidationError) -> str:
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     dataset, oracle, training = config["dataset"], config["oracle"], config["training"]
-    suffix = Path(dataset["train"]).suffix
-    if dataset["conformers"] == 0 and suffix in (".smi", ".csv"):
+    kind = SUFFIXES.get(Path(dataset["train"]).suffix) if dataset["format"] == AUTO else dataset["format"]
+    if dataset["conformers"] == 0 and kind == SMILES:
         yield "key dataset.conformers: 0 needs geometries, which a SMILES file has not; give at least 1"
     if dataset["test"] is not None and dataset["test_molecules"]:
         yield "key dataset.test_molecules: cannot be set together with dataset.test; choose one"
+    for path, n in Counter(os.path.normpath(one["to"]) for one in dataset["download"]).items():
+        if n > 1:
+            yield f"key dataset.download: {n} files go to {path}; give each a path of its own"
     if dataset["test"] is None and dataset["test_conformers"] == 0:
         yield "key dataset.test_conformers: 0 leaves no test set; give at least 1, or set dataset.test"
     if config["golf"]["rounds"] == 0 and config["evaluation"]["arms"] == ["golf"]:

@@ -51,6 +51,7 @@ class Column:
 ATOM_COLUMNS: Mapping[str, Column] = {
     "force": Column(np.float64, "minus the gradient of the energy", "hartree/angstrom", (3,)),
     "initial_position": Column(np.float64, "where the relaxation started", "angstrom", (3,)),
+    "nnp_force": Column(np.float64, "force that the NNP predicts", "hartree/angstrom", (3,)),
 }
 CONFORMATION_COLUMNS: Mapping[str, Column] = {
     "energy": Column(np.float64, "total energy of the label", "hartree"),
@@ -63,14 +64,25 @@ CONFORMATION_COLUMNS: Mapping[str, Column] = {
     "stop_reason": Column(StopReason, "why the relaxation ended"),
     "n_steps": Column(np.int32, "optimizer steps"),
     "n_force_evaluations": Column(np.int32, "force evaluations"),
+    "step": Column(np.int32, "optimizer step of the relaxation at which it stood here"),
+    "nnp_energy": Column(np.float64, "energy that the NNP predicts", "hartree"),
     "nnp_energy_first": Column(np.float64, "NNP energy of the start", "hartree"),
     "nnp_energy_last": Column(np.float64, "NNP energy of the final geometry", "hartree"),
+    "largest_force": Column(np.float64, "largest force on an atom in the final geometry", "hartree/angstrom"),
     "surrogate_energy_first": Column(np.float64, "MMFF energy of the start", "hartree"),
     "surrogate_energy_last": Column(np.float64, "MMFF energy of the final geometry", "hartree"),
+    "relative_energy": Column(np.float64, "NNP energy above the molecule's lowest conformer in the file", "hartree"),
+    "properties": Column(str, "properties of the input record, JSON"),
     "start_id": Column(str, "id of the conformation that the relaxation started from"),
     "residual_energy": Column(np.float64, "E_DFT(s_T) - E_DFT(s_opt)", "hartree"),
     "percent_optimized": Column(np.float64, "pct(s_T)", "percent"),
     "diverged": Column(np.bool_, "not finite, DFT failed, or E_DFT(s_T) > E_DFT(s_0)"),
+    "rmsd": Column(
+        np.float64, "RMSD from the end of the relaxation to the DFT minimum from the same start", "angstrom"
+    ),
+    "nearest_rmsd": Column(
+        np.float64, "smallest RMSD from this DFT minimum to an end of a relaxation of the molecule", "angstrom"
+    ),
     "has_reference": Column(np.bool_, "a DFT minimum was reached from the same start; else excluded from all numbers"),
     "unseen": Column(np.bool_, "no conformation of this molecule was in training"),
 }

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+import json
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
@@ -15,16 +22,32 @@ from golf.chemistry import mapped_smiles
 from golf.conformations import ConformationSet
 from golf.elements import SYMBOLS
 from golf.errors import UserError
-from golf.planning import MOLECULE_SUFFIXES
+from golf.files import written_whole
+from golf.formats import MOLECULES, SUFFIXES
 
 
 @dataclass(frozen=True)
 class Molecule:
-    """One record of an input file: a molecule with explicit hydrogens; conformers only if it came with 3D."""
+    """A molecule of an input file, with explicit hydrogens; conformers only if it came with geometries.
+
+    `properties` are those of its records, in the order of the conformers: one record where it came without geometry.
+    """
 
     name: str
     mol: Chem.Mol
     line: int
+    properties: list[Mapping[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of an input file: where it stands, what stands there, and the molecule that RDKit reads, if any."""
+
+    line: int
+    name: str
+    text: str
+    mol: Chem.Mol | None
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,54 +79,93 @@ def read_molecules(
         UserError: the file is missing, empty, not readable, of an unknown suffix, lacks the column, or two molecules
             share a name.
     """
+    records = list(read_records(path, smiles_column=smiles_column, name_column=name_column))
+    if not records:
+        raise UserError(f"{path}: holds no molecules")
+    return collect(records, path, problem=partial(unusable, elements=elements))
+
+
+def read_records(path: str | Path, *, smiles_column: str = "smiles", name_column: str = "name") -> Iterator[Record]:
+    """The records of a .smi, .csv or .sdf file, one after the other.
+
+    Raises:
+        UserError: the file is missing, not readable, of an unknown suffix, or lacks the column.
+    """
     path = Path(path)
-    if path.suffix not in MOLECULE_SUFFIXES:
-        known = ", ".join(MOLECULE_SUFFIXES)
+    if SUFFIXES.get(path.suffix) not in MOLECULES:
+        known = ", ".join(suffix for suffix, kind in SUFFIXES.items() if kind in MOLECULES)
         raise UserError(f"{path}: unknown suffix {path.suffix!r}; molecules are read from {known}")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        records = list(_records(path, smiles_column, name_column))
+        yield from _records(path, smiles_column, name_column)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as {path.suffix} in UTF-8: {error}") from None
-    if not records:
-        raise UserError(f"{path}: holds no molecules")
+
+
+def collect(
+    records: Iterable[Record],
+    path: str | Path,
+    *,
+    problem: Callable[[Chem.Mol | None], str],
+    taken: set[str] | None = None,
+) -> tuple[list[Molecule], list[LeftOut]]:
+    """Molecules of records of a file, and those left out; see `read_molecules`.
+
+    Args:
+        problem: why a molecule cannot be used; empty if it can.
+        taken: names that stood before, to which those of these records are added. A name that stands again is made
+            unique with the number of its record. None: it is an error.
+    """
     molecules: dict[str, Molecule] = {}
     left_out: dict[str, LeftOut] = {}
-    word = "record" if path.suffix == ".sdf" else "line"
-    for line, name, text, mol in records:
+    word = "record" if Path(path).suffix == ".sdf" else "line"
+    for record in records:
+        name = record.name
         first = molecules.get(name) or left_out.get(name)
-        if first is not None and not _add_conformer(first, mol):
-            raise UserError(f"{path}: {word} {line}: name {name!r} stands already in {word} {first.line}; rename one")
-        reason = _unusable(mol, elements)
-        if first is None and reason:
-            left_out[name] = LeftOut(line, name, text, reason)
-        elif first is None:
-            molecules[name] = Molecule(name, Chem.AddHs(mol, addCoords=True), line)
+        if isinstance(first, Molecule) and _add_conformer(first, record):
+            continue
+        if first is not None and taken is None:
+            line = f"{word} {record.line}"
+            raise UserError(f"{path}: {line}: name {name!r} stands already in {word} {first.line}; rename one")
+        if taken is not None:
+            name = name if name not in taken else f"{name}#{record.line}"
+            taken.add(name)
+        reason = problem(record.mol)
+        if reason:
+            left_out[name] = LeftOut(record.line, name, record.text, reason)
+        else:
+            mol = Chem.AddHs(record.mol, addCoords=True)
+            molecules[name] = Molecule(name, mol, record.line, [record.properties])
     return list(molecules.values()), list(left_out.values())
 
 
-def _add_conformer(first: Molecule | LeftOut, mol: Chem.Mol | None) -> bool:
+def _add_conformer(first: Molecule, record: Record) -> bool:
     """Add a further record's geometry to the molecule of the first one; false where it is another molecule."""
-    if isinstance(first, LeftOut) or mol is None or not mol.GetNumConformers():
+    if record.mol is None or not record.mol.GetNumConformers():
         return False
-    full = Chem.AddHs(mol, addCoords=True)
+    full = Chem.AddHs(record.mol, addCoords=True)
     match = full.GetSubstructMatch(first.mol)  # rows of the first record
     if full.GetNumAtoms() != first.mol.GetNumAtoms() or len(match) != full.GetNumAtoms():
         return False
     conformer = Chem.Conformer(full.GetNumAtoms())
     conformer.SetPositions(full.GetConformer().GetPositions()[list(match)])
+    conformer.Set3D(full.GetConformer().Is3D())
     first.mol.AddConformer(conformer, assignId=True)
+    first.properties.append(record.properties)
     return True
 
 
-def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[tuple[int, str, str, Chem.Mol | None]]:
-    """(line, name, what stands there, molecule or None) of every record."""
+def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Record]:
     if path.suffix == ".sdf":
-        with rdBase.BlockLogs():  # the reason is reported with the number of the record instead
-            for i, mol in enumerate(Chem.SDMolSupplier(str(path), removeHs=False), start=1):
-                name = mol.GetProp("_Name").strip() if mol is not None and mol.HasProp("_Name") else ""
-                yield i, name or f"mol{i}", "record of an SDF file", mol
+        for i, block in enumerate(_sdf_blocks(path), start=1):
+            supplier = Chem.SDMolSupplier()
+            with rdBase.BlockLogs():  # the reason is reported with the number of the record instead
+                supplier.SetData(block, removeHs=False)
+                mol = next(supplier, None)
+            name = mol.GetProp("_Name").strip() if mol is not None and mol.HasProp("_Name") else ""
+            properties = {} if mol is None else {key: mol.GetProp(key) for key in mol.GetPropNames()}
+            yield Record(i, name or f"mol{i}", "record of an SDF file", mol, properties)
         return
     with open(path, newline="", encoding="utf-8-sig") as stream:
         if path.suffix == ".csv":
@@ -113,13 +175,29 @@ def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[tuple
             for row in reader:
                 smiles = (row[smiles_column] or "").strip()
                 name = (row.get(name_column) or "").strip()
-                yield reader.line_num, name or f"mol{reader.line_num}", smiles, _parse(smiles)
+                others = {
+                    key: value or "" for key, value in row.items() if key not in (smiles_column, name_column, None)
+                }
+                yield Record(reader.line_num, name or f"mol{reader.line_num}", smiles, _parse(smiles), others)
             return
         for i, line in enumerate(stream, start=1):
             smiles, *rest = line.split(maxsplit=1) or [""]
             if smiles and not line.startswith("#"):
                 name = "".join(rest).split("\t")[0].strip()
-                yield i, name or f"mol{i}", smiles, _parse(smiles)
+                yield Record(i, name or f"mol{i}", smiles, _parse(smiles))
+
+
+def _sdf_blocks(path: Path) -> Iterator[str]:
+    """Text of each record. (RDKit's own stream reader cannot tell a cut-off last record from blank lines.)"""
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        lines: list[str] = []
+        for line in stream:
+            lines.append(line)
+            if line.startswith("$$$$"):
+                yield "".join(lines)
+                lines = []
+        if any(line.strip() for line in lines):
+            yield "".join(lines)
 
 
 def _parse(smiles: str) -> Chem.Mol | None:
@@ -127,12 +205,24 @@ def _parse(smiles: str) -> Chem.Mol | None:
         return Chem.MolFromSmiles(smiles) if smiles else None
 
 
-def _unusable(mol: Chem.Mol | None, elements: Collection[int] | None) -> str:
-    """Why a molecule cannot be studied; empty if it can."""
+def structure_problem(mol: Chem.Mol | None) -> str:
+    """What keeps a record from being one molecule; empty if nothing does."""
     if mol is None or mol.GetNumAtoms() == 0:
         return "RDKit cannot read it as a molecule"
     if len(Chem.GetMolFrags(mol)) > 1:
         return "it has several disconnected parts (a salt or solvate); keep the one to be studied"
+    return ""
+
+
+def unusable(mol: Chem.Mol | None, elements: Collection[int] | None) -> str:
+    """Why a molecule cannot be studied; empty if it can.
+
+    Args:
+        elements: atomic numbers that the oracle and the reference energies have; None: all that MMFF94 knows.
+    """
+    problem = structure_problem(mol)
+    if problem or mol is None:
+        return problem
     if any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()):
         return "it is a radical, which MMFF94 does not describe"
     if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(Chem.AddHs(mol)):
@@ -166,25 +256,73 @@ def embed(mol: Chem.Mol, n_conformers: int, *, seed: int, prune_rmsd: float = 0.
 
 
 def conformations_of(
-    molecules: list[Molecule], *, n_conformers: int, seed: int, prune_rmsd: float
+    molecules: Sequence[Molecule],
+    *,
+    n_conformers: int,
+    seed: int,
+    prune_rmsd: float,
+    threads: int = 1,
+    keep_properties: bool = False,
 ) -> tuple[ConformationSet, list[LeftOut]]:
-    """Conformers of every molecule (for SDF input with `n_conformers` 0: the geometries of the file)."""
-    records = []
+    """Conformers of every molecule (for SDF input with `n_conformers` 0: the geometries of the file).
+
+    Args:
+        threads: molecules embedded at a time; the result does not depend on it.
+        keep_properties: have those of the records in the column `properties`.
+    """
+    geometries = partial(_geometries, n_conformers=n_conformers, seed=seed, prune_rmsd=prune_rmsd)
+    records, properties = [], []
     left_out: list[LeftOut] = []
-    for molecule in molecules:
-        mol = molecule.mol
-        if n_conformers > 0:
-            # The seed depends on the molecule alone, not on what stands before it in the file.
-            own = int(np.random.SeedSequence([seed, *Chem.MolToSmiles(mol).encode()]).generate_state(1)[0] & 0x7FFFFFFF)
-            positions = embed(mol, n_conformers, seed=own, prune_rmsd=prune_rmsd)
-        else:
-            positions = np.array([conformer.GetPositions() for conformer in mol.GetConformers() if conformer.Is3D()])
-        if len(positions) == 0:
-            reason = "ETKDG cannot embed it" if n_conformers > 0 else "it has no 3D geometry; set dataset.conformers"
-            left_out.append(LeftOut(molecule.line, molecule.name, Chem.MolToSmiles(mol), reason))
-        numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
-        smiles, charge = mapped_smiles(mol), Chem.GetFormalCharge(mol)
-        width = max(4, len(str(len(positions))))
-        for i, xyz in enumerate(positions):
-            records.append((f"{molecule.name}/{i:0{width}d}", molecule.name, smiles, charge, 1, numbers, xyz))
-    return ConformationSet.build(records), left_out
+    with _embedding_threads(threads) as pool:
+        for molecule, positions in zip(molecules, pool.map(geometries, molecules), strict=True):
+            mol = molecule.mol
+            if len(positions) == 0:
+                reason = (
+                    "ETKDG cannot embed it" if n_conformers > 0 else "it has no 3D geometry; set dataset.conformers"
+                )
+                left_out.append(LeftOut(molecule.line, molecule.name, Chem.MolToSmiles(mol), reason))
+            numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
+            smiles, charge = mapped_smiles(mol), Chem.GetFormalCharge(mol)
+            width = max(4, len(str(len(positions))))
+            for i, (source, xyz) in enumerate(positions):
+                records.append((f"{molecule.name}/{i:0{width}d}", molecule.name, smiles, charge, 1, numbers, xyz))
+                properties.append(json.dumps(molecule.properties[source]) if molecule.properties else "")
+    conformations = ConformationSet.build(records)
+    if keep_properties:
+        conformations = conformations.with_columns(values={"properties": properties})
+    return conformations, left_out
+
+
+@contextmanager
+def _embedding_threads(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for RDKit, which embeds without Python's lock.
+
+    Every embedding puts a handler of SIGINT in place and the one before it back; several at a time leave RDKit's there.
+    """
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            yield pool
+    finally:
+        handler = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread() and handler is not None:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _geometries(
+    molecule: Molecule, *, n_conformers: int, seed: int, prune_rmsd: float
+) -> list[tuple[int, NDArray[np.float64]]]:
+    """Index of the record and positions [n, 3] of each geometry."""
+    mol = molecule.mol
+    if n_conformers == 0:
+        return [(i, conformer.GetPositions()) for i, conformer in enumerate(mol.GetConformers()) if conformer.Is3D()]
+    # The seed depends on the molecule alone, not on what stands before it in the file.
+    own = int(np.random.SeedSequence([seed, *Chem.MolToSmiles(mol).encode()]).generate_state(1)[0] & 0x7FFFFFFF)
+    return [(0, positions) for positions in embed(mol, n_conformers, seed=own, prune_rmsd=prune_rmsd)]
+
+
+def write_left_out(path: str | Path, left_out: Iterable[LeftOut]) -> None:
+    """CSV report of what was left out: line, name, input, reason."""
+    with written_whole(path) as temporary, open(temporary, "w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["line", "name", "input", "reason"])
+        table.writerows([out.line, out.name, out.text, out.reason] for out in left_out)

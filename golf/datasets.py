@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from golf.conformations import ConformationSet, Status, concatenate
-from golf.conformers import LeftOut, conformations_of, read_molecules
+from golf.conformers import LeftOut, Molecule, conformations_of, read_molecules
 from golf.elements import SYMBOLS
 from golf.errors import UserError
-from golf.files import written_whole
-from golf.hdf5 import read
+from golf.formats import GOLF, MOLECULES, count_conformations, format_of
 from golf.labeling import take_over_labels, unlabelled
 from golf.oracles.base import LevelOfTheory
 from golf.planning import Source
+from golf.plausibility import check_labels
+from golf.sources import read_conformations, usable
 
 logger = logging.getLogger(__name__)
 
@@ -51,16 +50,17 @@ def prepare(source: Source, level: LevelOfTheory, *, elements: Collection[int], 
         UserError: a file is missing or of another kind, labels are of another level, a name is unknown, too many
             molecules had to be left out, or a set comes out empty.
     """
-    left_out: list[LeftOut] = []
-    if Path(source.train).suffix == ".h5":
-        pool = read(source.train)
-        train, split_off = _split_conformations(pool, source)
-        train = take_over_labels(train, level, source.train)
-    else:
+    kind = format_of(source.train, source.format)
+    if kind in MOLECULES:
         train, split_off, left_out = _embedded(source, elements, seed)
-    test, reference = take_over_labels(split_off, level, source.train), split_off.subset([])
+    else:
+        pool, left_out = _conformations(source.train, kind, source, elements)
+        pool = take_over_labels(pool, level, source.train, source.relabel)
+        train, split_off = _split_conformations(pool, source)
+    test, reference = split_off, split_off.subset([])
     if source.test is not None:
-        test, reference = with_known_minima(read(source.test), level, source.test)
+        test, reference, more = test_set(source.test, source, level, elements, seed)
+        left_out = [*left_out, *more]
     for name, part in (("training", train), ("test", test)):
         if len(part) == 0:
             raise UserError(f"dataset.train {source.train}: the {name} set is empty; give more molecules or conformers")
@@ -81,23 +81,73 @@ def prepare(source: Source, level: LevelOfTheory, *, elements: Collection[int], 
     return Dataset(unlabelled(train), test, reference, left_out)
 
 
+def _conformations(
+    path: str, kind: str, source: Source, elements: Collection[int]
+) -> tuple[ConformationSet, list[LeftOut]]:
+    """Those of a file that can be studied, with the labels that it has."""
+    pool, left_out = read_conformations(path, kind, source.subsets)
+    if kind != GOLF:
+        pool, more = usable(pool, elements)
+        left_out = [*left_out, *more]
+        n_read = sum(count_conformations(path, kind, source.subsets).values())
+        _check_left_out(path, left_out, n_read - len(pool), n_read, "conformations", source.max_left_out)
+        if "status" in pool.values:
+            check_labels(pool, path)
+    return pool, left_out
+
+
+def test_set(
+    path: str, source: Source, level: LevelOfTheory, elements: Collection[int], seed: int
+) -> tuple[ConformationSet, ConformationSet, list[LeftOut]]:
+    """Starts of the test relaxations, the DFT minima that came with them, and what is left out.
+
+    Raises:
+        UserError: as `prepare` does.
+    """
+    kind = format_of(path, source.format)
+    if kind in MOLECULES:
+        molecules, left_out = _molecules(path, source, elements)
+        n_conformers = max(1, source.test_conformers) if source.conformers else 0
+        test, failed = conformations_of(molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=source.prune_rmsd)
+        left_out += failed
+        _check_left_out(path, left_out, len(left_out), len(molecules) + len(left_out), "molecules", source.max_left_out)
+        return test, test.subset([]), left_out
+    test, left_out = _conformations(path, kind, source, elements)
+    return *with_known_minima(test, level, path, source.relabel), left_out
+
+
 def with_known_minima(
-    test: ConformationSet, level: LevelOfTheory, source: str
+    test: ConformationSet, level: LevelOfTheory, source: str, relabel: Collection[str] = ()
 ) -> tuple[ConformationSet, ConformationSet]:
     """Starts of a test set, and the DFT minima that it came with."""
+    labelled = take_over_labels(test, level, source, relabel)
     if "energy_first" not in test.values or "initial_position" not in test.atoms:
-        return test.bare(), test.subset([])
-    reference = take_over_labels(test, level, source)
+        return labelled, labelled.subset([])
     starts = test.with_columns(position=test.atoms["initial_position"]).bare()
-    return starts, reference.subset(reference.values["status"] != Status.NOT_COMPUTED)
+    return starts, labelled.subset(labelled.values["status"] != Status.NOT_COMPUTED)
+
+
+def _molecules(path: str, source: Source, elements: Collection[int]) -> tuple[list[Molecule], list[LeftOut]]:
+    return read_molecules(path, smiles_column=source.smiles_column, name_column=source.name_column, elements=elements)
+
+
+def _check_left_out(
+    path: str, left_out: Sequence[LeftOut], n_left_out: int, n_read: int, words: str, max_left_out: float
+) -> None:
+    for out in left_out:
+        logger.warning("%s: line %d: %s (%s) is left out: %s", path, out.line, out.name, out.text, out.reason)
+    if n_left_out > max_left_out * n_read:
+        first = left_out[0]
+        raise UserError(
+            f"{path}: {n_left_out} of {n_read} {words} cannot be used, more than dataset.max_left_out "
+            f"{max_left_out:g} allows (first: line {first.line}, {first.name}: {first.reason})"
+        )
 
 
 def _embedded(
     source: Source, elements: Collection[int], seed: int
 ) -> tuple[ConformationSet, ConformationSet, list[LeftOut]]:
-    molecules, left_out = read_molecules(
-        source.train, smiles_column=source.smiles_column, name_column=source.name_column, elements=elements
-    )
+    molecules, left_out = _molecules(source.train, source, elements)
     n_read = len(molecules) + len(left_out)
     check_names(source, {molecule.name for molecule in molecules} | {out.name for out in left_out})
     for_training = [molecule for molecule in molecules if molecule.name not in source.test_molecules]
@@ -109,14 +159,7 @@ def _embedded(
     left_out += failed
     unseen, failed = conformations_of(for_test, n_conformers=n_held_out if source.conformers else 0, **settings)
     left_out += failed
-    for out in left_out:
-        logger.warning("%s: line %d: %s (%s) is left out: %s", source.train, out.line, out.name, out.text, out.reason)
-    if len(left_out) > source.max_left_out * n_read:
-        first = left_out[0]
-        raise UserError(
-            f"{source.train}: {len(left_out)} of {n_read} molecules cannot be used, more than dataset.max_left_out "
-            f"{source.max_left_out:g} allows (first: line {first.line}, {first.name}: {first.reason})"
-        )
+    _check_left_out(source.train, left_out, len(left_out), n_read, "molecules", source.max_left_out)
     train, held_out = _split_by_conformation(known, n_held_out)
     return train, concatenate([held_out, unseen]), left_out
 
@@ -156,11 +199,3 @@ def _split_by_conformation(known: ConformationSet, n_held_out: int) -> tuple[Con
 def usable_elements(covered: Collection[int], reference_energies: Mapping[str, float] | None) -> list[int]:
     """Atomic numbers that the basis set has and, where reference energies are given, that have one."""
     return [z for z in covered if reference_energies is None or SYMBOLS[z] in reference_energies]
-
-
-def write_left_out(path: str | Path, left_out: Sequence[LeftOut]) -> None:
-    """CSV report of what was left out: line, name, input, reason."""
-    with written_whole(path) as temporary, open(temporary, "w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["line", "name", "input", "reason"])
-        table.writerows([out.line, out.name, out.text, out.reason] for out in left_out)

@@ -10,6 +10,12 @@ What enters which number:
 - A relaxation that ended above its start has diverged and is no success, but its E_res enters the mean as it is.
 - A relaxation that ended below the DFT minimum (it fell into a deeper basin) has a negative E_res. It is a success and
   enters the mean as it is.
+- Where the DFT optimization gained less than 1e-6 hartree there is no pct(s_T); counted in `n_without_gain`.
+- A relaxation that ended in no geometry (not finite, or its forces failed) is not among the ends that coverage and
+  matching compare with; counted in `n_without_geometry`. Of a molecule without any such end no DFT minimum is covered,
+  and it has no matching.
+
+Intervals are 95 % bootstrap intervals over molecules.
 """
 
 from __future__ import annotations
@@ -58,12 +64,15 @@ def evaluate_arm(
         seed: of the bootstrap.
 
     Returns:
-        `relaxed` with residual_energy (hartree), percent_optimized, diverged and, with `training_molecules`, unseen.
-        The attributes hold the arm's line of the table.
+        `relaxed` with residual_energy (hartree), percent_optimized, diverged, rmsd, nearest_rmsd (angstrom),
+        has_reference and, with `training_molecules`, unseen. The attributes hold the arm's line of the table.
 
     Raises:
-        UserError: the two do not cover the same starts, labels are missing, or levels of theory differ.
+        UserError: the two do not cover the same starts, labels are missing, levels of theory differ, or two molecules
+            have one name.
     """
+    from golf.ensembles import rmsd_to_minima  # needs RDKit, which the environment of the tables does not have
+
     _check_levels(arm, relaxed, reference)
     order = _match(arm, relaxed, reference)
     _check_starts(arm, relaxed, reference, order)
@@ -71,10 +80,13 @@ def evaluate_arm(
     converged = (reference.values["status"] == Status.OK)[order]
     first = reference.values["energy_first"][order]
     optimum = np.where(converged, reference.values["energy"][order], np.nan)
+    own, nearest = rmsd_to_minima(relaxed, _has_geometry(relaxed), reference.subset(order), converged)
     values: dict[str, NDArray] = {
         "residual_energy": metrics.residual_energy(final, optimum),
         "percent_optimized": metrics.percent_optimized(first, final, optimum),
         "diverged": metrics.diverged(first, final),
+        "rmsd": own,
+        "nearest_rmsd": nearest,
         "has_reference": converged,
     }
     if training_molecules is not None:
@@ -92,9 +104,11 @@ def summarize(arms: Sequence[ConformationSet], *, seed: int = 0) -> pandas.DataF
     """One line per arm.
 
     Columns: arm, n_test (conformations with a DFT minimum), n_labels, residual_energy_kcal_mol (mean), percent_success,
-    percent_optimized_mean, percent_optimized_std, percent_diverged; residual_energy_low and _high (kcal/mol) and
-    percent_success_low and _high: 95 % bootstrap intervals over conformations; n_excluded (no DFT minimum),
-    n_without_energy (no DFT energy at the end); n_updates, where an arm knows it.
+    percent_optimized_mean, percent_optimized_std, percent_diverged, coverage_percent, matching_angstrom; 95 % bootstrap
+    intervals over molecules: residual_energy_low and _high (kcal/mol), percent_success_, percent_optimized_,
+    percent_diverged_, coverage_ and matching_low and _high; n_molecules (of the n_test conformations), n_excluded (no
+    DFT minimum), n_without_energy (no DFT energy at the end), n_without_gain (nothing to gain from the start),
+    n_without_geometry (no geometry at the end); n_updates, where an arm knows it.
 
     Args:
         arms: what `evaluate_arm` returned.
@@ -123,8 +137,9 @@ def summarize_by_molecules(arms: Sequence[ConformationSet], *, seed: int = 0) ->
 
 
 def format_table(table: pandas.DataFrame) -> str:
-    """The table of `summarize` or `summarize_by_molecules` for a terminal, numbers with their 95 % intervals."""
+    """The table of `summarize` or `summarize_by_molecules` for a terminal, with 95 % intervals over molecules."""
     head = ["arm", "test", "labels", "E_res kcal/mol [95 %]", "success % [95 %]", "pct(s_T) %", "diverged %"]
+    head += ["COV %", "MAT A"]
     split = "molecules" in table.columns
     if split:
         head.insert(1, "molecules")
@@ -138,6 +153,8 @@ def format_table(table: pandas.DataFrame) -> str:
             _with_interval(line, "percent_success", "percent_success", 1),
             f"{line['percent_optimized_mean']:.1f} +- {line['percent_optimized_std']:.1f}",
             f"{line['percent_diverged']:.1f}",
+            f"{line['coverage_percent']:.1f}",
+            f"{line['matching_angstrom']:.3f}",
         ]
         if split:
             row.insert(1, str(line["molecules"]))
@@ -153,7 +170,8 @@ def format_table(table: pandas.DataFrame) -> str:
 
 def _with_interval(line: Mapping[Any, Any], name: str, stem: str, digits: int) -> str:
     low, high = line[f"{stem}_low"], line[f"{stem}_high"]
-    return f"{line[name]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    interval = f"[{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(low) else "[no interval]"
+    return f"{line[name]:.{digits}f} {interval}"
 
 
 def _footnotes(table: pandas.DataFrame) -> Iterator[str]:
@@ -163,6 +181,10 @@ def _footnotes(table: pandas.DataFrame) -> Iterator[str]:
             yield f"{name}: {line['n_excluded']} more left out of everything: no DFT minimum to compare with"
         if line["n_without_energy"]:
             yield f"{name}: {line['n_without_energy']} diverged without a DFT energy; left out of E_res and pct(s_T)"
+        if line["n_without_gain"]:
+            yield f"{name}: {line['n_without_gain']} left out of pct(s_T): DFT gained nothing from their start"
+        if line["n_without_geometry"]:
+            yield f"{name}: {line['n_without_geometry']} ended in no geometry; left out of the ends in COV and MAT"
 
 
 def _table(lines: list[dict[str, Any]]) -> pandas.DataFrame:
@@ -175,7 +197,7 @@ def _table(lines: list[dict[str, Any]]) -> pandas.DataFrame:
 
 
 def _checked(arm: ConformationSet) -> ConformationSet:
-    needed = ("residual_energy", "percent_optimized", "diverged", "has_reference")
+    needed = ("residual_energy", "percent_optimized", "diverged", "rmsd", "nearest_rmsd", "has_reference")
     if "arm" not in arm.attrs or any(name not in arm.values for name in needed):
         raise UserError(f"{arm.attrs.get('arm', 'a file')}: no metrics of an arm; evaluate it first")
     return arm
@@ -184,30 +206,55 @@ def _checked(arm: ConformationSet) -> ConformationSet:
 def _line(arm: ConformationSet, chosen: NDArray[np.bool_], seed: int) -> dict[str, Any]:
     """The line of the table for the chosen conformations of an arm."""
     counted = chosen & arm.values["has_reference"].astype(np.bool_)
+    molecules = [name for name, counts in zip(arm.molecule, counted) if counts]
     residual = arm.values["residual_energy"][counted] * HARTREE_IN_KCAL_PER_MOL
+    share = arm.values["percent_optimized"][counted]
     has_diverged = arm.values["diverged"][counted].astype(np.bool_)
     success = metrics.succeeded(residual / HARTREE_IN_KCAL_PER_MOL, has_diverged)
-    residual_low, residual_high = metrics.bootstrap_interval(residual, seed=seed)
-    success_low, success_high = metrics.bootstrap_interval(100.0 * success, seed=seed)
+    nearest = arm.values["nearest_rmsd"][counted]
+    coverage, matching = metrics.coverage(nearest, molecules), metrics.matching(nearest, molecules)
     line = {
         "arm": str(arm.attrs["arm"]),
         "n_test": int(counted.sum()),
         "n_labels": int(arm.attrs["n_labels"]),
         "residual_energy_kcal_mol": metrics.mean(residual),
         "percent_success": metrics.percent(success),
-        "percent_optimized_mean": metrics.mean(arm.values["percent_optimized"][counted]),
-        "percent_optimized_std": metrics.standard_deviation(arm.values["percent_optimized"][counted]),
+        "percent_optimized_mean": metrics.mean(share),
+        "percent_optimized_std": metrics.standard_deviation(share),
         "percent_diverged": metrics.percent(has_diverged),
-        "residual_energy_low": residual_low,
-        "residual_energy_high": residual_high,
-        "percent_success_low": success_low,
-        "percent_success_high": success_high,
+        "coverage_percent": metrics.mean(coverage),
+        "matching_angstrom": metrics.mean(matching),
+    }
+    line |= _intervals(
+        {
+            "residual_energy": residual,
+            "percent_success": 100.0 * success,
+            "percent_optimized": share,
+            "percent_diverged": 100.0 * has_diverged,
+        },
+        molecules,
+        seed,
+    )
+    line |= _intervals({"coverage": coverage, "matching": matching}, sorted(set(molecules)), seed)
+    line |= {
+        "n_molecules": len(coverage),
         "n_excluded": int((chosen & ~counted).sum()),
         "n_without_energy": int((~np.isfinite(residual)).sum()),
+        "n_without_gain": int((np.isfinite(residual) & ~np.isfinite(share)).sum()),
+        "n_without_geometry": int((counted & ~_has_geometry(arm)).sum()),
     }
     if "n_updates" in arm.attrs:
         line["n_updates"] = int(arm.attrs["n_updates"])
     return line
+
+
+def _intervals(quantities: Mapping[str, NDArray], molecules: Sequence[str], seed: int) -> dict[str, float]:
+    """NAME_low and NAME_high of each quantity."""
+    low, high = metrics.bootstrap_intervals(np.column_stack(list(quantities.values())), molecules, seed=seed)
+    ends: dict[str, float] = {}
+    for k, name in enumerate(quantities):
+        ends |= {f"{name}_low": float(low[k]), f"{name}_high": float(high[k])}
+    return ends
 
 
 def _warn(arm: str, line: Mapping[str, Any]) -> None:
@@ -225,6 +272,12 @@ def _check_levels(arm: str, relaxed: ConformationSet, reference: ConformationSet
                 f"arm {arm}: {name} of the labels is {found!r}, of the DFT minima {wanted!r}; "
                 "label the final geometries at the level of the minima"
             )
+
+
+def _has_geometry(relaxed: ConformationSet) -> NDArray[np.bool_]:
+    """Whether a relaxation ended in a geometry [n]. Where it blew up stands its last finite one, which is no end."""
+    stop = relaxed.values.get("stop_reason", np.full(len(relaxed), StopReason.CONVERGED))
+    return ~np.isin(stop, [int(reason) for reason in _NO_ENERGY_EXPECTED])
 
 
 def _match(arm: str, relaxed: ConformationSet, reference: ConformationSet) -> NDArray[np.int64]:
@@ -264,6 +317,5 @@ def _final_energies(arm: str, relaxed: ConformationSet) -> NDArray[np.float64]:
         if stop[i] not in _NO_ENERGY_EXPECTED:
             raise UserError(f"arm {arm}: {relaxed.id[i]} has no DFT label; label the final geometries first")
     usable = (status == Status.OK) | (status == Status.REJECTED)  # rejected for training is still an energy
-    # Where a run blew up stands its last finite geometry: that may have an energy, but is not the end of a relaxation.
-    usable &= ~np.isin(stop, [int(reason) for reason in _NO_ENERGY_EXPECTED])
+    usable &= _has_geometry(relaxed)
     return np.where(usable, relaxed.values["energy"], np.nan)

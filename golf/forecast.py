@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from golf.conformations import Status
 from golf.costs import Basis, label_costs, longest_wall, n_gradients, pack, predicted_seconds, read_basis
 from golf.errors import UserError
+from golf.formats import GOLF, SUFFIXES, format_of
 from golf.hdf5 import read_columns
 from golf.journal import SUFFIX, outcomes
 from golf.labeling import pending_costs
@@ -69,13 +70,13 @@ def calibrated(results: str | Path, train: str | Path, level: LevelOfTheory, bas
     with the data; else the prediction stands, for the machine that it was fitted on.
 
     Args:
-        train: the study's source of conformations; with labels if it is an .h5.
+        train: the study's source of conformations; with wall times if it is an .h5 of this project.
         threads: of an oracle process; used where nothing was measured.
     """
     own = _together(_own_times(Path(results), level, basis))
     if len(own[1]):
         return _scaled(own, f"{len(own[1])} wall times of labels in {results}")
-    if Path(train).suffix == ".h5" and Path(train).is_file():
+    if Path(train).is_file() and Path(train).suffix in SUFFIXES and format_of(train) == GOLF:
         brought = _label_times(Path(train), level, basis)
         if len(brought[1]):
             return _scaled(brought, f"{len(brought[1])} wall times that came with {train}")

@@ -77,6 +77,54 @@ def rewrite(
             _write(file, name, array, column)
 
 
+def concatenate_files(parts: Sequence[str | Path], output: str | Path, **attrs: Any) -> None:
+    """Write one file of all conformations of the parts, one part in memory at a time; empty parts are passed over.
+
+    The parts have the same columns; frames are not kept.
+
+    Args:
+        attrs: root attributes, besides those of the first part.
+
+    Raises:
+        UserError: a part cannot be read, or has other columns.
+    """
+    sizes = [(path, len(read_columns(path, "conformation/charge")[0]["conformation/charge"])) for path in parts]
+    full = [path for path, n in sizes if n] or list(parts[:1])
+    with _opened(full[0]) as first:
+        names = [f"{group}/{name}" for group in ("atoms", "conformation") for name in first[group]]
+        names.remove("atoms/offset")
+        stamp = dict(first.attrs) | attrs
+    room = sum(Path(path).stat().st_size for path in full)
+    offsets = [np.zeros(1, np.int64)]
+    with _created_on_disk(output, room) as file:
+        _write_attrs(file, stamp)
+        for k, path in enumerate(full):
+            with _opened(path) as part:
+                for name in names:
+                    if name not in part:
+                        raise UserError(f"{path}: has no {name}, which {full[0]} has; make the parts again")
+                    _append(file, part, name, first=k == 0)
+                offsets.append(part["atoms/offset"][1:] + offsets[-1][-1])
+        rows = Column(np.int64, "rows of conformation i: offset[i]:offset[i+1]")
+        _write(file, "atoms/offset", np.concatenate(offsets), rows)
+
+
+def _append(file: h5py.File, part: h5py.File, name: str, first: bool) -> None:
+    """Add a dataset of a part to the end of that of the same name."""
+    source = part[name]
+    if first:
+        shape = (0, *source.shape[1:])
+        file.create_dataset(
+            name, shape, source.dtype, maxshape=(None, *source.shape[1:]), chunks=True, compression="gzip", shuffle=True
+        )
+        for key, value in source.attrs.items():
+            file[name].attrs[key] = value
+    target = file[name]
+    n = len(target)
+    target.resize(n + len(source), axis=0)
+    target[n:] = source[:]
+
+
 @contextmanager
 def _created(path: str | Path) -> Iterator[h5py.File]:
     """A new file, in memory until it is whole: a disk that is full would take h5py, and the process, down with it."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from golf.conformations import ConformationSet, Status, StopReason
 from golf.elements import SYMBOLS
 from golf.errors import UserError
+from golf.formats import EXTXYZ, GOLF, LEVELS, MOLECULES, NABLADFT, SPICE, SUFFIXES, format_of
 from golf.hdf5 import FORMAT, read
 from golf.oracles.base import described
 from golf.units import HARTREE_IN_KCAL_PER_MOL
@@ -22,11 +23,12 @@ from golf.units import HARTREE_IN_KCAL_PER_MOL
 _WIDTH = 22
 _LEVEL = ("program", "program_version", "method", "basis", "keywords")
 _STAMP = ("format", "format_version", "created_by", "created_utc", "config_sha256", "seed")
+_UNITS = "angstrom, hartree, hartree/angstrom; energies are total energies"
 _ZIP = b"PK"  # what torch.save writes
 
 
 def describe(path: str | Path) -> str:
-    """A summary of an HDF5 file of this project or of a model, for a person to read; ends without a newline.
+    """A summary of a file of conformations or of a model, for a person to read; ends without a newline.
 
     Raises:
         UserError: the file is missing, truncated or of another kind.
@@ -36,16 +38,38 @@ def describe(path: str | Path) -> str:
         raise UserError(f"{path}: no such file")
     with open(path, "rb") as stream:
         start = stream.read(len(_ZIP))
-    if h5py.is_hdf5(path):
-        lines = list(_conformations(read(path)))
-    elif start == _ZIP:
+    kind = format_of(path) if path.suffix in SUFFIXES else GOLF if h5py.is_hdf5(path) else None
+    if start == _ZIP:
         lines = list(_model(path))
+    elif kind == SPICE:
+        lines = list(_spice(path))
+    elif kind == GOLF and h5py.is_hdf5(path):
+        lines = list(_golf(read(path)))
+    elif kind in (NABLADFT, EXTXYZ, *MOLECULES):
+        from golf.structures import read_structures  # RDKit is loaded only for these
+
+        part = read_structures(path)
+        level = [_row("level of theory", described(part.attrs))] if "method" in part.attrs else []
+        lines = [_row("format", kind), *level, _row("units", f"{_UNITS}, as golf reads it"), "", *_conformations(part)]
     else:
-        raise UserError(f"{path}: neither an HDF5 file nor a model of golf; give one of the files under results/")
+        raise UserError(f"{path}: neither conformations nor a model of golf; give one of the files under results/")
     return "\n".join([str(path), *lines])
 
 
-def _conformations(part: ConformationSet) -> Iterator[str]:
+def _spice(path: Path) -> Iterator[str]:
+    from golf.spice import summarized
+
+    yield _row("format", "SPICE")
+    yield _row("level of theory", described(LEVELS[SPICE].attrs()))
+    yield _row("units", "bohr, hartree, hartree/bohr")
+    yield ""
+    rows = list(summarized(path))
+    yield _row("conformations", f"{sum(row[2] for row in rows)} of {sum(row[1] for row in rows)} molecules")
+    for i, (subset, molecules, conformations) in enumerate(rows):
+        yield _row("" if i else "subsets", f"{subset}: {conformations} of {molecules}")
+
+
+def _golf(part: ConformationSet) -> Iterator[str]:
     attrs = part.attrs
     yield _row("format", f"{FORMAT} {attrs['format_version']}, by {attrs.get('created_by', '?')}")
     yield _row("created", str(attrs.get("created_utc", "?")))
@@ -54,10 +78,14 @@ def _conformations(part: ConformationSet) -> Iterator[str]:
             yield _row(words, str(attrs[name]))
     if "method" in attrs:
         yield _row("level of theory", described(attrs))
-    yield _row("units", "angstrom, hartree, hartree/angstrom; energies are total energies")
+    yield _row("units", _UNITS)
     for name in sorted(attrs.keys() - {*_LEVEL, *_STAMP}):
         yield _row(name, _short(attrs[name]))
     yield ""
+    yield from _conformations(part)
+
+
+def _conformations(part: ConformationSet) -> Iterator[str]:
     yield _row("conformations", f"{len(part)} of {len(set(part.molecule))} molecules")
     if not len(part):
         return
@@ -93,8 +121,8 @@ def _labels(part: ConformationSet) -> Iterator[str]:
         recovered = Counter(str(word) for word in values["recovery"] if word)
         if recovered:
             yield _row("SCF recovered by", ", ".join(f"{word} {n}" for word, n in sorted(recovered.items())))
-    if "wall_seconds" in values:
-        total = float(np.nansum(values["wall_seconds"]))
+    total = float(np.nansum(values.get("wall_seconds", 0.0)))
+    if total > 0.0:  # labels that came with other data have none
         yield _row("wall time", f"{total / 3600:.2f} h in all, {total / len(part):.1f} s each")
 
 

@@ -8,7 +8,7 @@ is paid for again when the input grows or is divided anew.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from golf.oracles.base import (
     LevelOfTheory,
     Oracle,
     Request,
-    described,
     requests_from,
 )
 from golf.oracles.pool import OraclePool
@@ -44,21 +43,38 @@ def unlabelled(conformations: ConformationSet) -> ConformationSet:
     return _with_labels(conformations, {})
 
 
-def take_over_labels(conformations: ConformationSet, level: LevelOfTheory, source: str) -> ConformationSet:
+def take_over_labels(
+    conformations: ConformationSet, level: LevelOfTheory, source: str, relabel: Collection[str] = ()
+) -> ConformationSet:
     """Keep the labels that came with the data, if they are of the configured level.
 
+    Args:
+        relabel: levels, such as "hf/sto-3g", whose labels are dropped so that all of them are computed anew.
+
     Raises:
-        UserError: the labels are of another level of theory.
+        UserError: the labels are of another level of theory, which is not among those.
     """
     if "status" not in conformations.values:
         return unlabelled(conformations)
     labelled = conformations.values["status"] != Status.NOT_COMPUTED
-    if labelled.any() and not level.matches(conformations.attrs):
-        raise UserError(
-            f"{source}: labels are {described(conformations.attrs)}, the configured oracle is {level}; set oracle to "
-            "the level of the data, or remove the labels from the file"
-        )
-    return conformations
+    if not labelled.any() or level.matches(conformations.attrs):
+        return conformations
+    found = level_name(conformations.attrs)
+    if found in {name.lower() for name in relabel}:
+        logger.warning("%s: labels of %s are not used; all of it is computed at %s", source, found, level)
+        return unlabelled(conformations.bare())
+    program = ", ".join(
+        str(conformations.attrs[name]) for name in ("program", "keywords") if name in conformations.attrs
+    )
+    raise UserError(
+        f"{source}: labels are {found} ({program or 'the file does not say'}), the configured oracle is {level}; set "
+        f"oracle to the level of the data, or name {found!r} in dataset.relabel to have all of it computed anew"
+    )
+
+
+def level_name(attrs: Mapping[str, Any]) -> str:
+    """Method and basis that the root attributes of labels state, as `dataset.relabel` names them."""
+    return f"{attrs['method']}/{attrs['basis']}".lower() if {"method", "basis"} <= attrs.keys() else "unknown"
 
 
 def pending(conformations: ConformationSet) -> NDArray[np.int64]:

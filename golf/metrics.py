@@ -1,10 +1,13 @@
 """How good relaxations are, as numbers. Energies are DFT energies in hartree; s_0 is the start of a relaxation, s_T its
 end, and s_opt the minimum that a DFT optimization reaches from the same s_0.
 
-Definitions follow GOLF (ICLR 2024). Where a number cannot be had the result is NaN, never a stand-in.
+Definitions follow GOLF (ICLR 2024); docs/method.md has them with their equations and says where they differ. Where a
+number cannot be had the result is NaN, never a stand-in.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,9 @@ from golf.units import hartree
 
 CHEMICAL_ACCURACY = hartree(1.0)
 """A relaxation succeeds where E_res is below 1 kcal/mol; here in hartree."""
+
+COVERAGE_THRESHOLD = 0.5
+"""angstrom. A DFT minimum is covered where the end of a relaxation lies within it."""
 
 SMALLEST_GAIN = 1e-6
 """hartree. Below it a DFT optimization has gained nothing, and a share of its gain says nothing."""
@@ -68,25 +74,69 @@ def percent(flags: NDArray) -> float:
     return 100.0 * float(flags.mean()) if len(flags) else np.nan
 
 
-def bootstrap_interval(
-    values: NDArray, *, seed: int, confidence: float = 0.95, n_resamples: int = 10_000
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of the finite values (Efron 1979).
+def coverage(nearest: NDArray, molecules: Sequence[str]) -> NDArray[np.float64]:
+    """COV of each molecule: share of its DFT minima with the end of a relaxation within 0.5 angstrom, [M] percent.
 
-    The n values are drawn n times with replacement, `n_resamples` times; the interval runs from the
-    (1 - confidence) / 2 to the (1 + confidence) / 2 quantile of the resampled means. Values count as independent:
-    conformations of one molecule are not quite, so the interval is on the narrow side.
+    Args:
+        nearest: smallest RMSD between each DFT minimum and the ends of its molecule, [n] angstrom; NaN where there is
+            no end, which covers nothing.
+        molecules: name of the molecule of each, [n]. Molecules come in the order of their names.
+    """
+    with np.errstate(invalid="ignore"):
+        covered = np.asarray(nearest, np.float64) <= COVERAGE_THRESHOLD
+    return _means_by_molecule(100.0 * covered, molecules)
+
+
+def matching(nearest: NDArray, molecules: Sequence[str]) -> NDArray[np.float64]:
+    """MAT of each molecule: mean of `nearest` over its DFT minima, [M] angstrom; NaN without the end of a relaxation.
+
+    The arguments are those of `coverage`.
+    """
+    return _means_by_molecule(np.asarray(nearest, np.float64), molecules)
+
+
+def bootstrap_intervals(
+    values: NDArray, molecules: Sequence[str], *, seed: int, confidence: float = 0.95, n_resamples: int = 10_000
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Percentile bootstrap intervals of means over conformations, molecules resampled (cluster bootstrap).
+
+    Conformations of one molecule are not independent, so whole molecules are drawn: M of the M molecules with
+    replacement, `n_resamples` times, each with all its conformations. A resample's mean is over the finite values in
+    it; the interval runs from the (1 - confidence) / 2 to the (1 + confidence) / 2 quantile of these means (Efron and
+    Tibshirani 1993, chapter 13; Davison and Hinkley 1997, section 3.8).
+
+    Args:
+        values: [n, K], one column per quantity; all columns see the same resamples.
+        molecules: name of the molecule of each row, [n].
 
     Returns:
-        Lower and upper end, in the unit of the values; NaN where there is no value.
+        Lower and upper ends [K], in the units of the values; NaN where fewer than two molecules have a value, for one
+        molecule says nothing about others.
     """
-    finite = _finite(values)
-    if not len(finite):
-        return np.nan, np.nan
+    values = np.asarray(values, np.float64)
+    names, index = np.unique(np.asarray(molecules, dtype=str), return_inverse=True)
+    finite = np.isfinite(values)
+    sums, counts = np.zeros((len(names), values.shape[1])), np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, index, np.where(finite, values, 0.0))
+    np.add.at(counts, index, finite)
     random = np.random.default_rng(seed)
-    means = np.array([finite[random.integers(len(finite), size=len(finite))].mean() for _ in range(n_resamples)])
-    low, high = np.quantile(means, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
-    return float(low), float(high)
+    means = np.full((n_resamples, values.shape[1]), np.nan)
+    n_at_once = max(1, 2_000_000 // max(1, len(names)))
+    for start in range(0, n_resamples if len(names) else 0, n_at_once):
+        n = min(n_at_once, n_resamples - start)
+        drawn = random.integers(len(names), size=(n, len(names))) + len(names) * np.arange(n)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=n * len(names)).reshape(n, len(names)).astype(np.float64)
+        n_values = times @ counts
+        np.divide(times @ sums, n_values, out=means[start : start + n], where=n_values > 0)
+    low, high = np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
+    for k in np.flatnonzero((counts > 0).sum(axis=0) > 1):
+        low[k], high[k] = np.nanquantile(means[:, k], [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
+    return low, high
+
+
+def _means_by_molecule(values: NDArray, molecules: Sequence[str]) -> NDArray[np.float64]:
+    names, index = np.unique(np.asarray(molecules, dtype=str), return_inverse=True)
+    return np.array([mean(values[index == k]) for k in range(len(names))])
 
 
 def _finite(values: NDArray) -> NDArray[np.float64]:

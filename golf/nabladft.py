@@ -17,17 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from golf.chemistry import mapped_smiles
-from golf.conformations import ConformationSet, Status
+from golf.chemistry import mapped_smiles, misfit
+from golf.conformations import ConformationSet
 from golf.elements import SYMBOLS
 from golf.errors import UserError
-from golf.oracles.base import LevelOfTheory
+from golf.formats import LEVELS, NABLADFT
+from golf.oracles.base import with_known_labels
 
-LEVEL = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
 UNITS = {"energy": "Hartree", "forces": "Hartree/Ang"}
-
-MAX_STRETCH = 1.3
-"""Largest length of a bond in sums of covalent radii: atoms that are further apart are not those of the bond."""
+PROGRAM_VERSION = "1.5"
 
 
 def read_nabladft(path: str | Path) -> ConformationSet:
@@ -54,12 +52,19 @@ def read_nabladft(path: str | Path) -> ConformationSet:
                 forces.append(force)
     except sqlite3.DatabaseError as error:
         raise UserError(f"{path}: not an ASE database ({error})") from None
-    conformations = ConformationSet.build(records).with_columns(**LEVEL.attrs())
-    good = np.isfinite(energies) & np.array([np.isfinite(force).all() for force in forces], dtype=bool)
-    status = np.where(good, Status.OK, Status.FAILED)
-    return conformations.with_columns(
-        atoms={"force": np.concatenate([np.zeros((0, 3)), *forces])}, values={"energy": energies, "status": status}
+    conformations = ConformationSet.build(records, program_version=PROGRAM_VERSION)
+    return with_known_labels(
+        conformations, np.array(energies), np.concatenate([np.zeros((0, 3)), *forces]), LEVELS[NABLADFT].attrs()
     )
+
+
+def is_nabladft(path: str | Path) -> bool:
+    """Whether an ASE database states nablaDFT's units; any other one has none or others."""
+    try:
+        with ase.db.connect(path, type="db") as database:
+            return "_property_unit_dict" in database.metadata
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{path}: not an ASE database ({error})") from None
 
 
 def _atom_energies(metadata: dict[str, Any], path: Path) -> NDArray[np.float64]:
@@ -102,12 +107,7 @@ def _mapped(row: Any, name: str) -> str:
     if mol is None or not mol.GetNumAtoms():
         raise UserError(f"{name}: has no SMILES that RDKit can parse; remove it")
     mol = Chem.AddHs(mol)
-    if [atom.GetAtomicNum() for atom in mol.GetAtoms()] != row.numbers.tolist():
-        raise UserError(f"{name}: its atoms are not in the order of its SMILES (other elements); remove it")
-    radii = [Chem.GetPeriodicTable().GetRcovalent(int(number)) for number in row.numbers]
-    for bond in mol.GetBonds():
-        i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-        length = float(np.linalg.norm(row.positions[i] - row.positions[j]))
-        if length > MAX_STRETCH * (radii[i] + radii[j]):
-            raise UserError(f"{name}: atoms {i} and {j}, bonded in its SMILES, are {length:.2f} angstrom apart")
+    problem = misfit(mol, row.numbers, row.positions)
+    if problem:
+        raise UserError(f"{name}: {problem}")
     return mapped_smiles(mol)

@@ -1,7 +1,8 @@
-"""A potential on several CPU threads: batches in pieces that fit into the caches, each piece on one thread."""
+"""A potential on all that a machine has: pieces of a batch on CPU threads, or shares of it on several GPUs."""
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import itertools
 import sys
@@ -41,15 +42,23 @@ def worker_pool(threads: int) -> ThreadPoolExecutor:
 
 
 class ThreadedPotential:
-    """Energies and forces like those of `potential`, pieces of the batch at a time on `threads` threads.
+    """Energies and forces like those of `potential`, from several threads.
 
-    For a potential on a GPU, whose batches need no pieces, everything is left to it. Pieces, and so the last
-    digits of float32, do not depend on the number of threads.
+    On a CPU these work on pieces of a batch that fit into the caches. Pieces, and so the last digits of float32, do not
+    depend on the number of threads. On GPUs each has a copy of the potential and evaluates its share of the batch; one
+    GPU gets all of it.
+
+    Args:
+        threads: of the CPU.
+        devices: GPUs that take part, the potential's own first; None: all of its kind that PyTorch sees.
     """
 
-    def __init__(self, potential: Potential, threads: int) -> None:
+    def __init__(self, potential: Potential, threads: int, devices: Sequence[torch.device] | None = None) -> None:
         self._potential = potential
-        self._pool = worker_pool(threads)
+        others = [] if potential.device.type == "cpu" else _gpus(potential.device)
+        devices = [potential.device, *others] if devices is None else devices
+        self._copies = [potential, *(copy.deepcopy(potential).to(device) for device in devices[1:])]
+        self._pool = worker_pool(max(threads, len(self._copies)))
 
     def __enter__(self) -> ThreadedPotential:
         return self
@@ -66,18 +75,32 @@ class ThreadedPotential:
 
     def energy_and_forces(self, numbers: Tensor, positions: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         """As `Potential.energy_and_forces`."""
-        if self.device.type != "cpu" or len(offset) < 2:
+        if len(offset) < 2:
             return self._potential.energy_and_forces(numbers, positions, offset)
+        atoms = offset.cpu().numpy()
+        if self.device.type == "cpu" and len(self._copies) == 1:
+            parts = pieces(atoms)
+            copies = self._copies * len(parts)
+        else:
+            parts = shares(atoms, len(self._copies))
+            copies = self._copies[: len(parts)]
 
-        def piece(bounds: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        def part(potential: Potential, bounds: tuple[int, int]) -> tuple[Tensor, Tensor]:
             first, last = bounds
-            rows = slice(int(offset[first]), int(offset[last]))
-            return self._potential.energy_and_forces(
+            rows = slice(int(atoms[first]), int(atoms[last]))
+            energies, forces = potential.energy_and_forces(
                 numbers[rows], positions[rows], offset[first : last + 1] - offset[first]
             )
+            return energies.to(self.device), forces.to(self.device)
 
-        energies, forces = zip(*self._pool.map(piece, pieces(offset.numpy())), strict=True)
+        energies, forces = zip(*self._pool.map(part, copies, parts), strict=True)
         return torch.cat(energies), torch.cat(forces)
+
+
+def _gpus(first: torch.device) -> list[torch.device]:
+    """The other GPUs that PyTorch sees; a job on a cluster sees its own only."""
+    own = torch.cuda.current_device() if first.index is None else first.index
+    return [torch.device(first.type, i) for i in range(torch.cuda.device_count()) if i != own]
 
 
 def pieces(offset: np.ndarray) -> list[tuple[int, int]]:
@@ -86,8 +109,18 @@ def pieces(offset: np.ndarray) -> list[tuple[int, int]]:
     Args:
         offset: [molecules + 1], in atoms.
     """
-    n_molecules, n_atoms = len(offset) - 1, int(offset[-1])
+    n_atoms = int(offset[-1])
     atoms_per_piece = ATOMS_PER_PIECE if n_atoms > 2 * ATOMS_PER_PIECE else ATOMS_PER_PIECE // 2
-    n = max(1, min(round(n_atoms / atoms_per_piece), n_molecules))
+    return shares(offset, max(1, round(n_atoms / atoms_per_piece)))
+
+
+def shares(offset: np.ndarray, n: int) -> list[tuple[int, int]]:
+    """At most `n` ranges of molecules with about the same number of atoms.
+
+    Args:
+        offset: [molecules + 1], in atoms.
+    """
+    n_molecules, n_atoms = len(offset) - 1, int(offset[-1])
+    n = min(n, n_molecules)
     bounds: Sequence[int] = np.searchsorted(offset, n_atoms * np.arange(1, n) / n, side="left").tolist()
     return list(itertools.pairwise(sorted({0, *bounds, n_molecules})))

@@ -10,20 +10,16 @@ from __future__ import annotations
 import math
 import os
 import socket
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from golf.conformations import Status
 from golf.errors import UserError
-from golf.hdf5 import read, read_columns
+from golf.formats import GOLF, MOLECULES, count_conformations, count_unlabelled, format_of
+from golf.hdf5 import read_columns
 from golf.oracles.base import LevelOfTheory
-
-MOLECULE_SUFFIXES = (".smi", ".csv", ".sdf")
 
 
 @dataclass(frozen=True)
@@ -31,17 +27,24 @@ class Source:
     """Where a study's conformations come from.
 
     Attributes:
-        train: .smi, .csv or .sdf with molecules, or an .h5 of this project with conformations.
-        test: an .h5 with the test set; None: it is split off from `train`.
+        train: molecules, or conformations with or without labels.
+        test: the test set; None: it is split off from `train`.
+        format: of both files; auto: of each by its suffix and content (`golf.formats`).
+        subsets: of SPICE files; none: all.
+        relabel: levels of theory, such as "wb97m-d3bj/def2-tzvppd", whose labels are dropped and computed anew.
         conformers: per training molecule; 0 (SDF only): the geometries of the file.
         test_molecules: names of molecules that are kept for the test set alone.
         test_conformers: per molecule in the test set.
         prune_rmsd: heavy-atom RMSD in angstrom below which conformers are the same.
-        max_left_out: share of the molecules that may be unusable before the study stops.
+        max_left_out: share of the molecules, or conformations, that may be unusable before the study stops.
+        download: public files, each with url, to and a checksum (`golf.download`).
     """
 
     train: str
     test: str | None
+    format: str
+    subsets: Sequence[str]
+    relabel: Sequence[str]
     smiles_column: str
     name_column: str
     conformers: int
@@ -49,49 +52,73 @@ class Source:
     test_conformers: int
     prune_rmsd: float
     max_left_out: float
+    download: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True)
 class Size:
-    """Upper bounds of what has to be computed."""
+    """Upper bounds of what has to be computed, and of what has to be read for it."""
 
     initial_labels: int
     test_conformations: int
     references: int
+    conformations: int
 
 
-def size(source: Source) -> Size:
-    """Upper bounds of the labels, test conformations and DFT optimizations of a study.
+def size(source: Source, level: LevelOfTheory) -> Size:
+    """Upper bounds of the labels, test conformations and DFT optimizations of a study; nothing before its downloads.
 
     Raises:
         UserError: a file is missing, not readable or of an unknown suffix.
     """
-    pool = Path(source.train)
-    if not pool.is_file():
-        raise UserError(f"dataset.train: {pool}: no such file")
-    if pool.suffix == ".h5":
-        # Every job of a cluster reads the Snakefile, so the names are read only where the test set is split off.
-        names = ("atoms/offset", "conformation/status", *(["conformation/molecule"] if source.test is None else []))
-        columns, _ = read_columns(pool, *names)
-        status = columns.get("conformation/status", np.full(len(columns["atoms/offset"]) - 1, Status.NOT_COMPUTED))
-        initial = int((status == Status.NOT_COMPUTED).sum())
-        n_test = sum(
-            n if name in source.test_molecules else min(n, source.test_conformers)
-            for name, n in Counter(columns.get("conformation/molecule", ())).items()
-        )
-    elif pool.suffix in MOLECULE_SUFFIXES:
-        records = _count_records(pool)
-        initial = records * (source.conformers or 1)
+    if to_download(source):
+        return Size(0, 0, 0, 0)
+    kind = _format(source, "train")
+    if kind in MOLECULES:
+        records = _count_records(Path(source.train))
+        initial = n_train = records * (source.conformers or 1)
         n_test = records * (source.test_conformers or 1)
     else:
-        known = ", ".join((*MOLECULE_SUFFIXES, ".h5"))
-        raise UserError(f"dataset.train: {pool}: unknown suffix {pool.suffix!r}; give {known}")
+        counts = count_conformations(source.train, kind, source.subsets)
+        initial = count_unlabelled(source.train, kind, source.subsets, level)
+        n_train = sum(counts.values())
+        n_test = sum(
+            # the frames without a name may be of as many molecules
+            n if name in ("", *source.test_molecules) else min(n, source.test_conformers)
+            for name, n in counts.items()
+        )
     if source.test is None:
-        return Size(initial, n_test, n_test)
-    test = read(source.test)
-    has_minima = "status" in test.values and "energy_first" in test.values and "initial_position" in test.atoms
-    without = test.values["status"] == Status.NOT_COMPUTED if has_minima else np.ones(len(test), dtype=bool)
-    return Size(initial, len(test), int(without.sum()))
+        return Size(initial, n_test, n_test, n_train)
+    kind = _format(source, "test")
+    if kind in MOLECULES:
+        n_test = _count_records(Path(source.test)) * max(1, source.test_conformers if source.conformers else 1)
+    else:
+        n_test = sum(count_conformations(source.test, kind, source.subsets).values())
+    references = _count_without_minimum(source.test, level) if kind == GOLF else n_test
+    return Size(initial, n_test, references, n_train + n_test)
+
+
+def _format(source: Source, key: str) -> str:
+    try:
+        return format_of(getattr(source, key), source.format)
+    except UserError as error:
+        raise UserError(f"dataset.{key}: {error}") from None
+
+
+def _count_without_minimum(path: str, level: LevelOfTheory) -> int:
+    """Conformations of a test set of this project that come without a DFT minimum of the level."""
+    names = ("conformation/status", "conformation/energy_first", "atoms/initial_position", "atoms/offset")
+    columns, attrs = read_columns(path, *names)
+    n = len(columns["atoms/offset"]) - 1
+    if len(columns) < len(names) or not level.matches(attrs):
+        return n
+    return int((columns["conformation/status"] == Status.NOT_COMPUTED).sum())
+
+
+def to_download(source: Source) -> dict[str, Mapping[str, str]]:
+    """The public files of a study that are not there yet, by path."""
+    paths = {os.path.normpath(one["to"]): one for one in source.download}
+    return {path: one for path, one in paths.items() if not Path(path).exists()}
 
 
 def _count_records(path: Path) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from golf import __version__
@@ -43,6 +45,7 @@ from golf.repulsion import Wall
 FORMAT = "golf-potential"
 FORMAT_VERSION = 1
 UNITS = {"length": "angstrom", "energy": "hartree", "force": "hartree/angstrom"}
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
 MAX_NUMBER = 100
 """Rows of SchNetPack's embedding: atomic numbers below this."""
 
@@ -196,15 +199,21 @@ class Potential(nn.Module):
 
     def check_elements(self, conformations: ConformationSet, path: str | Path) -> None:
         """Raise a UserError that names the first conformation with an element that the potential does not know."""
-        unknown = ~np.isin(conformations.number, self.elements)
-        if unknown.any():
-            row = int(np.flatnonzero(unknown)[0])
+        unknown = self.unknown_element(conformations.number)
+        if unknown is not None:
+            row = int(np.flatnonzero(~np.isin(conformations.number, self.elements))[0])
             i = int(np.searchsorted(conformations.offset, row, side="right")) - 1
-            known = ", ".join(SYMBOLS[z] for z in self.elements)
             raise UserError(
-                f"{path}: conformation {conformations.id[i]!r} has {SYMBOLS[conformations.number[row]]}, which the"
-                f" model never saw (it knows {known}); leave it out or train with such molecules"
+                f"{path}: conformation {conformations.id[i]!r} has {unknown}; leave it out or train with such molecules"
             )
+
+    def unknown_element(self, numbers: NDArray) -> str | None:
+        """Words on the first of the atomic numbers that the potential does not know; None where it knows all."""
+        unknown = numbers[~np.isin(numbers, self.elements)]
+        if not len(unknown):
+            return None
+        known = ", ".join(SYMBOLS[z] for z in self.elements)
+        return f"{SYMBOLS[unknown[0]]}, which the model never saw (it knows {known})"
 
     def save(self, path: str | Path, training_state: Mapping[str, Any] | None = None) -> None:
         """Write everything needed to use the potential, and `training_state` (see training.py) to train it further."""
@@ -279,14 +288,19 @@ def force_scale(molecules: LabelledMolecules) -> float:
     return value if value > 0.0 else 1.0
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> Potential:
+def load(path: str | Path, device: str | torch.device = "cpu", dtype: str = "float32") -> Potential:
     """Read a potential written by `Potential.save`.
 
     Its weights need no gradient: faster, and training turns that on itself.
 
+    Args:
+        dtype: type that the network computes in, float32 or float64.
+
     Raises:
-        UserError: the file is missing, truncated, not a golf potential, or of a newer version.
+        UserError: the file is missing, truncated, not a golf potential, or of a newer version; no such dtype.
     """
+    if dtype not in DTYPES:
+        raise UserError(f"dtype {dtype!r} is not known; use {' or '.join(DTYPES)}")
     content = _content(path)
     try:
         provenance = Provenance(content["level"], content["config_sha256"], content["seed"])
@@ -303,6 +317,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Potential:
         raise UserError(
             f"{path}: a golf potential that contradicts itself ({_first_line(error)}); train it again"
         ) from None
+    if potential.dtype != DTYPES[dtype]:
+        potential.to(DTYPES[dtype])
     return potential.requires_grad_(False).to(device)
 
 
@@ -316,7 +332,9 @@ def _content(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such file; give a model.pt that golf has written")
     remedy = "give a model.pt that golf has written"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of TorchScript files, which are refused
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(f"{path}: not a model file, or truncated ({_first_line(error)}); {remedy}") from None
     found = content.get("format") if isinstance(content, dict) else None

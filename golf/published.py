@@ -18,7 +18,7 @@ from torch import Tensor
 
 from golf.elements import SYMBOLS
 from golf.errors import UserError
-from golf.nabladft import LEVEL
+from golf.formats import LEVELS, NABLADFT
 from golf.potential import Architecture, Potential, Provenance
 
 CONFIG = "config.json"
@@ -51,7 +51,7 @@ def import_checkpoint(folder: str | Path, reference_energies: Mapping[str, float
     folder = Path(folder)
     architecture = _architecture(folder / CONFIG)
     energies = {SYMBOLS.index(symbol): value for symbol, value in (reference_energies or NABLADFT_ENERGIES).items()}
-    potential = Potential(architecture, energies, provenance=Provenance(LEVEL.attrs()))
+    potential = Potential(architecture, energies, provenance=Provenance(LEVELS[NABLADFT].attrs()))
     weights = {name.removeprefix(PREFIX): tensor for name, tensor in _weights(folder / WEIGHTS).items()}
     try:
         potential.network.load_state_dict(weights)

@@ -55,6 +55,7 @@ class Geometry:
     positions: NDArray[np.float64]  # [n, 3] angstrom
     nnp_energy: float
     surrogate_energy: float = math.nan
+    largest_force: float = math.nan  # on an atom, hartree/angstrom
 
 
 @dataclass(frozen=True)
@@ -189,8 +190,10 @@ class SlotRelaxer:
             for s, slot in enumerate(self._slots):
                 if slot is None:
                     continue
-                now = Geometry(positions[s, : slot.n_atoms].copy(), float(energies[s]))
-                reason = self._advance(slot, now, float(longest_forces[s]), bool(rises[s]))
+                now = Geometry(
+                    positions[s, : slot.n_atoms].copy(), float(energies[s]), largest_force=float(longest_forces[s])
+                )
+                reason = self._advance(slot, now, bool(rises[s]))
                 if reason is not None:
                     self._empty(s)
                     yield Trajectory(
@@ -247,19 +250,19 @@ class SlotRelaxer:
         self._energies[filled] = energies.to(torch.float64)
         return self._energies.cpu().numpy(), longest.cpu().numpy(), self._positions.cpu().numpy()
 
-    def _advance(self, slot: _Slot, now: Geometry, longest_force: float, rises: bool) -> StopReason | None:
+    def _advance(self, slot: _Slot, now: Geometry, rises: bool) -> StopReason | None:
         """Take note of a new geometry of a slot; the reason to stop, if there is one.
 
         Args:
             rises: the optimizer will take the step to this geometry back.
         """
         slot.n_force_evaluations += 1
-        if not (math.isfinite(now.nnp_energy) and math.isfinite(longest_force)):
+        if not (math.isfinite(now.nnp_energy) and math.isfinite(now.largest_force)):
             return StopReason.NOT_FINITE
         if rises:
             now = slot.last
         slot.last = now
-        converged = longest_force < self._force_threshold and not rises
+        converged = now.largest_force < self._force_threshold and not rises
         n_iterations = slot.n_force_evaluations - 1
         if n_iterations == 0:
             slot.first = slot.before = slot.boundary = slot.last = self._judged(slot, now)
@@ -332,6 +335,7 @@ def relax(
         "n_force_evaluations": [trajectory.n_force_evaluations for trajectory in ordered],
         "nnp_energy_first": [trajectory.first.nnp_energy for trajectory in ordered],
         "nnp_energy_last": [trajectory.last.nnp_energy for trajectory in ordered],
+        "largest_force": [trajectory.last.largest_force for trajectory in ordered],
     }
     if surrogate is not None:
         for column, ends in (("first", [t.first for t in ordered]), ("last", [t.last for t in ordered])):

@@ -41,6 +41,9 @@ from golf.training import Schedule, Settings, train
 
 logger = logging.getLogger(__name__)
 
+LEVEL_ATTRS = ("program", "method", "basis", "keywords")
+"""Root attributes of a file of labels that state their level of theory."""
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -55,6 +58,7 @@ class TrainingOptions:
     force_weight: float
     energy_weight: float
     validation_fraction: float
+    validation_split: str  # conformation or molecule
     validation_interval: int
     checkpoint_seconds: float
 
@@ -102,35 +106,75 @@ class Machine:
 
 
 def split_validation(
-    labelled: ConformationSet, fraction: float, seed: int
+    labelled: ConformationSet, fraction: float, seed: int, by: str
 ) -> tuple[ConformationSet, ConformationSet | None]:
-    """Training and validation part of the initial labels; the same split in every training of a study."""
+    """Training and validation part of the initial labels; the same split in every training of a study.
+
+    Args:
+        fraction: of the conformations, or of the molecules, that have a label.
+        by: conformation, or molecule: then no conformation of a validation molecule is trained on, and there is at
+            least one such molecule unless the fraction is 0.
+
+    Raises:
+        UserError: a split by molecule leaves none to train on.
+    """
     good = np.flatnonzero(labelled.values["status"] == Status.OK)
-    n_validation = round(fraction * len(good))
-    if n_validation == 0:
-        return labelled, None
-    held_out = np.random.default_rng(seed).permutation(good)[:n_validation]
+    rng = np.random.default_rng(seed)
     mask = np.zeros(len(labelled), dtype=bool)
-    mask[held_out] = True
-    return labelled.subset(~mask), labelled.subset(mask)
+    if by == "conformation":
+        mask[rng.permutation(good)[: round(fraction * len(good))]] = True
+    elif fraction > 0.0:
+        molecules = sorted({labelled.molecule[i] for i in good})
+        n_validation = max(1, round(fraction * len(molecules)))
+        if n_validation >= len(molecules):
+            raise UserError(
+                f"key training.validation_split: {n_validation} of {len(molecules)} molecules for validation leaves"
+                " none to train on; split by conformation, or label more molecules"
+            )
+        mask = np.isin(labelled.molecule, rng.permutation(molecules)[:n_validation])
+    return (labelled.subset(~mask), labelled.subset(mask)) if mask.any() else (labelled, None)
 
 
-def reference_energies_to_file(labels: str, given: Mapping[str, float] | None, output: str) -> None:
-    """Write the energy of each element (hartree, by symbol): as given, or fitted to the labels.
+def reference_energies(
+    labelled: ConformationSet, given: Mapping[str, float] | None, labels: str | Path
+) -> dict[str, float]:
+    """The energy of each element (hartree, by symbol): as given, or fitted to the labels.
 
     Raises:
         UserError: an element of the labels has no given energy, or there are no labels.
     """
-    labelled = read(labels)
     if given is None:
-        energies = {SYMBOLS[z]: energy for z, energy in fit_reference_energies(labelled, labels).items()}
-    else:
-        energies = dict(given)
-        missing = {SYMBOLS[z] for z in set(labelled.number.tolist())} - energies.keys()
-        if missing:
-            raise UserError(f"key nnp.reference_energies: has no energy for {min(missing)}, which {labels} contains")
+        return {SYMBOLS[z]: energy for z, energy in fit_reference_energies(labelled, labels).items()}
+    missing = {SYMBOLS[z] for z in set(labelled.number.tolist())} - given.keys()
+    if missing:
+        raise UserError(f"key nnp.reference_energies: has no energy for {min(missing)}, which {labels} contains")
+    return dict(given)
+
+
+def reference_energies_to_file(labels: str, given: Mapping[str, float] | None, output: str) -> None:
+    """Write the reference energies; see `reference_energies`."""
+    energies = reference_energies(read(labels), given, labels)
     with written_whole(output) as temporary:
         temporary.write_text(json.dumps(energies, indent=2) + "\n")
+
+
+def new_potential(
+    training: ConformationSet, energies: Mapping[str, float], architecture: Architecture, provenance: Provenance
+) -> Potential:
+    """A network with new weights, its scale and its wall those of the training set.
+
+    Args:
+        energies: hartree, by symbol.
+    """
+    torch.manual_seed(provenance.seed)
+    potential = Potential(
+        architecture, {SYMBOLS.index(symbol): x for symbol, x in energies.items()}, provenance=provenance
+    )
+    molecules = potential.molecules(training)
+    potential.scale = force_scale(molecules)
+    if potential.repulsion is not None:
+        potential.repulsion = Wall(shortest_distances(molecules))
+    return potential
 
 
 def train_baseline(
@@ -146,17 +190,11 @@ def train_baseline(
 ) -> None:
     """A new network on the initial labels."""
     labelled = read(labels)
-    energies = {SYMBOLS.index(symbol): x for symbol, x in json.loads(Path(reference_energies).read_text()).items()}
-    training, validation = split_validation(labelled, options.validation_fraction, seed)
-    level = {name: str(labelled.attrs[name]) for name in ("program", "method", "basis", "keywords")}
-    torch.manual_seed(seed)
-    start = Potential(architecture, energies, provenance=Provenance(level, config_sha256, seed))
-    molecules = start.molecules(training)
-    start.scale = force_scale(molecules)
-    if start.repulsion is not None:
-        start.repulsion = Wall(shortest_distances(molecules))
+    training, validation = split_validation(labelled, options.validation_fraction, seed, options.validation_split)
+    provenance = Provenance({name: str(labelled.attrs[name]) for name in LEVEL_ATTRS}, config_sha256, seed)
+    start = new_potential(training, json.loads(Path(reference_energies).read_text()), architecture, provenance)
     schedule = Schedule(options.learning_rate, options.updates, warmup_updates=options.warmup_updates)
-    _train(
+    train_to_file(
         start,
         training,
         options.settings(options.updates, schedule, seed),
@@ -180,9 +218,9 @@ def continue_baseline(
     machine: Machine,
 ) -> None:
     """As many further updates as the GOLF rounds have, at their learning rate, on the initial labels alone."""
-    training, validation = split_validation(read(labels), options.validation_fraction, seed)
+    training, validation = split_validation(read(labels), options.validation_fraction, seed, options.validation_split)
     settings = options.settings(updates, Schedule(learning_rate, updates), seed)
-    _train(
+    train_to_file(
         _loaded(model, config_sha256), training, settings, outputs, machine, options, model=model, validation=validation
     )
 
@@ -207,7 +245,9 @@ def train_round(
 
     Where no round has brought a label that can be trained on, the initial ones alone are used.
     """
-    initial, validation = split_validation(read(initial_labels), options.validation_fraction, seed)
+    initial, validation = split_validation(
+        read(initial_labels), options.validation_fraction, seed, options.validation_split
+    )
     new = concatenate([read(path) for path in new_labels])
     schedule = Schedule(learning_rate, n_rounds * updates, first_update=(round_number - 1) * updates)
     start = _loaded(model, config_sha256)
@@ -215,7 +255,7 @@ def train_round(
         logger.warning("round %d: no new label to train on; training goes on with the initial ones", round_number)
         new, initial_fraction = initial, 0.0
     settings = options.settings(updates, schedule, seed, initial_fraction)
-    _train(start, new, settings, outputs, machine, options, model=model, initial=initial, validation=validation)
+    train_to_file(start, new, settings, outputs, machine, options, model=model, initial=initial, validation=validation)
 
 
 def has_labels(conformations: ConformationSet) -> bool:
@@ -230,7 +270,7 @@ def _loaded(model: str, config_sha256: str) -> Potential:
     return potential
 
 
-def _train(
+def train_to_file(
     start: Potential,
     main: ConformationSet,
     settings: Settings,
@@ -240,7 +280,13 @@ def _train(
     *,
     model: str | None = None,
     **sets: Any,
-) -> None:
+) -> Potential:
+    """Train a potential, save it with its training state, and return it.
+
+    Args:
+        model: file that `start` comes from, whose optimizer goes on; None: a new one.
+        sets: further arguments of `golf.training.train`.
+    """
     # Who waits here for a job that has outlived its Snakemake goes on from that one's last checkpoint.
     with LockedFile(outputs.lock, machine.deadline):
         potential, state = train(
@@ -256,6 +302,7 @@ def _train(
             **sets,
         )
         potential.save(outputs.model, state)
+        return potential
 
 
 def _built(relaxation: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,13 +317,20 @@ def select_round(
     *,
     round_number: int,
     variant: Variant,
+    validation_fraction: float,
+    validation_split: str,
     machine: Machine,
     config_sha256: str,
     seed: int,
     **selection: Any,
 ) -> None:
-    """Write the conformations that a round sends to the oracle; `selection` as in `golf.rounds`."""
+    """Write the conformations that a round sends to the oracle; `selection` as in `golf.rounds`.
+
+    Where validation is by molecule, no trajectory starts from a validation molecule: its label would be trained on.
+    """
     starts = read(labels)
+    if validation_split == "molecule":
+        starts, _ = split_validation(starts, validation_fraction, seed, validation_split)
     with ThreadedPotential(load(model, pick_device(machine.device)), machine.threads) as potential:
         selected, _ = select_conformations(
             potential, MMFFSurrogate(variant), starts, seed=seed, round_number=round_number, **_built(selection)

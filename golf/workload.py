@@ -15,6 +15,7 @@ from golf import config as golf_config
 from golf.conformations import ConformationSet
 from golf.costs import Basis, label_costs, n_gradients, read_basis
 from golf.elements import MMFF_NUMBERS
+from golf.formats import MOLECULES, format_of
 from golf.hdf5 import read
 from golf.labeling import pending
 from golf.planning import Source, level_of, pool_settings
@@ -76,7 +77,7 @@ def workload(config: Mapping[str, Any], basis: Basis) -> Workload:
         train, test, reference = map(read, files)
         if train.attrs.get("config_sha256") == golf_config.sha256(config):
             return _workload(train, test, set(reference.id), basis, f"{prepared}/train.h5 and test.h5")
-    if Path(source.train).suffix == ".h5":
+    if format_of(source.train, source.format) not in MOLECULES:
         from golf.datasets import prepare, usable_elements
 
         elements = usable_elements(basis.functions, config["nnp"]["reference_energies"])
@@ -112,7 +113,7 @@ def _of_molecules(
 ) -> tuple[ConformationSet, ConformationSet, set[str]]:
     """Training and test conformations without geometries, as many as there can be; the ids of known minima."""
     from golf.conformers import read_molecules
-    from golf.datasets import check_names, usable_elements, with_known_minima
+    from golf.datasets import check_names, test_set, usable_elements
 
     elements = usable_elements(basis.functions, config["nnp"]["reference_energies"])
     molecules, left_out = read_molecules(
@@ -134,6 +135,6 @@ def _of_molecules(
             rows[is_test].append((name, molecule.name, "", 0, 1, numbers, np.zeros((len(numbers), 3))))
     train, test, known = ConformationSet.build(rows[False]), ConformationSet.build(rows[True]), set()
     if source.test is not None:
-        test, reference = with_known_minima(read(source.test), level_of(config), source.test)
+        test, reference, _ = test_set(source.test, source, level_of(config), elements, config["seed"])
         known = set(reference.id)
     return train, test, known

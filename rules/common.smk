@@ -1,6 +1,7 @@
 # Paths, sizes and input functions; nothing here computes.
 
 import os
+import re
 import sys
 from dataclasses import asdict
 
@@ -22,7 +23,8 @@ try:
     )
     golf_config.check_results(config)
     SOURCE = planning.Source(**config["dataset"])
-    SIZE = planning.size(SOURCE)
+    DOWNLOADS = planning.to_download(SOURCE)
+    SIZE = planning.size(SOURCE, planning.level_of(config))
 except UserError as error:
     sys.exit(f"Error: {error}")
 
@@ -55,6 +57,27 @@ wildcard_constraints:
     round=r"[1-9]\d*",
     arm=r"[a-z]\w*",
     stage=r"labels/initial|rounds/\d+/labels|evaluation/\w+/labels",
+
+
+def sources(wildcards):
+    """The files of the data set."""
+    if DOWNLOADS:
+        raise WorkflowError(
+            f"{next(iter(DOWNLOADS))} is not there yet; first run snakemake without naming a target, which downloads it"
+        )
+    return [path for path in (SOURCE.train, SOURCE.test) if path]
+
+
+def source_settings():
+    """Section dataset, but for where its files were fetched from."""
+    return {
+        name: value for name, value in config["dataset"].items() if name != "download"
+    }
+
+
+def prepare_memory_mb(wildcards):
+    # Reading and writing took 9 kB a conformation of 42 atoms; dividing them makes copies.
+    return 2000 + SIZE.conformations // 50
 
 
 def conformations_to_label(wildcards):
@@ -207,6 +230,12 @@ def selection_settings():
     }
 
 
+def validation_settings():
+    """What a round's selection has to know of the validation set."""
+    names = ("validation_fraction", "validation_split")
+    return {name: config["training"][name] for name in names}
+
+
 def training_settings():
     """Section training, but for what does not change its result."""
     return {
@@ -232,7 +261,9 @@ def n_updates_of_arm(wildcards):
 
 
 def print_summary():
-    """The table at the end of a run."""
+    """The table at the end of a run; after a download, what to do next."""
+    if DOWNLOADS:
+        print("The data are there. Type the same again for the study.")
     path = f"{RESULTS}/evaluation/summary.txt"
     if os.path.exists(path):
         with open(path) as stream:

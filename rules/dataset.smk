@@ -20,7 +20,7 @@ rule check_oracle:
 
 rule prepare_dataset:
     input:
-        sources=[path for path in (SOURCE.train, SOURCE.test) if path],
+        sources=sources,
         oracle=f"{RESULTS}/dataset/oracle.json",
     output:
         train=f"{RESULTS}/dataset/train.h5",
@@ -36,10 +36,10 @@ rule prepare_dataset:
         NNP_ENV
     threads: 1
     resources:
-        mem_mb=per_attempt(2000),
+        mem_mb=per_attempt(prepare_memory_mb),
         runtime=per_attempt(60),
     params:
-        source=config["dataset"],
+        source=source_settings(),
         level=LEVEL,
         reference_energies=config["nnp"]["reference_energies"],
         stamp=STAMP,

@@ -18,6 +18,7 @@ rule relax_round:
     params:
         variant=config["surrogate"]["variant"],
         selection=selection_settings(),
+        validation=validation_settings(),
         stamp=STAMP,
     script:
         "../workflow_scripts/relax_round.py"

@@ -9,8 +9,8 @@ from rdkit.Chem import rdDistGeom
 
 from golf.chemistry import mapped_smiles, molecule
 from golf.conformations import Status
-from golf.conformers import conformations_of, embed, read_molecules
-from golf.datasets import prepare, usable_elements, write_left_out
+from golf.conformers import conformations_of, embed, read_molecules, write_left_out
+from golf.datasets import prepare, usable_elements
 from golf.elements import MMFF_NUMBERS
 from golf.errors import UserError
 from golf.hdf5 import read, write
@@ -24,7 +24,8 @@ LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
 def source(train, **changes):
     settings = {
         "test": None, "smiles_column": "smiles", "name_column": "name", "conformers": 3, "test_molecules": [],
-        "test_conformers": 1, "prune_rmsd": 0.0, "max_left_out": 0.5,
+        "test_conformers": 1, "prune_rmsd": 0.0, "max_left_out": 0.5, "format": "auto", "subsets": [], "relabel": [],
+        "download": [],
     }  # fmt: skip
     return Source(train=str(train), **(settings | changes))
 
@@ -134,10 +135,10 @@ def test_unusable_files_are_refused(tmp_path, lines, message):
 
 def test_missing_files_suffixes_and_names_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.smi: no such file"):
-        size(source(tmp_path / "nowhere.smi"))
+        size(source(tmp_path / "nowhere.smi"), LEVEL)
     (tmp_path / "molecules.mol2").write_text("x")
     with pytest.raises(UserError, match=r"unknown suffix '\.mol2'"):
-        size(source(tmp_path / "molecules.mol2"))
+        size(source(tmp_path / "molecules.mol2"), LEVEL)
     (tmp_path / "table.csv").write_text("structure,name\nCO,methanol\n")
     with pytest.raises(UserError, match=r"table\.csv: has no column 'smiles'; set dataset\.smiles_column"):
         prepared(source(tmp_path / "table.csv"), LEVEL, seed=1)
@@ -186,7 +187,7 @@ def test_records_of_an_sdf_with_one_name_are_conformers_of_one_molecule(tmp_path
             writer.write(one, confId=conformer)
     chosen = source(tmp_path / "a.sdf", conformers=0)
     dataset = prepared(chosen, LEVEL, seed=1)
-    assert len(dataset.train) == 2 and len(dataset.test) == 1 and size(chosen).initial_labels == 3
+    assert len(dataset.train) == 2 and len(dataset.test) == 1 and size(chosen, LEVEL).initial_labels == 3
     second = dataset.train.position[dataset.train.rows(1)]
     expected = mol.GetConformer(1).GetPositions()
     distances = [np.sort(np.linalg.norm(x[:, None] - x[None], axis=2), axis=None) for x in (second, expected)]
@@ -200,21 +201,19 @@ def test_labels_that_come_with_the_data_are_kept_at_their_level(tmp_path):
     status = np.array([Status.OK, Status.NOT_COMPUTED, Status.OK])
     write(tmp_path / "d0.h5", bare.with_columns(values={"status": status}, **LEVEL.attrs()))
     chosen = source(tmp_path / "d0.h5")
-    assert size(chosen).initial_labels == 1
+    assert size(chosen, LEVEL).initial_labels == 1
     assert prepared(chosen, LEVEL, seed=1).test.values["status"].tolist() == [Status.OK]  # its DFT start is paid for
     assert prepared(chosen, LEVEL, seed=1).train.values["status"].tolist() == [Status.OK, Status.NOT_COMPUTED]
     unknown = source(tmp_path / "d0.h5", test_molecules=["water"])
     with pytest.raises(UserError, match=r"dataset\.test_molecules: 'water' is not in"):
         prepared(unknown, LEVEL, seed=1)
-    with pytest.raises(
-        UserError, match=r"d0\.h5: labels are hf/sto-3g \(psi4\), the configured oracle is wb97x-d/def2-svp"
-    ):
+    with pytest.raises(UserError, match=r"d0\.h5: labels are hf/sto-3g .*configured oracle is wb97x-d/def2-svp"):
         prepared(chosen, LevelOfTheory("psi4", "wb97x-d", "def2-svp"), seed=1)
 
 
 def test_size_bounds_what_is_prepared(tmp_path):
     chosen = source(smiles_file(tmp_path, "CCO ethanol", "", "# note", "FCO fluoromethanol"))
-    bound, dataset = size(chosen), prepared(chosen, LEVEL, seed=1)
+    bound, dataset = size(chosen, LEVEL), prepared(chosen, LEVEL, seed=1)
     assert bound.initial_labels >= len(dataset.train) and bound.test_conformations >= len(dataset.test)
 
 

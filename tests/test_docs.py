@@ -1,5 +1,6 @@
 """What the documentation says is run, or held against the code."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from ase.build import molecule as ase_molecule
 
+from golf.cli import main
+from golf.config import validated
+from golf.extxyz import read_extxyz
 from golf.oracles.base import LevelOfTheory, Request
 from golf.oracles.pool import OraclePool
 from golf.oracles.programs import PROGRAMS
+from golf.potential import Architecture, Potential
 from golf.units import HARTREE_IN_EV
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -53,6 +59,48 @@ def test_oracles_of_the_page_compute_labels(own_oracles):
             labels.append(oracle.compute(one))
     assert labels[0].energy == pytest.approx(labels[1].energy, abs=1e-8)
     np.testing.assert_allclose(labels[0].forces, labels[1].forces, atol=1e-7)
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs/data.md").read_text(), re.DOTALL))
+def test_examples_of_the_data_page_are_valid(text):
+    validated(yaml.safe_load(text), "docs/data.md")
+
+
+def test_the_snippet_of_the_data_page_runs(monkeypatch, tmp_path):
+    page = (REPOSITORY / "docs/data.md").read_text()
+    (frame,) = re.findall(r"```\n(3\n.*?)```", page, re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "old.extxyz").write_text(frame.replace("method=wb97x-d", ""))
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    water = read_extxyz("mine.extxyz")
+    assert water.id == ["water/0000"] and water.attrs["method"] == "wb97x-d"
+    assert water.values["energy"][0] == pytest.approx(-76.387, abs=1e-3)
+
+
+CHECKS = {
+    "export": "expected = forces * 627.5094740631 * 4.184 * 10.0\n"
+    "torch.testing.assert_close(-in_nanometres.grad, expected, rtol=1e-9, atol=1e-6)",
+    "calculator": "assert abs(atoms.get_forces()).max() < 10.0 and len(vibrations.get_frequencies()) == 18",
+}
+
+
+@pytest.mark.parametrize("page", CHECKS)
+def test_snippets_on_models_run(page, tmp_path):
+    """With a small model, not trained; only the numbers differ."""
+    torch.manual_seed(1)
+    potential = Potential(Architecture(n_atom_basis=8, n_interactions=1, n_rbf=4), {1: -0.5, 6: -37.8, 8: -74.9})
+    potential.scale = 0.02
+    potential.save(tmp_path / "model.pt")
+    exported = tmp_path / "exported.pt"
+    assert main(["export", str(tmp_path / "model.pt"), "-o", str(exported), "--dtype", "float64"]) == 0
+    snippets = re.findall(r"```python\n(.*?)```", (REPOSITORY / f"docs/{page}.md").read_text(), re.DOTALL)
+    script = tmp_path / "snippets.py"
+    script.write_text("\n".join([*snippets, CHECKS[page]]))
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_module_is_on_the_architecture_page():

@@ -1,6 +1,8 @@
 """The table of arms on cases worked out by hand."""
 
 import logging
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +23,10 @@ STARTS = [("water/0", "water"), ("water/1", "water"), ("water/2", "water"), ("am
 def starts() -> ConformationSet:
     random = np.random.default_rng(0)
     numbers = np.array([8, 1, 1])
-    return ConformationSet.build((id, name, "", 0, 1, numbers, random.normal(size=(3, 3))) for id, name in STARTS)
+    smiles = {"water": "[O:1]([H:2])[H:3]", "amine": "[N:1]([H:2])[H:3]"}
+    return ConformationSet.build(
+        (id, name, smiles[name], 0, 1, numbers, random.normal(size=(3, 3))) for id, name in STARTS
+    )
 
 
 def reference(status=(Status.OK,) * 5) -> ConformationSet:
@@ -65,6 +70,48 @@ def test_numbers_of_an_arm():
     assert numbers["residual_energy_low"] < numbers["residual_energy_kcal_mol"] < numbers["residual_energy_high"]
     assert numbers["percent_success_low"] <= 60.0 <= numbers["percent_success_high"]
     assert arm.attrs["residual_energy_kcal_mol"] == numbers["residual_energy_kcal_mol"]
+
+
+def test_intervals_are_over_molecules():
+    arm = evaluate_arm("golf", relaxed([0.0, 0.0, 0.0, 3.0, 3.0]), reference(), n_labels=1)
+    numbers = line(arm)
+    assert numbers["n_molecules"] == 2
+    # One quarter of the resamples is water twice, another the amine twice.
+    assert numbers["residual_energy_low"] == pytest.approx(0.0, abs=1e-9)
+    assert numbers["residual_energy_high"] == pytest.approx(3.0)
+    assert (numbers["percent_success_low"], numbers["percent_success_high"]) == (0.0, 100.0)
+    assert numbers["percent_optimized_low"] == pytest.approx(70.0)
+    assert numbers["percent_optimized_high"] == pytest.approx(100.0)
+    assert (numbers["percent_diverged_low"], numbers["percent_diverged_high"]) == (0.0, 0.0)
+
+
+def test_coverage_and_matching_of_an_arm():
+    ends = relaxed([0.0] * 5)
+    position = ends.position.copy()
+    position[ends.rows(0)] *= 3.0  # far from every minimum, so that its own has to do with another end
+    position[ends.rows(4)] += 100.0  # a translation is no distance
+    arm = evaluate_arm("golf", ends.with_columns(position=position), reference(), n_labels=1)
+    assert arm.values["rmsd"][0] > 0.5 and np.allclose(arm.values["rmsd"][1:], 0.0, atol=1e-6)
+    numbers, nearest = line(arm), arm.values["nearest_rmsd"]
+    assert numbers["matching_angstrom"] == pytest.approx((nearest[0] / 3 + 0.0) / 2, abs=1e-6)
+    assert numbers["coverage_percent"] == pytest.approx(100 * ((2 + (nearest[0] <= 0.5)) / 3 + 1) / 2)
+
+
+def test_relaxations_without_geometry_cover_nothing_and_are_counted():
+    stop = [StopReason.NOT_FINITE] * 3 + [StopReason.CONVERGED] * 2
+    blown = relaxed([0.0] * 5).with_columns(values={"stop_reason": stop})
+    arm = evaluate_arm("golf", blown, reference(), n_labels=1)
+    numbers = line(arm)
+    assert numbers["n_without_geometry"] == 3 and numbers["coverage_percent"] == pytest.approx(50.0)
+    assert np.isnan(arm.values["nearest_rmsd"][:3]).all() and numbers["matching_angstrom"] == pytest.approx(0, abs=1e-6)
+    assert "3 ended in no geometry" in format_table(summarize([arm]))
+
+
+def test_start_that_dft_gains_nothing_from_is_counted():
+    minima = reference()
+    minima = minima.with_columns(values={"energy_first": [E_OPT, *minima.values["energy_first"][1:]]})
+    arm = evaluate_arm("golf", relaxed([0.0] * 5), minima, n_labels=1)
+    assert line(arm)["n_without_gain"] == 1 and "DFT gained nothing" in format_table(summarize([arm]))
 
 
 def test_end_without_dft_energy_has_diverged(caplog):
@@ -125,7 +172,7 @@ def test_seen_and_unseen_molecules():
     assert table["molecules"].tolist() == ["seen", "unseen"]
     assert table["n_test"].tolist() == [3, 2]
     assert table["residual_energy_kcal_mol"].tolist() == pytest.approx([1.0, 6.0])
-    assert "unseen" in format_table(table)
+    assert "unseen" in format_table(table) and "[no interval]" in format_table(table)  # one molecule of each
     assert summarize_by_molecules([unknown]).empty
 
 
@@ -150,10 +197,14 @@ def test_file_and_table(tmp_path):
         "percent_diverged",
     ]
     assert table.equals(summarize(arms, seed=1))
+    page = (Path(__file__).parents[1] / "docs/method.md").read_text()
+    stems = {re.sub("_(low|high|std)$", "", name) for name in table.columns} - {"arm"}
+    assert {stem for stem in stems if f"`{stem}" not in page} <= {"residual_energy", "coverage", "matching"}
     table.to_csv(tmp_path / "summary.csv", index=False)
     assert (tmp_path / "summary.csv").read_text().splitlines()[1].endswith(",")  # mmff has no training updates
     text = format_table(table).splitlines()
     assert text[0].split()[0] == "arm" and text[2].split()[:4] == ["mmff", "5", "3", "1.00"]
+    assert text[0].endswith("COV %  MAT A") and text[2].split()[-2:] == ["100.0", "0.000"]
     assert len({len(row) for row in text}) == 1
 
 
@@ -177,3 +228,10 @@ def test_wrong_input_is_one_line(change, message):
 def test_summary_of_something_else():
     with pytest.raises(UserError, match="evaluate it first"):
         summarize([relaxed([0.0] * 5)])
+
+
+def test_no_minimum_at_all():
+    none = reference([Status.NOT_CONVERGED] * 5)
+    numbers = line(evaluate_arm("golf", relaxed([0.0] * 5), none, n_labels=1))
+    assert (numbers["n_test"], numbers["n_molecules"], numbers["n_excluded"]) == (0, 0, 5)
+    assert np.isnan([numbers["residual_energy_kcal_mol"], numbers["coverage_percent"], numbers["matching_low"]]).all()

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WORKFLOW = ("Snakefile", "envs", "golf", "profiles", "rules", "schemas", "setup", "slurm", "workflow_scripts")
+WORKFLOW = ("Snakefile", "envs", "golf", "profiles", "report", "rules", "schemas", "setup", "slurm", "workflow_scripts")
 
 
 @pytest.fixture

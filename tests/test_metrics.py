@@ -47,20 +47,66 @@ def test_means_leave_out_what_is_not_a_number():
     assert np.isnan(metrics.percent(np.array([], dtype=bool)))
 
 
-def test_bootstrap_interval_is_that_of_the_normal_distribution():
+def test_coverage_and_matching_are_means_by_molecule():
+    nearest = np.array([0.1, 0.7, 0.5, np.nan, np.nan])
+    molecules = ["b", "b", "a", "c", "c"]
+    assert np.allclose(metrics.coverage(nearest, molecules), [100.0, 50.0, 0.0])  # 0.5 is within 0.5
+    assert np.allclose(metrics.matching(nearest, molecules), [0.5, 0.4, np.nan], equal_nan=True)
+
+
+def interval(values, molecules, **settings) -> tuple[float, float]:
+    low, high = metrics.bootstrap_intervals(np.asarray(values, float)[:, None], molecules, **settings)
+    return low[0], high[0]
+
+
+def test_bootstrap_of_independent_values_is_the_interval_of_the_normal_distribution():
     values = np.random.default_rng(1).normal(5.0, 2.0, size=400)
-    low, high = metrics.bootstrap_interval(values, seed=0)
+    low, high = interval(values, [str(i) for i in range(400)], seed=0)
     error = values.std() / np.sqrt(len(values))
     assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
 
 
+def test_conformations_that_say_the_same_do_not_narrow_the_interval():
+    values = np.random.default_rng(1).normal(size=40)
+    molecules = [str(i) for i in range(40)]
+    once = interval(values, molecules, seed=0)
+    assert interval(np.repeat(values, 25), np.repeat(molecules, 25), seed=0) == pytest.approx(once)
+
+
+def test_bootstrap_is_that_of_every_resample_of_two_molecules():
+    # Drawn are (a, a), (a, b), (b, a), (b, b): means 1, 10/4 = 2.5 (a has three conformations), 2.5 and 7.
+    molecules, values = ["a", "a", "a", "b"], [0.0, 1.0, 2.0, 7.0]
+    assert interval(values, molecules, seed=0) == (1.0, 7.0)
+    assert interval(values, molecules, seed=0, confidence=0.4) == (2.5, 2.5)  # the middle half of the resamples
+
+
+def test_bootstrap_columns_see_the_same_resamples_and_leave_out_what_is_not_a_number():
+    random = np.random.default_rng(2)
+    values, molecules = random.normal(size=30), [str(i % 7) for i in range(30)]
+    holes = np.where(np.arange(30) % 5 == 0, np.nan, values)
+    low, high = metrics.bootstrap_intervals(np.column_stack([values, 2 * values + 1, holes]), molecules, seed=3)
+    assert low[1] == pytest.approx(2 * low[0] + 1) and high[1] == pytest.approx(2 * high[0] + 1)
+    there = np.isfinite(holes)
+    alone = interval(holes[there], np.array(molecules)[there], seed=3)
+    assert (low[2], high[2]) == pytest.approx(alone)
+
+
 def test_bootstrap_is_seeded():
-    values = np.random.default_rng(2).normal(size=30)
-    assert metrics.bootstrap_interval(values, seed=3) == metrics.bootstrap_interval(values, seed=3)
-    assert metrics.bootstrap_interval(values, seed=3) != metrics.bootstrap_interval(values, seed=4)
+    values, molecules = np.random.default_rng(2).normal(size=30), [str(i) for i in range(30)]
+    assert interval(values, molecules, seed=3) == interval(values, molecules, seed=3)
+    assert interval(values, molecules, seed=3) != interval(values, molecules, seed=4)
 
 
-def test_bootstrap_of_one_and_of_no_value():
-    assert metrics.bootstrap_interval(np.array([2.0, np.nan]), seed=0) == (2.0, 2.0)
-    assert np.isnan(metrics.bootstrap_interval(np.array([np.nan]), seed=0)).all()
+def test_bootstrap_is_the_same_in_parts():
+    values, molecules = np.random.default_rng(2).normal(size=3000), [str(i) for i in range(3000)]
+    low, high = interval(values, molecules, seed=3, n_resamples=2000)  # 666 resamples at a time
+    error = values.std() / np.sqrt(len(values))
+    assert (high - low) == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_one_molecule_has_no_interval():
+    assert np.isnan(interval([2.0, 3.0], ["a", "a"], seed=0)).all()
+    assert np.isnan(interval([2.0, np.nan], ["a", "b"], seed=0)).all()
+    assert np.isnan(interval([np.nan], ["a"], seed=0)).all()
+    assert np.isnan(interval([], [], seed=0)).all()

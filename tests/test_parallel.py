@@ -6,7 +6,7 @@ import torch
 from mmff_labels import ELEMENT_ENERGIES
 from mmff_potential import conformers
 
-from golf.parallel import ATOMS_PER_PIECE, ThreadedPotential, pieces
+from golf.parallel import ATOMS_PER_PIECE, ThreadedPotential, pieces, shares
 from golf.potential import Architecture, Potential
 
 
@@ -55,3 +55,21 @@ def test_nothing_to_compute(potential):
             none, torch.zeros(0, 3, dtype=torch.float64), torch.zeros(1).long()
         )
     assert energies.shape == (0,) and forces.shape == (0, 3)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_copies_share_a_batch(potential, molecules, n):
+    """As on several GPUs, each with a copy of the potential."""
+    cpu = torch.device("cpu")
+    with ThreadedPotential(potential, 1, [cpu] * n) as threaded:
+        assert len({id(one) for one in threaded._copies}) == n
+        shared = threaded.energy_and_forces(*molecules)
+        one = (molecules[0][:5], molecules[1][:5], torch.tensor([0, 5]))  # fewer molecules than copies
+        torch.testing.assert_close(threaded.energy_and_forces(*one), potential.energy_and_forces(*one))
+    torch.testing.assert_close(shared, potential.energy_and_forces(*molecules), rtol=0.0, atol=2e-5)
+
+
+def test_shares_hold_every_molecule_once():
+    offset = np.cumsum([0, 3, 9, 9, 1, 20, 2])
+    assert shares(offset, 2) == [(0, 4), (4, 6)]
+    assert shares(offset, 100)[0][0] == 0 and shares(offset, 100)[-1][1] == 6

@@ -309,7 +309,7 @@ from golf import stages
 from golf.job import job
 from golf.potential import Architecture
 folder, log, updates = sys.argv[1], sys.argv[2], int(sys.argv[3])
-options = stages.TrainingOptions(updates, 4, 1e-3, 0, 1.0, 0.9, 0.99, 0.01, 0.0, updates // 2, 1e-6)
+options = stages.TrainingOptions(updates, 4, 1e-3, 0, 1.0, 0.9, 0.99, 0.01, 0.0, "conformation", updates // 2, 1e-6)
 with job(f"{folder}/{log}") as deadline:
     stages.train_baseline(
         f"{folder}/labels.h5", f"{folder}/energies.json", stages.Outputs(f"{folder}/m.pt", f"{folder}/m.csv"),

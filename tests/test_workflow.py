@@ -67,7 +67,7 @@ def test_the_study_ends_in_a_table(study):
     with open(folder / "results/evaluation/summary.csv", newline="") as stream:
         rows = {row["arm"]: row for row in csv.DictReader(stream)}
     expected = "arm,n_test,n_labels,residual_energy_kcal_mol,percent_success,percent_optimized_mean"
-    expected += ",percent_optimized_std,percent_diverged"
+    expected += ",percent_optimized_std,percent_diverged,coverage_percent,matching_angstrom"
     assert set(expected.split(",")) <= set(next(iter(rows.values())))
     assert list(rows) == ["mmff", "baseline", "golf"]
     models = [folder / "results" / name for name in ("models/baseline_continued/model.pt", "rounds/2/model.pt")]
@@ -76,6 +76,17 @@ def test_the_study_ends_in_a_table(study):
     assert int(rows["golf"]["n_labels"]) > int(rows["baseline"]["n_labels"])
     assert (folder / "results/evaluation/summary.txt").read_text().strip() in done.stdout + done.stderr
     assert (folder / "results/models/final.pt").is_file()
+
+
+def test_the_study_has_figures_and_a_report(study):
+    folder, _ = study
+    for name in ("optimized_shares", "final_geometries", "labels_and_outcome"):
+        assert "<svg" in (folder / f"results/figures/{name}.svg").read_text()
+        assert (folder / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+    done = run(folder, tiny_config(), "--report", "report.html")
+    assert done.returncode == 0, done.stderr[-5000:]
+    report = (folder / "report.html").read_text()
+    assert "labels_and_outcome.svg" in report and "95 % bootstrap intervals" in report
 
 
 def test_every_file_of_conformations_carries_its_provenance(study):

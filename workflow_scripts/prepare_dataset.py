@@ -2,8 +2,9 @@
 
 import yaml
 
+from golf.conformers import write_left_out
 from golf.costs import read_basis
-from golf.datasets import prepare, usable_elements, write_left_out
+from golf.datasets import prepare, usable_elements
 from golf.files import written_whole
 from golf.hdf5 import write
 from golf.job import job

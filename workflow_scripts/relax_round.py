@@ -12,5 +12,6 @@ with job(snakemake.log[0]):
         variant=snakemake.params.variant,
         machine=Machine(snakemake.threads, snakemake.config["resources"]["device"]),
         **snakemake.params.selection,
+        **snakemake.params.validation,
         **snakemake.params.stamp,
     )

@@ -34,8 +34,8 @@ class LevelOfTheory:
         }
 
     def matches(self, attrs: Mapping[str, Any]) -> bool:
-        """Whether a file with these root attributes holds labels of this level."""
-        return all(attrs.get(name) == value for name, value in self.attrs().items())
+        """Whether a file with these root attributes holds labels of this level; d3(bj) is d3bj."""
+        return all(_plain(attrs.get(name)) == _plain(value) for name, value in self.attrs().items())
 
     def __str__(self) -> str:
         return described(self.attrs())
@@ -48,6 +48,10 @@ def described(attrs: Mapping[str, Any]) -> str:
     version = f" {attrs['program_version']}" if "program_version" in attrs else ""
     basis = "" if attrs.get("basis") == NO_BASIS else f"/{attrs.get('basis')}"
     return f"{attrs.get('method')}{basis} ({attrs.get('program')}{version}{words})"
+
+
+def _plain(value: Any) -> str:
+    return str(value).replace("(bj)", "bj")
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,28 @@ NO_LABEL = Label.failed(0, Status.NOT_COMPUTED, "")
 
 LABEL_COLUMNS = tuple(column.name for column in fields(Label) if column.name != "forces")
 """Columns of conformations that hold their labels; the forces are with the atoms."""
+
+
+def with_known_labels(
+    conformations: ConformationSet, energies: NDArray[np.float64], forces: NDArray[np.float64], level: Mapping[str, Any]
+) -> ConformationSet:
+    """Conformations with labels that were computed elsewhere.
+
+    Args:
+        energies: [N] hartree, total; what is not finite counts as failed.
+        forces: [A, 3] hartree/angstrom.
+        level: the attributes that state the level of theory.
+    """
+    finite = np.all(np.isfinite(forces), axis=1)
+    good = [bool(np.isfinite(energies[i]) and finite[conformations.rows(i)].all()) for i in range(len(conformations))]
+    labels = [
+        Label(energies[i], forces[conformations.rows(i)])
+        if good[i]
+        else Label.failed(0, Status.FAILED, "the data have no finite energy and forces for it")
+        for i in range(len(conformations))
+    ]
+    values: dict[str, Any] = {name: [getattr(label, name) for label in labels] for name in LABEL_COLUMNS}
+    return conformations.with_columns(atoms={"force": forces}, values=values, **level)
 
 
 class Oracle(Protocol):

@@ -22,7 +22,7 @@ import yaml
 from golf.hdf5 import read
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-WORKFLOW = ("Snakefile", "envs", "golf", "profiles", "rules", "schemas", "setup", "slurm", "workflow_scripts")
+WORKFLOW = ("Snakefile", "envs", "golf", "profiles", "report", "rules", "schemas", "setup", "slurm", "workflow_scripts")
 
 # What a cluster without accounting, and a test that is not to wait, change in slurm/config.yaml.
 OVERRIDES = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5"]

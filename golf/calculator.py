@@ -1,0 +1,68 @@
+"""A trained potential as an ASE calculator: for ASE's optimizers, molecular dynamics and vibrations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator as AseCalculator
+from ase.calculators.calculator import all_changes
+
+from golf.errors import UserError
+from golf.potential import load, pick_device
+from golf.units import HARTREE_IN_EV
+
+
+class Calculator(AseCalculator):
+    """Total energies in eV and forces in eV/angstrom of a model file, for one molecule that is not periodic.
+
+    Args:
+        model: file that golf has written.
+        device: auto (cuda where there is one), cpu or cuda.
+        dtype: float32, or float64 for Hessians, whose differences of forces need the digits.
+
+    Raises:
+        UserError: the model cannot be read, or there is no such device or dtype; at a calculation: the atoms are
+            periodic, not finite, or have an element that the model never saw.
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012, as in ASE
+
+    def __init__(self, model: str | Path, *, device: str = "auto", dtype: str = "float32") -> None:
+        super().__init__()
+        self.potential = load(model, pick_device(device), dtype)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Compute all properties; ASE calls this."""
+        super().calculate(atoms, properties, system_changes)
+        atoms = self.atoms
+        if atoms is None or not len(atoms):
+            raise UserError("there are no atoms to compute the energy of")
+        if atoms.pbc.any():
+            raise UserError(
+                f"{atoms.get_chemical_formula()} is periodic, the model is for molecules; set atoms.pbc = False"
+            )
+        if not np.isfinite(atoms.positions).all():
+            raise UserError(f"{atoms.get_chemical_formula()}: positions are not finite numbers")
+        unknown = self.potential.unknown_element(atoms.numbers)
+        if unknown is not None:
+            raise UserError(f"{atoms.get_chemical_formula()} has {unknown}; train with such molecules")
+        energy, forces = self.potential.energy_and_forces(
+            torch.from_numpy(atoms.numbers.astype(np.int64)),
+            torch.from_numpy(atoms.positions.astype(np.float64)),
+            torch.tensor([0, len(atoms)]),
+        )
+        in_ev = float(energy[0]) * HARTREE_IN_EV
+        self.results = {
+            "energy": in_ev,
+            "free_energy": in_ev,  # there are no electrons to smear; some of ASE's optimizers ask for it
+            "forces": forces.cpu().numpy() * HARTREE_IN_EV,
+        }

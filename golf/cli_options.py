@@ -1,0 +1,50 @@
+"""Options that several commands of `golf` have, and their checks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from golf.errors import UserError
+
+CONFIG_HELP = "configuration of the study (.yaml)"
+
+
+def add_output(command: argparse.ArgumentParser, metavar: str, text: str) -> None:
+    """Options --output and --force."""
+    command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=text)
+    command.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
+
+
+def add_cores(command: argparse.ArgumentParser) -> None:
+    """Option --cores."""
+    here = os.cpu_count() or 1
+    command.add_argument("--cores", type=int, default=here, help="cores of this machine to use (default: %(default)s)")
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    """Option --device."""
+    choices = ["auto", "cpu", "cuda"]
+    command.add_argument(
+        "--device", choices=choices, default="auto", help="where the network runs (default: %(default)s)"
+    )
+
+
+def positive(name: str, value: float) -> None:
+    """Raise a UserError where the value of an option is not positive."""
+    if not value > 0:
+        raise UserError(f"{name} {value}: must be positive")
+
+
+def check_output(options: argparse.Namespace, suffixes: Sequence[str]) -> None:
+    """Find out now, not after hours, whether the output can be written."""
+    output: Path = options.output
+    if output.suffix not in suffixes:
+        raise UserError(f"{output}: unknown suffix {output.suffix!r}; give one of {' '.join(suffixes)}")
+    if output.exists() and not options.force:
+        raise UserError(f"{output}: exists; give another name, or --force to replace it")
+    folder = output.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"{output}: the folder {folder} does not exist or cannot be written to")

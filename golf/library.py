@@ -1,0 +1,157 @@
+"""A library of molecules relaxed piece by piece: memory is bounded, and a run that was cut off goes on.
+
+Input records become pieces of a few thousand conformations. Each piece is relaxed and written to a file of its own in
+`OUT.parts`; when all are there they are put together in the order of the input, and the folder is removed. A record
+that cannot be used is listed in `OUT.left_out.csv`, and the others go on.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from golf.conformations import ConformationSet, StopReason
+from golf.conformers import LeftOut, write_left_out
+from golf.errors import UserError
+from golf.files import written_whole
+from golf.hdf5 import concatenate_files, read, write
+from golf.pieces import Piece
+from golf.structures import write_structures
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a library."""
+
+    n_relaxed: int
+    n_not_converged: int
+    left_out: list[LeftOut]
+
+
+def relax_library(
+    pieces: Iterable[Piece],
+    output: str | Path,
+    relax: Callable[[ConformationSet], ConformationSet],
+    *,
+    run: Mapping[str, Any],
+    attrs: Mapping[str, Any],
+    restart: bool = False,
+) -> Outcome:
+    """Relax the pieces of a library and write one file of them all.
+
+    Args:
+        pieces: of the input; the same ones, in the same order, when the run is repeated.
+        output: .h5, .sdf, .xyz or .extxyz.
+        relax: the conformations relaxed (`golf.relaxation.relax`), in the same order.
+        run: what determines the result (JSON). Parts of a run of other inputs or settings are refused.
+        attrs: root attributes of an .h5.
+        restart: remove the parts of another run instead of refusing them.
+
+    Raises:
+        UserError: no record can be used, or the folder of parts is another run's.
+    """
+    output = Path(output)
+    folder = _parts_folder(output, run, restart)
+    try:
+        parts, outcome = _relaxed_parts(pieces, folder, relax)
+    finally:
+        if not any(folder.glob("*.h5")):  # nothing to go on from
+            shutil.rmtree(folder)
+    if outcome.n_relaxed == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        left_out = outcome.left_out
+        first = f" (first: line {left_out[0].line}, {left_out[0].name}: {left_out[0].reason})" if left_out else ""
+        raise UserError(f"{run['input']}: holds no molecules that can be relaxed{first}")
+    _put_together(parts, output, attrs)
+    report = output.with_name(f"{output.name}.left_out.csv")
+    report.unlink(missing_ok=True)
+    if outcome.left_out:
+        write_left_out(report, outcome.left_out)
+    shutil.rmtree(folder)
+    return outcome
+
+
+def _relaxed_parts(
+    pieces: Iterable[Piece], folder: Path, relax: Callable[[ConformationSet], ConformationSet]
+) -> tuple[list[Path], Outcome]:
+    """Files of all pieces, those of an earlier run among them, and what they hold."""
+    outcome, parts = Outcome(0, 0, []), []
+    for i, piece in enumerate(pieces):
+        part, report = folder / f"{i:06d}.h5", folder / f"{i:06d}.csv"
+        if part.is_file():
+            logger.info("%s: done before", part)
+        else:
+            write_left_out(report, piece.left_out)
+            conformations = piece.conformations
+            logger.info("piece %d: %d conformations", i + 1, len(conformations))
+            write(part, with_relative_energies(relax(conformations)) if len(conformations) else conformations)
+        outcome = _added(outcome, part, report)
+        logger.info("%d conformations relaxed, %d records left out", outcome.n_relaxed, len(outcome.left_out))
+        parts.append(part)
+    return parts, outcome
+
+
+def fingerprint(*paths: str | Path) -> str:
+    """Hash of the contents of files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _parts_folder(output: Path, run: Mapping[str, Any], restart: bool) -> Path:
+    """The folder of a run's parts, new or of the same run cut off."""
+    folder = output.with_name(f"{output.name}.parts")
+    record, text = folder / "run.json", json.dumps(dict(run), sort_keys=True, indent=2) + "\n"
+    if restart and record.is_file() and record.read_text() != text:
+        shutil.rmtree(folder)
+    folder.mkdir(exist_ok=True)
+    if not record.is_file():
+        record.write_text(text)
+    elif record.read_text() != text:
+        raise UserError(f"{folder}: of a run with other input, model or options; type that one again, or remove it")
+    return folder
+
+
+def with_relative_energies(relaxed: ConformationSet) -> ConformationSet:
+    """With `relative_energy`: that above the lowest conformer of the same molecule, of those that stayed finite."""
+    energies = relaxed.values["nnp_energy_last"]
+    usable = relaxed.values["stop_reason"] != StopReason.NOT_FINITE
+    lowest: dict[str, float] = {}
+    for name, energy in zip(np.array(relaxed.molecule)[usable], energies[usable], strict=True):
+        lowest[name] = min(lowest.get(name, np.inf), float(energy))
+    relative = energies - np.array([lowest.get(name, np.nan) for name in relaxed.molecule])
+    return relaxed.with_columns(values={"relative_energy": relative})
+
+
+def _added(outcome: Outcome, part: Path, report: Path) -> Outcome:
+    values = read(part).values
+    reasons = values.get("stop_reason", np.zeros(0))
+    with open(report, newline="") as stream:
+        rows = [LeftOut(int(row["line"]), row["name"], row["input"], row["reason"]) for row in csv.DictReader(stream)]
+    return Outcome(
+        outcome.n_relaxed + len(reasons),
+        outcome.n_not_converged + int((reasons != StopReason.CONVERGED).sum()),
+        [*outcome.left_out, *rows],
+    )
+
+
+def _put_together(parts: list[Path], output: Path, attrs: Mapping[str, Any]) -> None:
+    if output.suffix == ".h5":
+        concatenate_files(parts, output, **attrs)
+        return
+    with written_whole(output) as temporary, open(temporary, "w") as stream:
+        for part in parts:
+            write_structures(stream, output.suffix, read(part))

@@ -1,0 +1,150 @@
+"""Input files of any size in pieces: some thousand conformations at a time, and the records that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from rdkit import Chem
+
+from golf.conformations import ConformationSet
+from golf.conformers import LeftOut, collect, conformations_of, read_records, structure_problem
+from golf.elements import SYMBOLS
+from golf.formats import GOLF, MOLECULES, format_of
+from golf.hdf5 import read, read_columns
+from golf.sources import read_conformations
+from golf.structures import is_stream, records_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Conformations of consecutive records and what was left out of these; all conformers of a molecule together."""
+
+    conformations: ConformationSet
+    left_out: list[LeftOut]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """How SMILES become geometries."""
+
+    conformers: int = 1  # per molecule
+    prune_rmsd: float = 0.0  # angstrom, heavy atoms
+    seed: int = 1
+    threads: int = 1
+
+
+def pieces_of(path: str | Path, *, elements: Iterable[int], size: int, embedding: Embedding) -> Iterator[Piece]:
+    """Pieces of at least `size` conformations, but for the last one, in the order of the file.
+
+    Consecutive records of a molecule (one name in an SDF, one molecule in an .h5) stay together. A name that stands
+    again is made unique with the number of its record.
+
+    Args:
+        path: in any format that we read; databases of nablaDFT and SPICE are held in memory, the others are not.
+        elements: atomic numbers that can be used; conformations with others are left out.
+
+    Raises:
+        UserError: the file is missing, of another kind, or not readable at all.
+    """
+    path, known = Path(path), frozenset(elements)
+    kind = format_of(path)
+    if kind in MOLECULES:
+        yield from _from_records(path, known, size, embedding)
+    elif kind == GOLF:
+        yield from _from_h5(path, known, size)
+    elif is_stream(path, kind):
+        yield from _from_geometries(path, kind, known, size)
+    else:
+        conformations, left_out = read_conformations(path, kind)
+        for first in range(0, len(conformations), size):
+            rows = np.arange(first, min(first + size, len(conformations)))
+            yield _sorted_out(conformations.subset(rows).bare(), rows + 1, left_out if first == 0 else [], known)
+
+
+def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embedding) -> Iterator[Piece]:
+    from_file = path.suffix == ".sdf"
+    per_record = 1 if from_file else embedding.conformers
+    taken: set[str] = set()
+
+    def problem(mol: Chem.Mol | None) -> str:
+        return structure_problem(mol) or _foreign((atom.GetAtomicNum() for atom in mol.GetAtoms()), known)  # type: ignore[union-attr]
+
+    for records in _grouped(read_records(path), lambda record: record.name, max(1, size // per_record)):
+        molecules, left_out = collect(records, path, problem=problem, taken=taken)
+        conformations, failed = conformations_of(
+            molecules,
+            n_conformers=0 if from_file else embedding.conformers,
+            seed=embedding.seed,
+            prune_rmsd=embedding.prune_rmsd,
+            threads=embedding.threads,
+            keep_properties=True,
+        )
+        lines = {molecule.name: molecule.line for molecule in molecules}
+        usable, broken = _finite(conformations, [lines[name] for name in conformations.molecule])
+        yield Piece(usable, sorted([*left_out, *failed, *broken], key=lambda out: out.line))
+
+
+def _from_h5(path: Path, known: frozenset[int], size: int) -> Iterator[Piece]:
+    columns, _ = read_columns(path, "conformation/molecule")
+    numbered = enumerate(columns["conformation/molecule"])
+    for rows in _grouped(numbered, lambda row: row[1], size):
+        indices = np.array([i for i, _ in rows])
+        yield _sorted_out(read(path, indices).bare(), indices + 1, [], known)
+
+
+def _from_geometries(path: Path, kind: str, known: frozenset[int], size: int) -> Iterator[Piece]:
+    for records in _grouped(records_of(path, kind), lambda record: record[0], size):
+        good = [(line, record) for line, record in records if not isinstance(record, LeftOut)]
+        left_out = [record for _, record in records if isinstance(record, LeftOut)]
+        conformations = ConformationSet.build(record for _, record in good)
+        yield _sorted_out(conformations, np.array([line for line, _ in good]), left_out, known)
+
+
+def _grouped(records: Iterable[T], name: Callable[[T], object], size: int) -> Iterator[list[T]]:
+    """Lists of at least `size` records, but for the last, that do not divide consecutive ones of one name."""
+    group: list[T] = []
+    for record in records:
+        if len(group) >= size and name(record) != name(group[-1]):
+            yield group
+            group = []
+        group.append(record)
+    if group:
+        yield group
+
+
+def _sorted_out(
+    conformations: ConformationSet, lines: np.ndarray, left_out: list[LeftOut], known: frozenset[int]
+) -> Piece:
+    usable = []
+    for i, name in enumerate(conformations.id):
+        reason = _foreign(conformations.number[conformations.rows(i)].tolist(), known)
+        if reason:
+            left_out.append(LeftOut(int(lines[i]), name, conformations.mapped_smiles[i], reason))
+        else:
+            usable.append(i)
+    finite, broken = _finite(conformations.subset(usable), lines[usable].tolist())
+    return Piece(finite, sorted([*left_out, *broken], key=lambda out: out.line))
+
+
+def _foreign(numbers: Iterable[int], known: frozenset[int]) -> str:
+    foreign = sorted(set(numbers) - known)
+    if not foreign:
+        return ""
+    words = (" ".join(SYMBOLS[number] for number in part) for part in (foreign, sorted(known)))
+    return "has {}, which the model never saw (it knows {})".format(*words)
+
+
+def _finite(conformations: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[LeftOut]]:
+    finite = [bool(np.isfinite(positions).all()) for positions in conformations.positions_by_conformation()]
+    broken = [
+        LeftOut(lines[i], conformations.id[i], conformations.mapped_smiles[i], "positions that are not finite numbers")
+        for i in range(len(conformations))
+        if not finite[i]
+    ]
+    return conformations.subset(np.array(finite, dtype=bool)), broken

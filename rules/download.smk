@@ -1,0 +1,28 @@
+# Included while files of dataset.download are missing. The sizes of the study stand in them: until then they are all
+# that can be made, and the same command typed again makes the rest.
+
+
+rule download_data:
+    output:
+        "{download}",
+    log:
+        f"{LOGS}/download_data/{{download}}.log",
+    wildcard_constraints:
+        download="|".join(map(re.escape, DOWNLOADS)),
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=1440,
+    params:
+        url=lambda wildcards: DOWNLOADS[wildcards.download]["url"],
+        checksums=lambda wildcards: {
+            name: value
+            for name, value in DOWNLOADS[wildcards.download].items()
+            if name not in ("url", "to")
+        },
+    script:
+        "../workflow_scripts/download_data.py"
+
+
+localrules:
+    download_data,

@@ -1,0 +1,111 @@
+"""RMSD between ends and minima on geometries whose distance is known."""
+
+import numpy as np
+import pytest
+from rdkit import Chem
+from rdkit.Chem import AllChem
+
+from golf.chemistry import mapped_smiles
+from golf.conformations import ConformationSet
+from golf.ensembles import rmsd_to_minima
+from golf.errors import UserError
+
+
+def conformers(smiles: str, n: int, name: str = "molecule") -> ConformationSet:
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    AllChem.EmbedMultipleConfs(mol, n, randomSeed=7)
+    numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
+    return ConformationSet.build(
+        (f"{name}/{i}", name, mapped_smiles(mol), 0, 1, numbers, conformer.GetPositions())
+        for i, conformer in enumerate(mol.GetConformers())
+    )
+
+
+def turned(part: ConformationSet) -> ConformationSet:
+    """Each conformation turned and shifted, each another way."""
+    rotations = [np.linalg.qr(np.random.default_rng(i).normal(size=(3, 3)))[0] for i in range(len(part))]
+    rotations = [matrix * np.sign(np.linalg.det(matrix)) for matrix in rotations]
+    positions = [part.position[part.rows(i)] @ rotations[i] + i for i in range(len(part))]
+    return part.with_columns(position=np.concatenate(positions))
+
+
+def kabsch(a: np.ndarray, b: np.ndarray) -> float:
+    """RMSD after the best rotation, by singular values (Kabsch 1976)."""
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    u, s, v = np.linalg.svd(a.T @ b)
+    s[-1] *= np.sign(np.linalg.det(u @ v))
+    return float(np.sqrt(max((a**2).sum() + (b**2).sum() - 2 * s.sum(), 0.0) / len(a)))
+
+
+def everything(part: ConformationSet) -> np.ndarray:
+    return np.ones(len(part), bool)
+
+
+def test_rotation_and_translation_are_no_distance():
+    minima = conformers("CC(=O)NC", 3)
+    own, nearest = rmsd_to_minima(turned(minima), everything(minima), minima, everything(minima))
+    assert np.allclose(own, 0.0, atol=1e-4) and np.allclose(nearest, 0.0, atol=1e-4)
+
+
+def test_heavy_atoms_of_a_molecule_without_symmetry_are_as_kabsch_says():
+    part = conformers("OCC(F)C=O", 4)
+    ends, minima = part.subset([1, 2]), part.subset([0, 3])
+    minima = ConformationSet(**{**minima.__dict__, "id": ends.id})
+    own, nearest = rmsd_to_minima(ends, everything(ends), minima, everything(ends))
+    heavy = part.number[part.rows(0)] > 1
+    positions = [part.position[part.rows(i)][heavy] for i in range(4)]
+    expected = np.array([[kabsch(positions[i], positions[k]) for k in (0, 3)] for i in (1, 2)])
+    assert np.allclose(own, np.diag(expected), atol=1e-4)
+    assert np.allclose(nearest, expected.min(axis=0), atol=1e-4)
+
+
+def test_equivalent_atoms_may_change_places():
+    minima = conformers("FC(F)(F)c1ccc(C(=O)[O-])cc1", 1)
+    mol = Chem.AddHs(Chem.MolFromSmiles("FC(F)(F)c1ccc(C(=O)[O-])cc1"))
+    order = np.arange(mol.GetNumAtoms())
+    (carboxylate,) = mol.GetSubstructMatches(Chem.MolFromSmarts("O=C[O-]"))
+    order[[0, 2, carboxylate[0], carboxylate[2]]] = [2, 0, carboxylate[2], carboxylate[0]]
+    ends = minima.with_columns(position=minima.position[order])
+    assert kabsch(ends.position, minima.position) > 0.3
+    own, _ = rmsd_to_minima(ends, everything(ends), minima, everything(ends))
+    assert own[0] == pytest.approx(0.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("smiles", ["OO", "C", "[H][H]"])
+def test_with_few_heavy_atoms_all_atoms_are_compared(smiles):
+    minima = conformers(smiles, 1)
+    stretched = minima.position.copy()
+    stretched[-1] += 0.4 * (stretched[-1] - stretched[0])
+    own, _ = rmsd_to_minima(minima.with_columns(position=stretched), [True], minima, [True])
+    assert own[0] > 0.05
+    same, _ = rmsd_to_minima(turned(minima), [True], minima, [True])
+    assert same[0] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_hydrogens_do_not_count_beside_three_heavy_atoms():
+    minima = conformers("CCO", 1)
+    moved = minima.position + 0.5 * (minima.number == 1)[:, None]
+    own, _ = rmsd_to_minima(minima.with_columns(position=moved), [True], minima, [True])
+    assert own[0] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_is_missing_is_not_a_number():
+    a, b = conformers("CCCO", 3, "propanol"), conformers("CCCF", 2, "fluoropropane")
+    rows = [(p.id[i], p.molecule[i], p.mapped_smiles[i], 0, 1, p.number[p.rows(i)], p.position[p.rows(i)])
+            for p in (a, b) for i in range(len(p))]  # fmt: skip
+    part = ConformationSet.build(rows)
+    has_end = np.array([True, False, True, False, False])
+    has_minimum = np.array([True, True, False, True, True])
+    own, nearest = rmsd_to_minima(part, has_end, part, has_minimum)
+    assert np.isfinite(own).tolist() == [True, False, False, False, False]
+    # The second minimum is compared with the first end; the third end has no minimum and does not count.
+    assert np.isfinite(nearest).tolist() == [True, True, False, False, False]
+    heavy = a.number[a.rows(0)] > 1
+    distance = kabsch(a.position[a.rows(0)][heavy], a.position[a.rows(1)][heavy])
+    assert nearest[1] == pytest.approx(distance, abs=1e-4)
+
+
+def test_two_molecules_of_one_name_are_refused():
+    ends, minima = conformers("CCO", 1), conformers("COC", 1)
+    with pytest.raises(UserError, match="molecule/0 and molecule/0 are both called molecule but are not the same"):
+        rmsd_to_minima(ends, [True], minima, [True])

@@ -1,0 +1,231 @@
+"""Libraries relaxed piece by piece: order, names, properties, what is left out, runs that were cut off."""
+
+import csv
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from rdkit import Chem
+
+from golf.cli import main
+from golf.conformations import ConformationSet
+from golf.conformers import conformations_of, read_molecules
+from golf.hdf5 import read, write
+from golf.library import fingerprint, relax_library
+from golf.parallel import ThreadedPotential
+from golf.pieces import Embedding, pieces_of
+from golf.potential import Architecture, Potential, load
+from golf.relaxation import relax
+from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SMILES = "CO methanol\nCCO ethanol\nC1CC broken\nCN methylamine\nB boron\nCO methanol\nC.C two\nC=O formaldehyde\n"
+ELEMENTS = (1, 6, 7, 8)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    torch.manual_seed(1)
+    Potential(Architecture(n_atom_basis=8, n_interactions=1, n_rbf=6), dict.fromkeys(ELEMENTS, -0.5)).save(path)
+    return path
+
+
+@pytest.fixture
+def smiles(tmp_path):
+    (tmp_path / "in.smi").write_text(SMILES)
+    return tmp_path / "in.smi"
+
+
+def golf(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def names_of(path, size, **embedding):
+    pieces = list(pieces_of(path, elements=ELEMENTS, size=size, embedding=Embedding(**embedding)))
+    names = [name for piece in pieces for name in piece.conformations.id]
+    return pieces, names, [(out.line, out.name) for piece in pieces for out in piece.left_out]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_pieces_of_any_size_hold_the_same(smiles, size):
+    pieces, names, left_out = names_of(smiles, size, conformers=2)
+    molecules = ["methanol", "ethanol", "methylamine", "methanol#6", "formaldehyde"]
+    assert names == [f"{name}/{k:04d}" for name in molecules for k in range(2)]
+    assert left_out == [(3, "broken"), (5, "boron"), (7, "two")]
+    assert (len(pieces) == 1) == (size == 100)
+
+
+def test_conformers_of_a_molecule_stay_together_with_their_properties(tmp_path):
+    molecules, _ = read_molecules(write_text(tmp_path / "a.smi", "CCO ethanol\nCO methanol\n"))
+    conformations, _ = conformations_of(molecules, n_conformers=3, seed=1, prune_rmsd=0.0)
+    with Chem.SDWriter(str(tmp_path / "in.sdf")) as writer:
+        for molecule in molecules:
+            for k in range(3):
+                xyz = conformations.position[conformations.rows(conformations.id.index(f"{molecule.name}/{k:04d}"))]
+                mol = Chem.Mol(molecule.mol)
+                conformer = Chem.Conformer(mol.GetNumAtoms())
+                conformer.SetPositions(xyz)
+                mol.AddConformer(conformer)
+                mol.SetProp("_Name", molecule.name)
+                mol.SetProp("vendor", f"{molecule.name}-{k}")
+                writer.write(mol)
+    pieces, names, _ = names_of(tmp_path / "in.sdf", 2)
+    assert [len(piece.conformations) for piece in pieces] == [3, 3] and names == conformations.id
+    given = [text for piece in pieces for text in piece.conformations.values["properties"]]
+    assert given == [f'{{"vendor": "{m}-{k}"}}' for m in ("ethanol", "methanol") for k in range(3)]
+    together = np.concatenate([piece.conformations.position for piece in pieces])
+    np.testing.assert_allclose(together, conformations.position, atol=1e-4)  # digits of an SDF
+
+
+def write_text(path, text):
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".sdf", ".extxyz"])
+def test_a_library_in_pieces_is_the_library_in_one(model, smiles, tmp_path, suffix, monkeypatch):
+    outputs = []
+    for size in (1, 100):
+        monkeypatch.setattr("golf.cli.PIECE", size)
+        output = tmp_path / f"out{size}{suffix}"
+        options = ["--conformers", 2, "--max-steps", 3, "--cores", 1]
+        assert golf("relax", smiles, "-m", model, "-o", output, *options) == 1  # some were left out
+        outputs.append(output)
+        with open(f"{output}.left_out.csv", newline="") as stream:
+            assert [(row["line"], row["name"]) for row in csv.DictReader(stream)] == [
+                ("3", "broken"),
+                ("5", "boron"),
+                ("7", "two"),
+            ]
+        assert not Path(f"{output}.parts").exists()
+    if suffix != ".h5":
+        assert outputs[0].read_text().count("ethanol") == outputs[1].read_text().count("ethanol") > 0
+        return
+    one, other = map(read, outputs)
+    assert one.id == other.id and one.mapped_smiles == other.mapped_smiles and one.values.keys() == other.values.keys()
+    np.testing.assert_array_equal(one.number, other.number)
+    np.testing.assert_array_equal(one.offset, other.offset)
+    np.testing.assert_allclose(one.position, other.position, atol=1e-5)  # other batches round otherwise
+    np.testing.assert_allclose(one.values["nnp_energy_last"], other.values["nnp_energy_last"], atol=1e-5)
+
+
+def test_what_an_output_says_is_what_the_model_says(model, smiles, tmp_path):
+    for suffix in (".h5", ".sdf", ".extxyz"):
+        golf("relax", smiles, "-m", model, "-o", tmp_path / f"out{suffix}", "--conformers", 3, "--max-steps", 2)
+    relaxed = read(tmp_path / "out.h5")
+    with ThreadedPotential(load(model), 1) as potential:
+        energy, force = potential.energy_and_forces(
+            torch.as_tensor(relaxed.number.astype(np.int64)),
+            torch.as_tensor(relaxed.position),
+            torch.as_tensor(relaxed.offset),
+        )
+    np.testing.assert_allclose(relaxed.values["nnp_energy_last"], energy.numpy(), atol=1e-6)
+    longest = [float(force[relaxed.rows(i)].norm(dim=1).max()) for i in range(len(relaxed))]
+    np.testing.assert_allclose(relaxed.values["largest_force"], longest, atol=1e-6)
+    for name in set(relaxed.molecule):
+        own = np.array(relaxed.molecule) == name
+        energies = relaxed.values["nnp_energy_last"][own]
+        np.testing.assert_array_equal(relaxed.values["relative_energy"][own], energies - energies.min())
+    mols = list(Chem.SDMolSupplier(str(tmp_path / "out.sdf"), removeHs=False))
+    frames = ase.io.read(tmp_path / "out.extxyz", index=":")
+    assert len(mols) == len(frames) == len(relaxed)
+    for i, (mol, atoms) in enumerate(zip(mols, frames, strict=True)):
+        assert mol.GetProp("_Name") == atoms.info["name"] == relaxed.id[i]
+        assert float(mol.GetProp("energy_hartree")) == pytest.approx(float(energy[i]), abs=2e-6)
+        relative = relaxed.values["relative_energy"][i] * HARTREE_IN_KCAL_PER_MOL
+        assert float(mol.GetProp("relative_energy_kcal_mol")) == pytest.approx(relative, abs=1e-4)
+        assert atoms.info["energy_eV"] == pytest.approx(float(energy[i]) * HARTREE_IN_EV, abs=1e-4)
+        largest = relaxed.values["largest_force"][i] * HARTREE_IN_KCAL_PER_MOL
+        assert float(mol.GetProp("largest_force_kcal_mol_angstrom")) == pytest.approx(largest, abs=1e-4)
+
+
+def test_an_h5_and_geometries_alone_come_in_pieces_too(model, smiles, tmp_path, monkeypatch):
+    golf("relax", smiles, "-m", model, "-o", tmp_path / "a.h5", "--conformers", 2, "--max-steps", 1)
+    golf("relax", smiles, "-m", model, "-o", tmp_path / "a.extxyz", "--conformers", 2, "--max-steps", 1)
+    monkeypatch.setattr("golf.cli.PIECE", 3)
+    assert golf("relax", tmp_path / "a.h5", "-m", model, "-o", tmp_path / "b.h5", "--max-steps", 1) == 0
+    assert read(tmp_path / "b.h5").id == read(tmp_path / "a.h5").id
+    with open(tmp_path / "a.extxyz", "a") as stream:
+        stream.write("2\nname=odd\nC 0 0 0\nC 9 9 9\n")
+    assert golf("relax", tmp_path / "a.extxyz", "-m", model, "-o", tmp_path / "c.h5", "--max-steps", 1) == 1
+    np.testing.assert_array_equal(read(tmp_path / "c.h5").number, read(tmp_path / "a.h5").number)
+
+
+def test_cut_off_it_goes_on_and_ends_in_the_same(model, tmp_path, smiles, monkeypatch):
+    monkeypatch.setattr("golf.cli.PIECE", 1)
+    options = ["--conformers", 2, "--max-steps", 5, "--cores", 1]
+    assert golf("relax", smiles, "-m", model, "-o", tmp_path / "whole.sdf", *options) == 1
+    lines = "import golf.cli, sys; golf.cli.PIECE = 1; import golf.library as l; w = l.write; k = [0]\n"
+    lines += (
+        "def write(path, *rest):\n    w(path, *rest); k[0] += 1\n    if k[0] == 2: print('two', flush=True); input()\n"
+    )
+    lines += "l.write = write; sys.exit(golf.cli.main(sys.argv[1:]))"
+    arguments = ["relax", smiles, "-m", model, "-o", tmp_path / "out.sdf", *options]
+    process = subprocess.Popen(
+        [sys.executable, "-c", lines, *map(str, arguments)],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "two\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    parts = sorted(Path(f"{tmp_path / 'out.sdf'}.parts").glob("*.h5"))
+    written = {part: part.stat().st_mtime_ns for part in parts}
+    assert len(parts) == 2 and not (tmp_path / "out.sdf").exists()
+    other = [*arguments[:-3], 6, "--cores", 1]
+    assert golf(*other) == 2  # not with other options
+    assert {part: part.stat().st_mtime_ns for part in parts} == written
+    assert golf(*arguments) == 1
+    assert (tmp_path / "out.sdf").read_text() == (tmp_path / "whole.sdf").read_text()
+
+
+def test_parts_that_are_there_are_not_relaxed_again(model, smiles, tmp_path):
+    calls = []
+
+    def relaxing(conformations):
+        calls.append(conformations.id)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        with ThreadedPotential(load(model), 1) as potential:
+            return relax(conformations, potential, force_threshold=0.01, max_steps=2, slots=4)
+
+    run = {"input": str(smiles), "contents": fingerprint(smiles)}
+
+    def start():
+        pieces = pieces_of(smiles, elements=ELEMENTS, size=1, embedding=Embedding())
+        return relax_library(pieces, tmp_path / "out.h5", relaxing, run=run, attrs={})
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    outcome = start()
+    assert calls == [["methanol/0000"], ["ethanol/0000"], ["ethanol/0000"], *calls[3:]]
+    assert outcome.n_relaxed == 5 and [out.line for out in outcome.left_out] == [3, 5, 7]
+
+
+def test_memory_does_not_grow_with_the_library(model, tmp_path):
+    """The same pieces ten times over: the parent's peak memory stays where it was."""
+    molecules, _ = read_molecules(write_text(tmp_path / "a.smi", "CCCCO a\n"))
+    ten, _ = conformations_of(molecules, n_conformers=10, seed=1, prune_rmsd=0.0)
+    script = "import resource, sys, golf.cli; golf.cli.PIECE = 50; status = golf.cli.main(sys.argv[1:]); "
+    script += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(status)"
+    peaks = []
+    for n in (10, 200):
+        copies = [
+            (f"{k}/{i}", f"m{k}", ten.mapped_smiles[i], 0, 1, ten.number[ten.rows(i)], ten.position[ten.rows(i)])
+            for k in range(n)
+            for i in range(len(ten))
+        ]
+        write(tmp_path / f"{n}.h5", ConformationSet.build(copies))
+        arguments = ["relax", tmp_path / f"{n}.h5", "-m", model, "-o", tmp_path / f"out{n}.h5", "--max-steps", 2]
+        command = [sys.executable, "-c", script, *map(str, [*arguments, "--cores", 1, "--optimizer", "lbfgs"])]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.split()[-1]))
+    assert peaks[1] < peaks[0] + 20_000  # kB; 1,900 molecules more

@@ -1,0 +1,246 @@
+"""`golf train` on labelled files: what it writes, that it goes on, what it refuses; and the split by molecule."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from mmff_labels import labelled_conformers
+
+from golf import hdf5
+from golf.cli import main
+from golf.conformations import ConformationSet, Status
+from golf.errors import UserError
+from golf.potential import load, load_training_state
+from golf.stages import Machine, select_round, split_validation
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+LEVEL = {"program": "psi4", "method": "hf", "basis": "sto-3g", "keywords": "{}"}
+
+SMALL = """
+dataset: {train: elsewhere.smi}
+nnp: {n_atom_basis: 8, n_interactions: 1, n_rbf: 6}
+training: {updates: 10, batch_size: 4, learning_rate: 2.0e-3, validation_fraction: 0.25, validation_interval: 10}
+"""
+
+
+@pytest.fixture(scope="module")
+def labelled() -> ConformationSet:
+    return labelled_conformers(["OC=O", "CCO", "CO", "O"], 5).with_columns(**LEVEL)
+
+
+@pytest.fixture
+def folder(labelled, tmp_path):
+    hdf5.write(tmp_path / "labels.h5", labelled)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    return tmp_path
+
+
+def golf(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def train(folder, output="model.pt", *options):
+    return golf("train", folder / "labels.h5", "-o", folder / output, "--config", folder / "small.yaml", *options)
+
+
+def rows_of(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def same_weights(one, other):
+    return all(
+        torch.equal(a, b) for a, b in zip(load(one).network.parameters(), load(other).network.parameters(), strict=True)
+    )
+
+
+def test_a_model_with_where_it_comes_from(folder, labelled, capsys):
+    assert train(folder, "model.pt", "--updates", 20, "--seed", 3, "--cores", 1) == 0
+    said = capsys.readouterr().out
+    assert "20 updates on 15 labels of 4 molecules; on 5 labels of " in said and said.count("\n") == 1
+    potential = load(folder / "model.pt")
+    assert potential.provenance.level == LEVEL and potential.provenance.seed == 3 and potential.provenance.config_sha256
+    assert potential.architecture.n_atom_basis == 8 and potential.elements == [1, 6, 8]
+    rows = rows_of(folder / "model.csv")
+    assert [int(row["step"]) for row in rows] == [10, 20]
+    assert f"{float(rows[-1]['validation_force_mae_kcal_per_mol_angstrom']):.2f} kcal/mol/angstrom" in said
+    assert train(folder, "other.pt", "--updates", 20, "--seed", 4, "--cores", 1) == 0
+    assert not same_weights(folder / "model.pt", folder / "other.pt")
+
+
+def test_defaults_are_those_of_a_study(folder):
+    labels, output = folder / "labels.h5", folder / "default.pt"
+    assert golf("train", labels, "-o", output, "--updates", 1, "--validation-fraction", 0, "--batch-size", 2) == 0
+    assert load(output).architecture.n_atom_basis == 128
+    assert rows_of(folder / "default.csv")[-1]["validation_force_mae_kcal_per_mol_angstrom"] == ""
+
+
+def test_a_training_goes_on_from_a_model(folder):
+    assert train(folder, "a.pt") == 0 and train(folder, "b.pt", "--initial", folder / "a.pt") == 0
+    assert load_training_state(folder / "b.pt")["n_updates"] == 20
+    assert load(folder / "b.pt").reference_energies == load(folder / "a.pt").reference_energies
+    assert not same_weights(folder / "a.pt", folder / "b.pt")
+
+
+def test_an_interrupted_training_goes_on(folder):
+    (folder / "quick.yaml").write_text(SMALL.replace("training: {", "training: {checkpoint_seconds: 0.2, "))
+    arguments = ["train", folder / "labels.h5", "-o", folder / "m.pt", "--config", folder / "quick.yaml"]
+    arguments += ["--updates", 300, "--cores", 1]
+    command = [sys.executable, "-m", "golf.cli", "-v", *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 120
+    while not (folder / "m.checkpoint.pt").exists():
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and said.splitlines()[-1] == "golf: interrupted"
+    assert not (folder / "m.pt").exists()
+    again = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert "m.checkpoint.pt: resumed after update" in again.stderr
+    assert golf(*arguments[:3], folder / "undisturbed.pt", *arguments[4:]) == 0
+    assert same_weights(folder / "m.pt", folder / "undisturbed.pt")
+
+
+def changed(folder, name, change):
+    """A copy of the labels, changed in place."""
+    path = folder / f"{name}.h5"
+    path.write_bytes((folder / "labels.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
+
+
+def put(name, row, value):
+    def change(file):
+        file[name][row] = value
+
+    return change
+
+
+def bad_inputs(folder, labelled):
+    hdf5.write(folder / "bare.h5", labelled.bare())
+    hdf5.write(folder / "none.h5", labelled.subset([]))
+    hdf5.write(folder / "failed.h5", labelled.with_columns(values={"status": np.full(20, Status.FAILED)}))
+    hdf5.write(folder / "other-level.h5", labelled.with_columns(method="wb97x-d"))
+    hdf5.write(folder / "nitrogen.h5", labelled_conformers(["CN"], 3).with_columns(**LEVEL))
+    (folder / "empty.h5").write_bytes(b"")
+    (folder / "mols.smi").write_text("CO methanol\n")
+    (folder / "there.pt").write_text("kept")
+    (folder / "metrics.csv").write_text("kept")
+    (folder / "text.pt").write_text("no model")
+    third = labelled.id[2]
+    row = int(labelled.offset[2])
+    out = ("-o", folder / "out.pt", "--config", folder / "small.yaml")
+    labels = folder / "labels.h5"
+    nan_position = changed(folder, "nan-x", put("atoms/position", row, np.nan))
+    nan_force = changed(folder, "nan-f", put("atoms/force", row, np.inf))
+    nan_energy = changed(folder, "nan-e", put("conformation/energy", 2, np.nan))
+    no_level = changed(folder, "no-level", lambda file: file.attrs.pop("basis"))
+    return {
+        "nowhere.h5: no such file": (folder / "nowhere.h5", *out),
+        "empty.h5: not a readable HDF5 file": (folder / "empty.h5", *out),
+        "mols.smi: not a labelled .h5 file; make one with golf label": (folder / "mols.smi", *out),
+        "bare.h5: none of 20 conformations has a label": (folder / "bare.h5", *out),
+        "none.h5: none of 0 conformations has a label": (folder / "none.h5", *out),
+        "failed.h5: none of 20 conformations has a label": (folder / "failed.h5", *out),
+        f"nan-x.h5: {third}: positions not finite": (nan_position, *out),
+        f"nan-f.h5: {third}: forces not finite": (nan_force, *out),
+        f"nan-e.h5: {third}: energy not finite": (nan_energy, *out),
+        "no-level.h5: has no attribute basis": (no_level, *out),
+        "there.pt: exists": (labels, "-o", folder / "there.pt"),
+        "metrics.csv: exists": (labels, "-o", folder / "metrics.pt"),
+        "out.h5: unknown suffix": (labels, "-o", folder / "out.h5"),
+        "missing does not exist or cannot": (labels, "-o", folder / "missing" / "out.pt"),
+        "text.pt: not a model file": (labels, *out, "--initial", folder / "text.pt"),
+        "a.pt: trained on hf/sto-3g, ": (folder / "other-level.h5", *out, "--initial", folder / "a.pt"),
+        "nitrogen.h5: conformation 'CN/0000' has N": (folder / "nitrogen.h5", *out, "--initial", folder / "a.pt"),
+        "leaves none to train on": (folder / "nitrogen.h5", *out, "--by", "molecule"),
+        "key training.updates: 0 is less than": (labels, *out, "--updates", 0),
+        "key training.validation_fraction: 1.0": (labels, *out, "--validation-fraction", 1),
+        "--cores 0: must be positive": (labels, *out, "--cores", 0),
+        "nowhere.yaml: no such file": (labels, "-o", folder / "out.pt", "--config", folder / "nowhere.yaml"),
+        "lower the learning rate": (labels, *out, "--learning-rate", 1e30),
+    }
+
+
+def test_wrong_input_is_one_line_and_status_2(folder, labelled, capsys):
+    assert train(folder, "a.pt") == 0
+    capsys.readouterr()
+    for message, arguments in bad_inputs(folder, labelled).items():
+        assert golf("train", *arguments) == 2, message
+        printed = capsys.readouterr().err
+        lines = [line for line in printed.splitlines() if line.startswith("golf: error: ")]
+        assert len(lines) == 1 and message in lines[0] and "Traceback" not in printed, (message, printed)
+        assert not (folder / "out.pt").exists()
+        assert "learning rate" in message or not list(folder.glob("out.*"))
+    assert (folder / "there.pt").read_text() == "kept" and (folder / "metrics.csv").read_text() == "kept"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_to(folder, capsys):
+    closed = folder / "closed"
+    closed.mkdir(mode=0o555)
+    assert golf("train", folder / "labels.h5", "-o", closed / "out.pt") == 2
+    assert "does not exist or cannot be written to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.25, 0.5])
+def test_a_split_by_molecule_keeps_all_of_a_molecule(labelled, fraction):
+    status = np.full(len(labelled), Status.OK)
+    status[0] = Status.FAILED
+    labelled = labelled.with_columns(values={"status": status})
+    training, validation = split_validation(labelled, fraction, 1, "molecule")
+    assert len(set(validation.molecule)) == max(1, round(4 * fraction))
+    assert not set(training.molecule) & set(validation.molecule)
+    assert sorted(training.id + validation.id) == sorted(labelled.id)
+    splits = {
+        tuple(sorted(set(split_validation(labelled, fraction, seed, "molecule")[1].molecule))) for seed in range(9)
+    }
+    assert len(splits) > 1 and split_validation(labelled, fraction, 1, "molecule")[1].id == validation.id
+
+
+def test_a_split_by_conformation_is_of_labels(labelled):
+    training, validation = split_validation(labelled, 0.25, 1, "conformation")
+    assert len(validation) == 5 and sorted(training.id + validation.id) == sorted(labelled.id)
+    assert split_validation(labelled, 0.0, 1, "conformation")[1] is None
+    assert split_validation(labelled, 0.0, 1, "molecule")[1] is None
+    with pytest.raises(UserError, match="3 of 4 molecules|4 of 4 molecules"):
+        split_validation(labelled, 0.9, 1, "molecule")
+
+
+def test_a_round_starts_from_no_validation_molecule(folder, labelled):
+    """Else its labels, and so the molecule, would be trained on."""
+    assert train(folder, "model.pt") == 0
+    _, validation = split_validation(labelled, 0.3, 1, "molecule")
+    found = {}
+    for split in ("molecule", "conformation"):
+        select_round(
+            str(folder / "labels.h5"),
+            str(folder / "model.pt"),
+            str(folder / "selected.h5"),
+            round_number=1,
+            variant="MMFF94",
+            validation_fraction=0.3,
+            validation_split=split,
+            machine=Machine(1, "cpu"),
+            config_sha256="",
+            seed=1,
+            n_select=20,
+            max_steps=2,
+            iterations_per_step=1,
+            force_threshold=1e-4,
+            slots=8,
+            optimizer={"name": "lbfgs", "max_step_length": 0.2, "history": None},
+        )
+        found[split] = set(hdf5.read(folder / "selected.h5").molecule)
+    assert found["molecule"] and not found["molecule"] & set(validation.molecule)
+    assert found["conformation"] & set(validation.molecule)

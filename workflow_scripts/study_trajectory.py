@@ -1,0 +1,18 @@
+"""Errors of an arm's network along its relaxations, and how far DFT sees them go down."""
+
+from golf.files import written_whole
+from golf.hdf5 import read
+from golf.job import job
+from golf.trajectory_study import study_trajectories
+
+with job(snakemake.log[0]):
+    table = study_trajectories(
+        snakemake.wildcards.arm,
+        read(snakemake.input.states),
+        read(snakemake.input.relaxed),
+        read(snakemake.input.reference),
+        steps=snakemake.params.steps,
+        seed=snakemake.params.seed,
+    )
+    with written_whole(snakemake.output[0]) as temporary:
+        table.to_csv(temporary, index=False)

@@ -8,7 +8,7 @@ VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-setup: ## install everything into .venv, and Psi4 (PYTHON=..., GOLF_PSI4_PYTHON=... to choose)
+setup: ## install everything into .venv, and Psi4 (PYTHON=..., GOLF_PSI4_PYTHON=... to choose; WITHOUT_PSI4=1)
 	@setup/install.sh
 
 run: setup ## run the study and print the table; after a crash, go on (CONFIG=my.yaml, PROFILE=slurm to choose)

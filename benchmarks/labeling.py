@@ -3,7 +3,7 @@
 All variants label the same conformations at wB97X-D/def2-SVP on the same cores, in blocks that take turns, so that
 whatever else the machine does hits all of them:
 
-- pool CxT: golf.oracles.psi4.Psi4Oracle, C children of T threads each, for every split of the cores;
+- pool CxT: golf.oracles.pool.OraclePool, C children of T threads each, for every split of the cores;
 - process per label: the pattern of the published code. Every label starts a Python, imports Psi4 and computes with as
   many threads as there are cores; the threads of the BLAS library are left as they come.
 
@@ -39,7 +39,7 @@ from golf.hdf5 import read
 from golf.job import exit_on_sigterm
 from golf.oracles.base import Label, LevelOfTheory, Request, requests_from
 from golf.oracles.interpreter import Psi4Interpreter, find_psi4
-from golf.oracles.psi4 import Psi4Oracle
+from golf.oracles.pool import OraclePool
 from golf.units import BOHR_IN_ANGSTROM
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -100,7 +100,7 @@ def children_cpu() -> float:
 
 def pool(children: int, threads: int) -> Variant:
     started = time.monotonic()
-    oracle = Psi4Oracle(LEVEL, n_workers=children, threads=threads)
+    oracle = OraclePool(LEVEL, n_workers=children, threads=threads)
 
     def label(requests: Sequence[Request]) -> list[Label]:
         found = {request.id: label for request, label in oracle.stream(requests)}

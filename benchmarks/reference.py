@@ -19,7 +19,7 @@ from golf.conformations import ConformationSet, Status
 from golf.hdf5 import read
 from golf.minimizer import FORCE_THRESHOLD, Trajectory, minimize
 from golf.oracles.base import Label, LevelOfTheory, Oracle, Request, requests_from
-from golf.oracles.psi4 import Psi4Oracle
+from golf.oracles.pool import OraclePool
 from golf.surrogate import MMFFSurrogate
 from golf.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
 
@@ -93,7 +93,7 @@ def main() -> None:
         f"{'':<42}{'gradients: mean':>16}{'median':>8}{'max':>5}{'ratio':>7}{'no minimum':>12}{'energy kcal/mol':>17}"
     )
     _print("geomeTRIC (from the file)", known, chosen.values["energy"], chosen)
-    with Psi4Oracle(level, n_workers=options.workers) as oracle:
+    with OraclePool(level, n_workers=options.workers) as oracle:
         _print("geomeTRIC from the Hessian of MMFF", *with_geometric(starts, oracle), chosen)
 
 

@@ -83,16 +83,17 @@ def _add_input(command: argparse.ArgumentParser) -> None:
 def _add_label(commands: argparse._SubParsersAction) -> None:
     label = commands.add_parser(
         "label",
-        help="energies and forces with Psi4",
-        description="Compute energies (hartree) and forces (hartree/angstrom) with a pool of Psi4 processes. An "
+        help="energies and forces with Psi4, PySCF or an ASE calculator",
+        description="Compute energies (hartree) and forces (hartree/angstrom) with a pool of processes. An "
         "interrupted run goes on from the journal beside the output.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_input(label)
     add_output(label, "OUT.h5", "labelled conformations")
-    label.add_argument("--method", default="wb97x-d", help="method, as Psi4 names it")
-    label.add_argument("--basis", default="def2-svp", help="basis set")
-    label.add_argument("--keywords", type=json.loads, default={}, metavar="JSON", help="further Psi4 options")
+    label.add_argument("--program", default="psi4", help="psi4, pyscf or ase")
+    label.add_argument("--method", default="wb97x-d", help="method, as the program names it; of ase, a calculator")
+    label.add_argument("--basis", help="basis set; None: def2-svp, or none with ase")
+    label.add_argument("--keywords", type=json.loads, default={}, metavar="JSON", help="further options of the program")
     add_cores(label)
     label.add_argument("--memory", type=int, default=1000, metavar="MB", help="memory per process")
     label.add_argument("--time-limit", type=float, default=3600.0, metavar="SECONDS", help="for one conformation")
@@ -104,8 +105,10 @@ def _label(options: argparse.Namespace) -> None:
     from golf.deadline import Deadline
     from golf.labeling import label_to_file
     from golf.oracles.base import LevelOfTheory
+    from golf.oracles.programs import program
     from golf.structures import read_structures
 
+    default_basis = program(options.program).default_basis
     positive("--cores", options.cores)
     positive("--memory", options.memory)
     positive("--time-limit", options.time_limit)
@@ -117,7 +120,7 @@ def _label(options: argparse.Namespace) -> None:
     label_to_file(
         conformations,
         options.output,
-        level=LevelOfTheory("psi4", options.method, options.basis, options.keywords),
+        level=LevelOfTheory(options.program, options.method, options.basis or default_basis, options.keywords),
         n_workers=options.cores,
         check=True,
         deadline=Deadline.of_this_job(),

@@ -20,6 +20,7 @@ import yaml
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.formats import AUTO, SMILES, SUFFIXES
+from golf.oracles.programs import program, wrong_setting
 
 SCHEMA_PATH = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
 
@@ -64,6 +65,9 @@ def validated(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
     errors = sorted(jsonschema.Draft202012Validator(schema()).iter_errors(config), key=lambda error: list(error.path))
     if errors:
         raise UserError(f"{source}: {_one_line(errors[0])}")
+    oracle = config["oracle"]
+    if oracle["basis"] is None:
+        oracle["basis"] = program(oracle["program"]).default_basis
     for problem in _contradictions(config):
         raise UserError(f"{source}: {problem}")
     return config
@@ -111,7 +115,7 @@ def _one_line(error: jsonschema.ValidationError) -> str:
 
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
-    dataset, training = config["dataset"], config["training"]
+    dataset, oracle, training = config["dataset"], config["oracle"], config["training"]
     kind = SUFFIXES.get(Path(dataset["train"]).suffix) if dataset["format"] == AUTO else dataset["format"]
     if dataset["conformers"] == 0 and kind == SMILES:
         yield "key dataset.conformers: 0 needs geometries, which a SMILES file has not; give at least 1"
@@ -131,6 +135,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for name in models:
         if name in BUILT_IN_ARMS:
             yield f"key evaluation.models: {name} is the name of an arm already; choose another"
+    if wrong := wrong_setting(oracle["program"], oracle["basis"], oracle["python"]):
+        yield wrong
     unknown = set(config["nnp"]["reference_energies"] or {}) - set(SYMBOLS)
     if unknown:
         yield f"key nnp.reference_energies: {min(unknown)!r} is not the symbol of an element"

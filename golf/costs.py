@@ -43,9 +43,10 @@ class Basis:
     """What a basis set has for an atom of each element.
 
     Attributes:
-        functions: basis functions, by atomic number.
-        with_ecp: elements whose inner electrons an effective core potential replaces. Psi4 differentiates the potential
-            numerically, six times per atom of the molecule, which costs more than all the rest.
+        functions: basis functions, by atomic number; none at all where the program has no basis sets, so that costs
+            grow with the atoms alone.
+        with_ecp: elements whose inner electrons an effective core potential replaces that is dear. Psi4 differentiates
+            it numerically, six times per atom of the molecule, which costs more than all the rest.
     """
 
     functions: Mapping[int, int]

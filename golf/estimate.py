@@ -20,7 +20,7 @@ def estimate(config: Mapping[str, Any], *, jobs: int | None, cores: int) -> str:
         jobs: label jobs that run at once; None: as many as fit on `cores`.
 
     Raises:
-        UserError: a source is missing or not usable, or Psi4 is needed and not found.
+        UserError: a source is missing or not usable, or the oracle is needed and not found.
     """
     basis, asked = basis_of(config)
     work = workload(config, basis)

@@ -82,9 +82,10 @@ def calibrated(results: str | Path, train: str | Path, level: LevelOfTheory, bas
         if len(brought[1]):
             return _scaled(brought, f"{len(brought[1])} wall times that came with {train}")
     scale = float(predicted_seconds(np.array([1]), level.method, threads)[0])
-    return Model(
-        scale, "no wall times yet: fitted to Psi4 1.3.2 on one idle core, other machines may take half or twice"
-    )
+    words = "no wall times yet: fitted to Psi4 1.3.2 on one idle core, other machines may take half or twice"
+    if level.program != "psi4":
+        words += f", and {level.program} is not Psi4"
+    return Model(scale, words)
 
 
 def _scaled(times: Times, source: str) -> Model:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.formats import EXTXYZ, GOLF, LEVELS, MOLECULES, NABLADFT, SPICE, SUFFIXES, format_of
 from golf.hdf5 import FORMAT, read
+from golf.oracles.base import described
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 _WIDTH = 22
@@ -49,7 +49,7 @@ def describe(path: str | Path) -> str:
         from golf.structures import read_structures  # RDKit is loaded only for these
 
         part = read_structures(path)
-        level = [_row("level of theory", _level(part.attrs))] if "method" in part.attrs else []
+        level = [_row("level of theory", described(part.attrs))] if "method" in part.attrs else []
         lines = [_row("format", kind), *level, _row("units", f"{_UNITS}, as golf reads it"), "", *_conformations(part)]
     else:
         raise UserError(f"{path}: neither conformations nor a model of golf; give one of the files under results/")
@@ -60,7 +60,7 @@ def _spice(path: Path) -> Iterator[str]:
     from golf.spice import summarized
 
     yield _row("format", "SPICE")
-    yield _row("level of theory", _level(LEVELS[SPICE].attrs()))
+    yield _row("level of theory", described(LEVELS[SPICE].attrs()))
     yield _row("units", "bohr, hartree, hartree/bohr")
     yield ""
     rows = list(summarized(path))
@@ -77,7 +77,7 @@ def _golf(part: ConformationSet) -> Iterator[str]:
         if name in attrs:
             yield _row(words, str(attrs[name]))
     if "method" in attrs:
-        yield _row("level of theory", _level(attrs))
+        yield _row("level of theory", described(attrs))
     yield _row("units", _UNITS)
     for name in sorted(attrs.keys() - {*_LEVEL, *_STAMP}):
         yield _row(name, _short(attrs[name]))
@@ -169,7 +169,7 @@ def _model(path: Path) -> Iterator[str]:
         yield _row("config (SHA-256)", model.provenance.config_sha256)
     yield _row("seed", str(model.provenance.seed))
     level = model.provenance.level
-    yield _row("level of theory", _level(level) if level else "not stated")
+    yield _row("level of theory", described(level) if level else "not stated")
     yield _row("units", ", ".join(f"{name} {unit}" for name, unit in potential.UNITS.items()))
     yield ""
     shape = f"{architecture.n_atom_basis} features, {architecture.n_interactions} interactions"
@@ -183,13 +183,6 @@ def _model(path: Path) -> Iterator[str]:
 
 def _row(name: str, text: str) -> str:
     return f"  {name:<{_WIDTH}}{text}".rstrip()
-
-
-def _level(attrs: Mapping[str, Any]) -> str:
-    keywords = json.loads(attrs.get("keywords") or "{}")
-    words = "".join(f", {name}={value}" for name, value in sorted(keywords.items()))
-    version = f" {attrs['program_version']}" if "program_version" in attrs else ""
-    return f"{attrs['method']}/{attrs['basis']} ({attrs['program']}{version}{words})"
 
 
 def _words(codes: NDArray, kind: type[IntEnum]) -> str:

@@ -21,8 +21,16 @@ from golf.deadline import Deadline, OutOfTime
 from golf.errors import UserError
 from golf.hdf5 import read, read_columns, write
 from golf.journal import SUFFIX, Journal, beside
-from golf.oracles.base import LABEL_COLUMNS, NO_LABEL, Label, LevelOfTheory, Oracle, Request, requests_from
-from golf.oracles.psi4 import Psi4Oracle
+from golf.oracles.base import (
+    LABEL_COLUMNS,
+    NO_LABEL,
+    Label,
+    LevelOfTheory,
+    Oracle,
+    Request,
+    requests_from,
+)
+from golf.oracles.pool import OraclePool
 from golf.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -191,25 +199,25 @@ def label_to_file(
     deadline: Deadline | None = None,
     **pool: Any,
 ) -> ConformationSet:
-    """Label conformations with a Psi4 pool and write them.
+    """Label conformations with a pool of oracle processes and write them.
 
     An interrupted call goes on from `output`'s journal; labels in other journals beside it are used, too.
 
     Args:
         check: find out first whether the level can be computed for the elements at hand.
-        pool: further settings of `golf.oracles.psi4.Psi4Oracle`.
+        pool: further settings of `golf.oracles.pool.OraclePool`.
         attrs: root attributes of the file.
         deadline: of the job.
 
     Raises:
-        UserError: Psi4 is not found or does not start, or the check fails.
+        UserError: the level's program is unknown, not found or does not start, or the check fails.
         OutOfTime: not all could be done before the deadline; those that are done are in the journal.
     """
     if len(conformations) == 0:
         labelled = unlabelled(conformations).with_columns(**level.attrs())
     else:
         n_workers = min(n_workers, len(conformations))
-        with Psi4Oracle(level, n_workers=n_workers, deadline=deadline, **pool) as oracle:
+        with OraclePool(level, n_workers=n_workers, deadline=deadline, **pool) as oracle:
             if check:
                 oracle.check(sorted(set(conformations.number.tolist())))
             path = journal_path(output)

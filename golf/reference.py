@@ -26,7 +26,7 @@ from golf.journal import Journal, beside
 from golf.labeling import journal_path
 from golf.minimizer import FORCE_THRESHOLD, Trajectory, minimize
 from golf.oracles.base import Label, LevelOfTheory, Oracle, Request, requests_from
-from golf.oracles.psi4 import Psi4Oracle
+from golf.oracles.pool import OraclePool
 from golf.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -255,17 +255,17 @@ def optimize_to_file(
     deadline: Deadline | None = None,
     **pool: Any,
 ) -> ConformationSet:
-    """Minimize with a Psi4 pool and write the minima.
+    """Minimize with a pool of oracle processes and write the minima.
 
     An interrupted call goes on from `output`'s journal; gradients in other journals beside it are used, too.
 
     Args:
-        pool: further settings of `golf.oracles.psi4.Psi4Oracle`.
+        pool: further settings of `golf.oracles.pool.OraclePool`.
         attrs: root attributes of the file.
         deadline: of the job.
 
     Raises:
-        UserError: Psi4 is not found or does not start.
+        UserError: the level's program is unknown, not found or does not start.
         OutOfTime: not all could be done before the deadline; the gradients that are done are in the journal.
     """
     if len(conformations) == 0:
@@ -274,7 +274,7 @@ def optimize_to_file(
     else:
         path = journal_path(output)
         with (
-            Psi4Oracle(level, n_workers=min(n_workers, len(conformations)), deadline=deadline, **pool) as oracle,
+            OraclePool(level, n_workers=min(n_workers, len(conformations)), deadline=deadline, **pool) as oracle,
             Journal(path, level, beside(path), deadline=deadline) as journal,
             progress_bar(len(conformations), "DFT optimizations") as advance,
         ):

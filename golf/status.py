@@ -123,7 +123,7 @@ def status(config: Mapping[str, Any], cores: int) -> str:
         cores: for which the wall time of the rest is said.
 
     Raises:
-        UserError: a file cannot be read, or nothing has been computed and Psi4 is not found.
+        UserError: a file cannot be read, or nothing has been computed and the oracle is not found.
     """
     resources = config["resources"]
     threads, n_workers = resources["label_threads"], processes_on(config, cores)

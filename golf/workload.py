@@ -22,10 +22,10 @@ from golf.planning import Source, level_of, pool_settings
 
 
 def basis_of(config: Mapping[str, Any]) -> tuple[Basis, str]:
-    """What the basis set has per element, and who says so: the study's own check, or else Psi4, which is started.
+    """What the basis set has per element, and who says so: the study's own check, or else the program, now started.
 
     Raises:
-        UserError: Psi4 is not found, or has no such basis set.
+        UserError: the program is not found, or has no such basis set.
     """
     level = level_of(config)
     path = Path(config["results_dir"]) / "dataset" / "oracle.json"
@@ -35,10 +35,10 @@ def basis_of(config: Mapping[str, Any]) -> tuple[Basis, str]:
             return basis, str(path)
     except FileNotFoundError:  # or written by an older golf
         pass
-    from golf.oracles.psi4 import Psi4Oracle
+    from golf.oracles.pool import OraclePool
 
-    with Psi4Oracle(level, **(pool_settings(config) | {"n_workers": 1})) as oracle:
-        return oracle.basis(MMFF_NUMBERS), f"Psi4 {oracle.program_version}, asked now"
+    with OraclePool(level, **(pool_settings(config) | {"n_workers": 1})) as oracle:
+        return oracle.basis(MMFF_NUMBERS), f"{oracle.program_name} {oracle.program_version}, asked now"
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ JOB_TIMES = JobTimes(
 )
 
 NNP_ENV = "../envs/nnp.yaml"
-PSI4_ENV = "../envs/psi4.yaml"
+LABEL_ENV = "../envs/psi4.yaml" if config["oracle"]["program"] == "psi4" else NNP_ENV
 REPORT_ENV = "../envs/report.yaml"
 
 

@@ -7,7 +7,7 @@ rule check_oracle:
     benchmark:
         f"{BENCHMARKS}/check_oracle.tsv"
     conda:
-        PSI4_ENV
+        LABEL_ENV
     threads: 1
     resources:
         mem_mb=per_attempt(label_memory_mb),

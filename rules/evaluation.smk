@@ -11,7 +11,7 @@ rule optimize_reference_batch:
     benchmark:
         f"{BENCHMARKS}/optimize_reference_batch/{{batch}}.tsv"
     conda:
-        PSI4_ENV
+        LABEL_ENV
     threads: label_threads
     resources:
         mem_mb=per_attempt(label_memory_mb),
@@ -37,7 +37,7 @@ rule merge_references:
     benchmark:
         f"{BENCHMARKS}/merge_references.tsv"
     conda:
-        PSI4_ENV
+        LABEL_ENV
     threads: 1
     resources:
         mem_mb=per_attempt(2000),

@@ -9,7 +9,7 @@ rule label_batch:
     benchmark:
         f"{BENCHMARKS}/label_batch/{{stage}}/{{batch}}.tsv"
     conda:
-        PSI4_ENV
+        LABEL_ENV
     threads: label_threads
     resources:
         mem_mb=per_attempt(label_memory_mb),
@@ -33,7 +33,7 @@ rule merge_labels:
     benchmark:
         f"{BENCHMARKS}/merge_labels/{{stage}}.tsv"
     conda:
-        PSI4_ENV
+        LABEL_ENV
     threads: 1
     resources:
         mem_mb=per_attempt(2000),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Set up everything the workflow needs: .venv with the pinned packages, and Psi4. `make setup` calls it.
 # A second run downloads nothing. Variables: PYTHON, the Python to build .venv with (3.11 or newer);
-# GOLF_PSI4_PYTHON, a Python that imports psi4.
+# GOLF_PSI4_PYTHON, a Python that imports psi4; WITHOUT_PSI4, if set, does without (docs/oracles.md).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 unset PYTHONPATH PYTHONHOME # of another Python: pip would take its packages for installed
@@ -107,7 +107,8 @@ get_psi4() {
         return
     fi
     fail "no Psi4, and no way to get it here; type: sudo apt-get install psi4 libopenblas0-pthread (Debian, Ubuntu)," \
-        "or install conda, then run make setup again; if a Python has it: make setup GOLF_PSI4_PYTHON=/path/to/it"
+        "or install conda, then run make setup again; if a Python has it: make setup GOLF_PSI4_PYTHON=/path/to/it;" \
+        "to do without it (docs/oracles.md): make setup WITHOUT_PSI4=1"
 }
 
 # Psi4 of Debian and Ubuntu with the reference BLAS is 3 times slower. Prints the alternative that chooses it, if so.
@@ -158,9 +159,13 @@ if [[ ! -x $venv/bin/python || $(key) != "$(cat "$stamp" 2>/dev/null)" ]]; then
     key >"$stamp"
 fi
 if ! found=$(find_psi4 2>/dev/null); then
-    [[ -z ${GOLF_PSI4_PYTHON:-} ]] || fail "$(find_psi4 2>&1)"
-    get_psi4
-    found=$(find_psi4) || fail "Psi4 was installed, but the line above says why it cannot be used"
+    if [[ -n ${WITHOUT_PSI4:-} ]]; then
+        found="no Psi4; oracle.program has to be pyscf or ase"
+    else
+        [[ -z ${GOLF_PSI4_PYTHON:-} ]] || fail "$(find_psi4 2>&1)"
+        get_psi4
+        found=$(find_psi4) || fail "Psi4 was installed, but the line above says why it cannot be used"
+    fi
 fi
 mend_blas
 get_compiler

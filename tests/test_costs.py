@@ -19,7 +19,7 @@ from golf.journal import Journal
 from golf.labeling import read_batch
 from golf.oracles.base import Label, LevelOfTheory, requests_from
 from golf.oracles.interpreter import find_psi4
-from golf.oracles.psi4 import Psi4Oracle
+from golf.oracles.pool import OraclePool
 
 LEVEL = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
 SVP = Basis({1: 5, 6: 14, 7: 14, 8: 14, 9: 14, 16: 18, 53: 26}, frozenset({53}))
@@ -66,7 +66,7 @@ def oracle_json(tmp_path_factory):
 
 @pytest.mark.parametrize("basis", ["def2-svp", "sto-3g"])
 def test_basis_functions_are_those_of_psi4(basis, tmp_path, cheap_basis):
-    with Psi4Oracle(LevelOfTheory("psi4", "hf", basis)) as oracle:
+    with OraclePool(LevelOfTheory("psi4", "hf", basis)) as oracle:
         found = oracle.basis([1, 6, 7, 8, 17, 35, 53])
     interpreter = find_psi4(None)
     shown = subprocess.run(

@@ -16,8 +16,8 @@ from golf.conformations import Status
 from golf.errors import UserError
 from golf.oracles.base import LevelOfTheory, Request
 from golf.oracles.interpreter import find_psi4
-from golf.oracles.psi4 import Psi4Oracle
-from golf.oracles.psi4_process import _scratch_prefix, remove_stale_scratch
+from golf.oracles.pool import OraclePool
+from golf.oracles.process import _scratch_prefix, remove_stale_scratch
 from golf.units import BOHR_IN_ANGSTROM
 
 CHEAP = LevelOfTheory("psi4", "hf", "sto-3g")
@@ -69,7 +69,7 @@ def test_labels_equal_psi4_called_directly(tmp_path):
         stdout=subprocess.DEVNULL,
     )
     direct = json.loads((tmp_path / "direct.json").read_text())
-    with Psi4Oracle(CHEAP, n_workers=2) as oracle:
+    with OraclePool(CHEAP, n_workers=2) as oracle:
         labels = {done.id: label for done, label in oracle.stream(requests)}
     for one, (energy, gradient) in zip(requests, direct, strict=True):
         label = labels[one.id]
@@ -82,14 +82,14 @@ def test_labels_equal_psi4_called_directly(tmp_path):
 def test_golden_values_at_the_real_level():
     """Energies that Psi4 1.3.2 and 1.5 gave for these geometries."""
     golden = {"CH3CH2OH": -154.875705282, "C6H6": -232.001357764}
-    with Psi4Oracle(REAL, n_workers=2) as oracle:
+    with OraclePool(REAL, n_workers=2) as oracle:
         for done, label in oracle.stream([request(name) for name in golden]):
             assert label.energy == pytest.approx(golden[done.id], abs=1e-6)
 
 
 def test_forces_are_minus_the_derivative_of_the_energy():
     water, step = request("H2O"), 1e-3
-    with Psi4Oracle(LevelOfTheory("psi4", "hf", "sto-3g", {"d_convergence": 1e-9, "e_convergence": 1e-10})) as oracle:
+    with OraclePool(LevelOfTheory("psi4", "hf", "sto-3g", {"d_convergence": 1e-9, "e_convergence": 1e-10})) as oracle:
         forces = oracle.compute(water).forces
         moved = [water.positions + sign * step * np.eye(9)[4].reshape(3, 3) for sign in (1, -1)]
         up, down = (oracle.compute(Request("w", water.numbers, x, 0, 1)).energy for x in moved)
@@ -97,7 +97,7 @@ def test_forces_are_minus_the_derivative_of_the_energy():
 
 
 def test_ions_and_radicals_have_their_charge_and_spin():
-    with Psi4Oracle(CHEAP) as oracle:
+    with OraclePool(CHEAP) as oracle:
         cation = oracle.compute(request("H2O", charge=1, multiplicity=2))
         neutral = oracle.compute(request("H2O"))
         impossible = oracle.compute(request("H2O", charge=1, multiplicity=1))
@@ -107,9 +107,9 @@ def test_ions_and_radicals_have_their_charge_and_spin():
 
 
 def test_scf_ladder_recovers_and_says_how():
-    with Psi4Oracle(CHEAP) as oracle:
+    with OraclePool(CHEAP) as oracle:
         plain = oracle.compute(request("H2O"))
-    with Psi4Oracle(LevelOfTheory("psi4", "hf", "sto-3g", {"maxiter": 2})) as oracle:
+    with OraclePool(LevelOfTheory("psi4", "hf", "sto-3g", {"maxiter": 2})) as oracle:
         recovered = oracle.compute(request("H2O"))
     assert plain.recovery == "" and recovered.recovery == "damped"
     assert recovered.energy == pytest.approx(plain.energy, abs=1e-6)
@@ -140,7 +140,7 @@ def test_every_rung_of_the_ladder_converges_to_the_same_energy(n, tmp_path):
 
 
 def test_a_killed_child_loses_one_conformation_and_is_replaced():
-    with Psi4Oracle(REAL, n_workers=1) as oracle:
+    with OraclePool(REAL, n_workers=1) as oracle:
         killer = threading.Timer(1.0, lambda: os.kill(children()[0], signal.SIGKILL))
         killer.start()
         lost = oracle.compute(request("C6H6"))
@@ -151,7 +151,7 @@ def test_a_killed_child_loses_one_conformation_and_is_replaced():
 
 def test_a_hung_child_is_replaced_at_the_time_limit():
     level = LevelOfTheory("psi4", "wb97x-d", "def2-tzvp")  # 25 s for benzene, less than 1 s for H2
-    with Psi4Oracle(level, n_workers=1, time_limit=10.0) as oracle:
+    with OraclePool(level, n_workers=1, time_limit=10.0) as oracle:
         started = time.monotonic()
         lost = oracle.compute(request("C6H6"))
         assert time.monotonic() - started < 40.0
@@ -161,7 +161,7 @@ def test_a_hung_child_is_replaced_at_the_time_limit():
 
 
 def test_a_stopped_child_counts_as_crashed_not_as_too_slow():
-    with Psi4Oracle(CHEAP, n_workers=1, time_limit=10.0) as oracle:
+    with OraclePool(CHEAP, n_workers=1, time_limit=10.0) as oracle:
         os.kill(children()[0], signal.SIGSTOP)
         lost = oracle.compute(request("H2O"))
         after = oracle.compute(request("H2O"))
@@ -170,7 +170,7 @@ def test_a_stopped_child_counts_as_crashed_not_as_too_slow():
 
 
 def test_a_failure_is_believed_only_of_a_fresh_child():
-    with Psi4Oracle(CHEAP, n_workers=1) as oracle:
+    with OraclePool(CHEAP, n_workers=1) as oracle:
         assert oracle.compute(request("H2")).status == Status.OK
         before = children()
         on_top = Request("H2", np.array([1, 1], np.uint8), np.zeros((2, 3)), 0, 1)
@@ -178,18 +178,18 @@ def test_a_failure_is_believed_only_of_a_fresh_child():
 
 
 def test_a_full_scratch_disk_is_not_laid_to_the_conformation(monkeypatch, tmp_path):
-    monkeypatch.setattr("golf.oracles.psi4.SCRATCH_FULL", 1e18)  # no disk has so much left
+    monkeypatch.setattr("golf.oracles.pool.SCRATCH_FULL", 1e18)  # no disk has so much left
     on_top = Request("H2", np.array([1, 1], np.uint8), np.zeros((2, 3)), 0, 1)
     with (
-        Psi4Oracle(CHEAP, scratch=str(tmp_path)) as oracle,
+        OraclePool(CHEAP, scratch=str(tmp_path)) as oracle,
         pytest.raises(UserError, match=rf"{tmp_path}: Psi4 fails .* this disk is full; .* oracle\.scratch"),
     ):
         oracle.compute(on_top)
 
 
 def test_a_child_that_has_grown_is_replaced(monkeypatch):
-    monkeypatch.setattr("golf.oracles.psi4.RECYCLE_FACTOR", 0.1)  # every label is one too many, and none is lost
-    with Psi4Oracle(CHEAP) as oracle:
+    monkeypatch.setattr("golf.oracles.pool.RECYCLE_FACTOR", 0.1)  # every label is one too many, and none is lost
+    with OraclePool(CHEAP) as oracle:
         before = children()
         first, second = oracle.compute(request("H2O")), oracle.compute(request("H2O"))
         assert children() != before
@@ -197,7 +197,7 @@ def test_a_child_that_has_grown_is_replaced(monkeypatch):
 
 
 def test_children_and_their_folders_are_gone_after_use(tmp_path):
-    with Psi4Oracle(CHEAP, n_workers=2, scratch=str(tmp_path)) as oracle:
+    with OraclePool(CHEAP, n_workers=2, scratch=str(tmp_path)) as oracle:
         oracle.compute(request("H2"))
         assert len(list(tmp_path.iterdir())) == 2 and len(children()) == 2
     assert not list(tmp_path.iterdir()) and not children()
@@ -226,11 +226,11 @@ def test_scratch_of_a_run_that_was_killed_is_swept(tmp_path):
     ],
 )
 def test_a_level_that_cannot_be_computed_is_found_before_the_first_label(level, numbers, reason):
-    with Psi4Oracle(level) as oracle, pytest.raises(UserError, match=reason) as caught:
+    with OraclePool(level) as oracle, pytest.raises(UserError, match=reason) as caught:
         oracle.check(numbers)
     assert "\n" not in str(caught.value)
 
 
 def test_a_level_that_can_be_computed_passes_the_check():
-    with Psi4Oracle(REAL) as oracle:
+    with OraclePool(REAL) as oracle:
         oracle.check([1, 6, 7, 8, 9, 16])

@@ -22,7 +22,7 @@ from golf.conformations import ConformationSet, Status, StopReason
 from golf.errors import UserError
 from golf.journal import Journal
 from golf.oracles.base import LevelOfTheory, Request, requests_from
-from golf.oracles.psi4 import Psi4Oracle
+from golf.oracles.pool import OraclePool
 from golf.reference import batch, merge, optimize_reference, optimize_to_file
 from golf.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
@@ -52,7 +52,7 @@ def starts(**molecules) -> ConformationSet:
 
 @pytest.fixture(scope="module")
 def oracle():
-    with Psi4Oracle(LEVEL, n_workers=2, time_limit=120.0) as pool:
+    with OraclePool(LEVEL, n_workers=2, time_limit=120.0) as pool:
         yield pool
 
 
@@ -134,8 +134,8 @@ def test_replay_asks_for_the_same_bits_and_pays_nothing(oracle, paid, minima, tm
 _PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from test_reference import LEVEL, METHANOL, Journal, Psi4Oracle, optimize_reference, starts
-with Psi4Oracle(LEVEL) as oracle, Journal(sys.argv[1], LEVEL) as journal:
+from test_reference import LEVEL, METHANOL, Journal, OraclePool, optimize_reference, starts
+with OraclePool(LEVEL) as oracle, Journal(sys.argv[1], LEVEL) as journal:
     optimize_reference(starts(methanol=METHANOL), oracle, journal, max_steps=50)
 """
 

@@ -231,6 +231,7 @@ def test_mistakes_in_the_config_are_found_before_any_job(tmp_path, changes, mess
     [
         ({"oracle__method": "hff"}, "oracle.method 'hff' cannot be computed by Psi4"),
         ({"oracle__basis": "sto-4gg"}, "oracle.basis 'sto-4gg' does not serve H Li"),
+        ({"oracle__program": "pyscf", "oracle__method": "hff"}, "oracle.method 'hff' cannot be computed by PySCF"),
         ({"oracle__python": sys.executable}, "oracle.python"),
     ],
 )
@@ -241,6 +242,19 @@ def test_an_impossible_oracle_is_found_before_the_first_batch(tmp_path, changes,
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "results").rglob("*.journal.jsonl"))
     assert not (tmp_path / "results/dataset/oracle.json").exists()
+
+
+def test_a_study_without_psi4_gets_labels_and_minima(tmp_path, monkeypatch):
+    monkeypatch.setenv("GOLF_PSI4_PYTHON", "/no/such/python")  # an error where Psi4 is looked for
+    config = yaml.safe_load((REPOSITORY / "configs" / "tiny-without-psi4.yaml").read_text())
+    config["dataset"]["train"] = str(REPOSITORY / config["dataset"]["train"])
+    targets = ["labels/initial.h5", "evaluation/reference.h5"]
+    done = run(tmp_path, config | {"results_dir": "results"}, *(f"results/{name}" for name in targets))
+    assert done.returncode == 0, done.stderr[-5000:]
+    for name in targets:
+        found = read(tmp_path / "results" / name)
+        assert (found.values["status"] == Status.OK).all() and found.attrs["program"] == "ase"
+        assert found.attrs["method"] == "tblite:gfn2-xtb" and found.attrs["basis"] == "none"
 
 
 def test_too_many_unusable_molecules_stop_the_study(tmp_path):

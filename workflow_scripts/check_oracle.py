@@ -6,12 +6,12 @@ from golf.elements import MMFF_NUMBERS
 from golf.files import written_whole
 from golf.job import job
 from golf.oracles.base import LevelOfTheory
-from golf.oracles.psi4 import Psi4Oracle
+from golf.oracles.pool import OraclePool
 from golf.planning import pool_settings
 
 with job(snakemake.log[0]):
     level = LevelOfTheory(**snakemake.params.level)
-    with Psi4Oracle(level, **(pool_settings(snakemake.config) | {"n_workers": 1})) as oracle:
+    with OraclePool(level, **(pool_settings(snakemake.config) | {"n_workers": 1})) as oracle:
         basis = oracle.basis(MMFF_NUMBERS)
         oracle.check([1])
         found = level.attrs() | {"program_version": oracle.program_version} | basis.to_json()

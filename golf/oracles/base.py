@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golf.conformations import ConformationSet, Status
+from golf.oracles.programs import NO_BASIS
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,16 @@ class LevelOfTheory:
         return all(_plain(attrs.get(name)) == _plain(value) for name, value in self.attrs().items())
 
     def __str__(self) -> str:
-        words = "".join(f", {name}={value}" for name, value in sorted(self.keywords.items()))
-        return f"{self.method.lower()}/{self.basis.lower()} ({self.program}{words})"
+        return described(self.attrs())
+
+
+def described(attrs: Mapping[str, Any]) -> str:
+    """The level of theory that root attributes state, in words."""
+    keywords = json.loads(attrs.get("keywords") or "{}")
+    words = "".join(f", {name}={value}" for name, value in sorted(keywords.items()))
+    version = f" {attrs['program_version']}" if "program_version" in attrs else ""
+    basis = "" if attrs.get("basis") == NO_BASIS else f"/{attrs.get('basis')}"
+    return f"{attrs.get('method')}{basis} ({attrs.get('program')}{version}{words})"
 
 
 def _plain(value: Any) -> str:

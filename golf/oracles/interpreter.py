@@ -25,7 +25,9 @@ VARIABLE = "GOLF_PSI4_PYTHON"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 _TIME_LIMIT = 120.0  # seconds; the first import from a cold network disk is slow
-_OF_THIS_PYTHON = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "__PYVENV_LAUNCHER__"})
+_OF_THIS_PYTHON = frozenset(
+    {"PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "__PYVENV_LAUNCHER__"}
+)
 _REMEDY = f"run `make setup`, or set {CONFIG_KEY} (or the variable {VARIABLE}) to a Python that imports psi4"
 
 

@@ -1,24 +1,19 @@
-"""The child process of the Psi4 oracle: JSON lines in, JSON lines out.
+"""The child process of the Psi4 oracle (see child.py).
 
 It runs under the Python that has Psi4 (`python psi4_worker.py`), with the standard library, numpy and Psi4 alone, and
-works with Psi4 1.3 to 1.9. The first line that it reads is the set-up (method, basis, keywords, threads, memory_mb); it
-answers with a line that says `ready`. Every further line is one conformation; every answer carries energy (hartree),
-gradient (hartree/bohr) or the reason why there is none. Psi4's own chatter on stdout goes to stderr.
+works with Psi4 1.3 to 1.9.
 """
 
 from __future__ import annotations
 
-import ctypes
-import json
 import os
-import resource
-import signal
 import sys
-import time
-from typing import Any, Dict, List, TextIO, Tuple
+from typing import Any, Dict, List, Tuple
 
-# A child must not outlive its parent: an orphan would burn a core on a label that nobody will read.
-PR_SET_PDEATHSIG = 1
+from child import climb, first_line, serve
+
+# The folder of this script comes first on the path; nothing that Psi4 imports is meant to be found there.
+sys.path.pop(0)
 
 SCF_LADDER: Tuple[Tuple[str, Dict[str, Any]], ...] = (
     ("", {}),
@@ -29,24 +24,6 @@ SCF_LADDER: Tuple[Tuple[str, Dict[str, Any]], ...] = (
 """Name and extra keywords of each attempt at a self-consistent field."""
 
 
-# The folder of this script comes first on the path, and its psi4.py is not the Psi4 that is meant.
-sys.path.pop(0)
-
-
-def die_with_parent() -> None:
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        sys.exit("the parent process is gone")
-
-
-def private_stdout() -> TextIO:
-    """A stream to the parent; descriptor 1, which Psi4 writes to, then points at stderr."""
-    stream = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    return stream
-
-
 class Calculator:
     """One level of theory in one Psi4 process."""
 
@@ -54,6 +31,7 @@ class Calculator:
         import psi4
 
         self.psi4 = psi4
+        self.version = psi4.__version__
         self.method = setup["method"]
         self.keywords = dict(setup["keywords"], basis=setup["basis"])
         psi4.core.set_output_file("psi4.out", False)
@@ -66,15 +44,7 @@ class Calculator:
 
     def compute(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Energy in hartree and gradient [n][3] in hartree/bohr, by the first attempt that converges."""
-        refusals = []
-        for name, extra in SCF_LADDER:
-            try:
-                answer = self.attempt(request, extra)
-                answer["recovery"] = name
-                return answer
-            except self.not_converged as error:
-                refusals.append("%s: %s" % (name or "default", first_line(error)))
-        return {"status": "NOT_CONVERGED", "message": "SCF did not converge (%s)" % "; ".join(refusals)}
+        return climb(SCF_LADDER, lambda extra: self.attempt(request, extra), self.not_converged)
 
     def attempt(self, request: Dict[str, Any], extra: Dict[str, Any]) -> Dict[str, Any]:
         psi4 = self.psi4
@@ -90,13 +60,12 @@ class Calculator:
         molecule = psi4.geometry(geometry(request))
         gradient, wavefunction = psi4.gradient(self.method, molecule=molecule, return_wfn=True)
         return {
-            "status": "OK",
             "energy": float(wavefunction.energy()),
             "gradient": [[float(x) for x in row] for row in gradient.to_array()],
             "scf_iterations": int(psi4.core.variable("SCF ITERATIONS")),
         }
 
-    def covered(self, symbols: List[str]) -> Dict[str, Any]:
+    def covered(self, symbols: List[str]) -> Tuple[Dict[str, List[int]], Dict[str, str]]:
         """Basis functions and electrons in a core potential, by element; of elements that are lacking, why."""
         psi4 = self.psi4
         psi4.core.clean_options()
@@ -110,7 +79,7 @@ class Calculator:
                 have[symbol] = [int(orbitals.nbf()), int(orbitals.n_ecp_core())]
             except Exception as error:  # Psi4 has no type of its own for a basis set that it lacks
                 refusals[symbol] = first_line(error)
-        return {"status": "OK", "covered": have, "refusals": refusals}
+        return have, refusals
 
 
 def geometry(request: Dict[str, Any]) -> str:
@@ -121,48 +90,5 @@ def geometry(request: Dict[str, Any]) -> str:
     return "\n".join([*lines, "units angstrom", "symmetry c1", "no_com", "no_reorient"])
 
 
-def resident_mb() -> float:
-    """Memory that this process holds at its highest, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
-
-
-def first_line(error: BaseException) -> str:
-    """The line of an exception's text that says most; Psi4's C++ errors begin with blank lines and a banner."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    fatal = [line.split("Fatal Error:", 1)[1].strip() for line in lines if line.startswith("Fatal Error:")]
-    return (fatal or lines or [type(error).__name__])[0][:300]
-
-
-def main() -> None:
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    out = private_stdout()
-
-    def say(answer: Dict[str, Any]) -> None:
-        out.write(json.dumps(answer) + "\n")
-        out.flush()
-
-    setup = json.loads(sys.stdin.readline())
-    try:
-        calculator = Calculator(setup)
-    except Exception as error:  # whatever keeps Psi4 from starting is the parent's to report
-        say({"ready": False, "message": first_line(error)})
-        return
-    say({"ready": True, "version": calculator.psi4.__version__})
-    for line in iter(sys.stdin.readline, ""):
-        started = time.time()
-        try:
-            request = json.loads(line)
-            answer = calculator.covered(request["covered"]) if "covered" in request else calculator.compute(request)
-        except MemoryError:
-            raise  # the process is not to be trusted any more; the parent replaces it
-        except Exception as error:  # any failure of one conformation is data, not the end of the child
-            answer = {"status": "FAILED", "message": "%s: %s" % (type(error).__name__, first_line(error))}
-        answer["wall_seconds"] = time.time() - started
-        answer["resident_mb"] = resident_mb()
-        say(answer)
-
-
 if __name__ == "__main__":
-    main()
+    serve(Calculator)

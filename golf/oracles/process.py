@@ -1,4 +1,4 @@
-"""A child process that has Psi4 (psi4_worker.py), as its parent sees it: started, asked, ended."""
+"""A child process of an oracle (child.py), as its parent sees it: started, asked, ended."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from golf.errors import UserError
-from golf.oracles.interpreter import Psi4Interpreter
+from golf.oracles.programs import Launch
 
 START_SECONDS = 120.0
-"""A child that has not imported Psi4 by then will not do so: on a cold network file system it takes about 30 s."""
+"""A child that has not imported its program by then will not: on a cold network file system it takes about 30 s."""
 
 HUNG_SECONDS = 1.0
 """A child that has passed the time limit, and uses no processor time for so long, hangs."""
@@ -36,7 +36,7 @@ class ChildHung(Exception):
 
 
 def _scratch_prefix() -> str:
-    return f"golf-psi4-{socket.gethostname()}-"
+    return f"golf-oracle-{socket.gethostname()}-"
 
 
 def remove_stale_scratch(scratch: str | None) -> None:
@@ -52,21 +52,25 @@ def remove_stale_scratch(scratch: str | None) -> None:
 
 
 class Child:
-    """One Psi4 process with a folder of its own for scratch and output, removed with it."""
+    """One process of a program with a folder of its own for scratch and output, removed with it.
 
-    def __init__(self, interpreter: Psi4Interpreter, setup: dict[str, Any], scratch: str | None) -> None:
+    Raises:
+        UserError: it does not start.
+    """
+
+    def __init__(self, name: str, launch: Launch, setup: dict[str, Any], scratch: str | None) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_scratch_prefix()}{os.getpid()}-", dir=scratch))
         self._errors = (self._folder / "stderr").open("w+b")
         threads = str(setup["threads"])
-        # Nested BLAS threads inside Psi4's OpenMP regions spin: one BLAS thread is worth a factor of 4.
+        # Nested BLAS threads inside OpenMP regions spin: in Psi4 one BLAS thread is worth a factor of 4.
         serial_blas = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
         self._process = subprocess.Popen(
-            [interpreter.python, str(Path(__file__).with_name("psi4_worker.py"))],
+            launch.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             cwd=self._folder,
-            env=interpreter.environment | serial_blas | {"PSI_SCRATCH": str(self._folder)},
+            env={**launch.environment, **serial_blas, "PSI_SCRATCH": str(self._folder), "TMPDIR": str(self._folder)},
         )
         self._buffer = b""
         self.used = False  # whether it has been given a conformation
@@ -74,10 +78,10 @@ class Child:
             hello = self.ask(setup, START_SECONDS)
         except (ChildDied, ChildTimedOut, ChildHung) as error:
             self.kill()
-            raise UserError(f"Psi4 does not start with {interpreter.python}: {error}; check oracle.python") from None
+            raise UserError(f"{name} does not start with {launch.command[0]}: {error}; {launch.remedy}") from None
         if not hello["ready"]:
             self.kill()
-            raise UserError(f"Psi4 does not start with {interpreter.python}: {hello['message']}; check oracle.python")
+            raise UserError(f"{name} does not start with {launch.command[0]}: {hello['message']}; {launch.remedy}")
         self.version: str = hello["version"]
 
     def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Psi4 as the genuine oracle: a pool of persistent child processes.
+"""The genuine oracle: a pool of persistent child processes of the program that the level of theory names.
 
-Psi4 needs packages of other versions than the NNP does, so each child (psi4_worker.py) runs under the Python that has
-Psi4; parent and child speak JSON lines over pipes. A child that crashes, hangs or passes the time limit loses one
-conformation and is replaced. Near the end of its job the pool takes no more work.
+A program may need packages of other versions than the NNP does, so each child runs under the Python that has it
+(programs.py); parent and child speak JSON lines over pipes. A child that crashes, hangs or passes the time limit loses
+one conformation and is replaced. Near the end of its job the pool takes no more work.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from golf.deadline import Deadline, OutOfTime
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.oracles.base import Label, LevelOfTheory, Request
-from golf.oracles.interpreter import find_psi4
-from golf.oracles.psi4_process import START_SECONDS, Child, ChildDied, ChildHung, ChildTimedOut, remove_stale_scratch
+from golf.oracles.process import START_SECONDS, Child, ChildDied, ChildHung, ChildTimedOut, remove_stale_scratch
+from golf.oracles.programs import NO_BASIS, program, wrong_setting
 from golf.units import BOHR_IN_ANGSTROM
 
 logger = logging.getLogger(__name__)
@@ -38,24 +38,24 @@ TIME_MARGIN = 1.5
 """No label is begun when the job has less time left than this many times the longest one so far took."""
 
 SCRATCH_FULL = 50e6
-"""Bytes: with less free scratch than this a failure of Psi4 is laid to the disk, not to the conformation."""
+"""Bytes: with less free scratch than this a failure of the program is laid to the disk, not to the conformation."""
 
 
-class Psi4Oracle:
-    """A pool of Psi4 children; see `golf.oracles.base.Oracle`. Use it as a context manager.
+class OraclePool:
+    """A pool of children of one program; see `golf.oracles.base.Oracle`. Use it as a context manager.
 
     Args:
-        level: method, basis and further Psi4 options (`keywords`).
+        level: program, method, basis and further options of the program (`keywords`).
         n_workers: child processes.
         threads: OpenMP threads of each.
         memory_mb: memory that each child is told to use.
         time_limit: seconds for one conformation; a child that takes longer is killed and replaced.
         scratch: where the children's folders are made; None: the system's temporary folder.
-        python: the Python that has Psi4; None: look for it.
+        python: the Python that has Psi4; None: look for it. Other programs run in golf's own.
         deadline: of the job; nothing is begun that may not be done by then, nothing is in hand after it.
 
     Raises:
-        UserError: Psi4 is not found or does not start.
+        UserError: the program is unknown, not found or does not start, or has no such basis or Python.
     """
 
     def __init__(
@@ -70,13 +70,16 @@ class Psi4Oracle:
         python: str | None = None,
         deadline: Deadline | None = None,
     ) -> None:
+        if wrong := wrong_setting(level.program, level.basis, python):
+            raise UserError(wrong)
         self.level = level
         self.n_workers = n_workers
         self._time_limit = time_limit
         self._scratch = scratch
         self._deadline = deadline or Deadline()
         self._longest = 0.0  # seconds that a label took
-        self._interpreter = find_psi4(python)
+        self.program_name = program(level.program).name
+        self._launch = program(level.program).launch(level.method, python)
         self._setup: dict[str, Any] = {
             "method": level.method,
             "basis": level.basis,
@@ -86,7 +89,7 @@ class Psi4Oracle:
         }
         # Children ask the kernel to die with the thread that started them, so one thread that lives as long as the
         # pool starts them all.
-        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="psi4-starter")
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="oracle-starter")
         self._idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
         self._children: set[Child] = set()
         self._closed = False
@@ -100,7 +103,7 @@ class Psi4Oracle:
         self.program_version = next(iter(self._children)).version
 
     def _start(self) -> Child:
-        child = self._starter.submit(Child, self._interpreter, self._setup, self._scratch).result()
+        child = self._starter.submit(Child, self.program_name, self._launch, self._setup, self._scratch).result()
         self._children.add(child)
         return child
 
@@ -158,7 +161,7 @@ class Psi4Oracle:
         else:
             self._longest = max(self._longest, time.monotonic() - started)
             if answer["resident_mb"] > RECYCLE_FACTOR * self._setup["memory_mb"]:
-                logger.info("a Psi4 process has grown to %.0f MB and is replaced", answer["resident_mb"])
+                logger.info("a process has grown to %.0f MB and is replaced", answer["resident_mb"])
                 self._discard(child)
                 child = self._start()
         finally:
@@ -181,8 +184,8 @@ class Psi4Oracle:
         folder = self._scratch or tempfile.gettempdir()
         if shutil.disk_usage(folder).free < SCRATCH_FULL:
             raise UserError(
-                f"{folder}: Psi4 fails ({label.message}), and this disk is full; free it, or set oracle.scratch to "
-                "another folder, and run again"
+                f"{folder}: {self.program_name} fails ({label.message}), and this disk is full; free it, or set "
+                "oracle.scratch to another folder, and run again"
             )
 
     def stream(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Label]]:
@@ -194,7 +197,7 @@ class Psi4Oracle:
         waiting = iter(requests)
         running: dict[Future[Label], Request] = {}
         out_of_time: OutOfTime | None = None
-        with ThreadPoolExecutor(self.n_workers, thread_name_prefix="psi4-request") as threads:
+        with ThreadPoolExecutor(self.n_workers, thread_name_prefix="oracle-request") as threads:
             try:
                 while True:
                     while not out_of_time and len(running) < self.n_workers:
@@ -218,22 +221,22 @@ class Psi4Oracle:
             raise out_of_time
 
     def basis(self, numbers: Sequence[int]) -> Basis:
-        """What the basis set has for those of the atomic numbers that it covers.
+        """What the basis set has for those of the atomic numbers that the level covers.
 
         Raises:
-            UserError: it has none of them.
+            UserError: it covers none of them.
         """
         child = self._idle.get()
         try:
             answer = child.ask({"covered": [SYMBOLS[number] for number in numbers]}, START_SECONDS)
         except (ChildDied, ChildTimedOut, ChildHung) as error:
-            raise UserError(f"Psi4 fails over oracle.basis {self.level.basis!r}: {error}") from None
+            raise UserError(f"{self.program_name} fails over {self._key()}: {error}") from None
         finally:
             self._idle.put(child)
         if not answer["covered"]:
             elements = " ".join(answer["refusals"])
             reason = next(iter(answer["refusals"].values()))
-            raise UserError(f"oracle.basis {self.level.basis!r} does not serve {elements}: {reason}")
+            raise UserError(f"{self._key()} does not serve {elements}: {reason}")
         covered = {SYMBOLS.index(symbol): counts for symbol, counts in answer["covered"].items()}
         return Basis({z: n for z, (n, _) in covered.items()}, frozenset(z for z, (_, ecp) in covered.items() if ecp))
 
@@ -241,16 +244,24 @@ class Psi4Oracle:
         """Find out now whether the level can be computed for these elements.
 
         Raises:
-            UserError: the basis set lacks an element, or the method or a keyword is unknown to Psi4.
+            UserError: the basis set lacks an element, or the method or a keyword is unknown to the program.
         """
         without = set(numbers) - self.basis(numbers).functions.keys()
         if without:
             elements = " ".join(SYMBOLS[number] for number in sorted(without))
-            raise UserError(f"oracle.basis {self.level.basis!r} does not serve {elements}; choose another basis")
+            raise UserError(f"{self._key()} does not serve {elements}; choose another")
         hydrogen = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]])
         label = self.compute(Request("H2", np.array([1, 1], np.uint8), hydrogen, 0, 1))
         if label.status != Status.OK:
-            raise UserError(f"oracle.method {self.level.method!r} cannot be computed by Psi4: {label.message}")
+            raise UserError(
+                f"oracle.method {self.level.method!r} cannot be computed by {self.program_name}: {label.message}"
+            )
+
+    def _key(self) -> str:
+        """The key that says which elements are covered, and its value."""
+        if self.level.basis.lower() == NO_BASIS:
+            return f"oracle.method {self.level.method!r}"
+        return f"oracle.basis {self.level.basis!r}"
 
     def close(self) -> None:
         """End all children at once. Further calls do nothing."""
@@ -273,7 +284,7 @@ def _label(answer: dict[str, Any], n_atoms: int) -> Label:
         return Label.failed(n_atoms, Status[answer["status"]], answer["message"], answer["wall_seconds"])
     forces = -np.array(answer["gradient"]) / BOHR_IN_ANGSTROM
     if not (np.isfinite(answer["energy"]) and np.isfinite(forces).all()):
-        reason = "Psi4 returned an energy or gradient that is not finite"
+        reason = "the program returned an energy or gradient that is not finite"
         return Label.failed(n_atoms, Status.FAILED, reason, answer["wall_seconds"])
     return Label(
         energy=answer["energy"],

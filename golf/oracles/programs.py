@@ -1,0 +1,107 @@
+"""Which programs compute labels, and how a child process of each is started. The one place that decides.
+
+Standard library alone: the configuration is checked against it wherever it is read.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from golf.errors import UserError
+from golf.oracles.interpreter import find_psi4
+
+NO_BASIS = "none"
+"""The basis of a program that has no basis sets."""
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a child is started.
+
+    Attributes:
+        command: program and arguments.
+        environment: the whole environment of the child.
+        remedy: what to do when it does not start.
+    """
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that computes labels.
+
+    Attributes:
+        name: as people write it.
+        default_basis: `NO_BASIS`: it has no basis sets.
+        launch: from the method and the Python that is configured (None: not configured).
+    """
+
+    name: str
+    default_basis: str
+    launch: Callable[[str, str | None], Launch]
+
+
+def _psi4(method: str, python: str | None) -> Launch:
+    """Psi4's own Python; see golf/oracles/interpreter.py."""
+    interpreter = find_psi4(python)
+    worker = Path(__file__).with_name("psi4_worker.py")
+    return Launch((interpreter.python, str(worker)), interpreter.environment, "check oracle.python")
+
+
+def own_python(module: str, remedy: str) -> Launch:
+    """A module of golf, or one on the path or in the present folder, run under the Python that runs golf."""
+    path = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")]), os.getcwd()]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+    return Launch((sys.executable, "-m", module), environment, remedy)
+
+
+def _pip(package: str) -> str:
+    return f"type: {sys.executable} -m pip install {package}"
+
+
+def _pyscf(method: str, python: str | None) -> Launch:
+    return own_python("golf.oracles.pyscf_worker", _pip("pyscf"))
+
+
+def _ase(method: str, python: str | None) -> Launch:
+    package = method.partition(":")[0].partition(".")[0]
+    return own_python("golf.oracles.ase_worker", f"check oracle.method; if a package is missing, {_pip(package)}")
+
+
+PROGRAMS: dict[str, Program] = {
+    "psi4": Program("Psi4", "def2-svp", _psi4),
+    "pyscf": Program("PySCF", "def2-svp", _pyscf),
+    "ase": Program("ASE", NO_BASIS, _ase),
+}
+"""By the value of oracle.program."""
+
+
+def program(name: str) -> Program:
+    """The program of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in PROGRAMS:
+        raise UserError(f"oracle.program {name!r}: unknown; give one of {', '.join(PROGRAMS)}")
+    return PROGRAMS[name]
+
+
+def wrong_setting(name: str, basis: str, python: str | None) -> str | None:
+    """What of a program's settings cannot be, as a message without the file; None: all is well."""
+    if program(name).default_basis == NO_BASIS and basis.lower() != NO_BASIS:
+        return f"key oracle.basis: program {name} has no basis sets; leave basis out, or set it to {NO_BASIS}"
+    if program(name).default_basis != NO_BASIS and basis.lower() == NO_BASIS:
+        return f"key oracle.basis: program {name} needs a basis set, such as {program(name).default_basis}"
+    if python is not None and name != "psi4":
+        return f"key oracle.python: program {name} runs in golf's own Python; leave python out"
+    return None

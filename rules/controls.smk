@@ -60,7 +60,7 @@ rule optimize_training_batch:
     benchmark:
         f"{BENCHMARKS}/optimize_training_batch/{{batch}}.tsv"
     conda:
-        PSI4_ENV
+        LABEL_ENV
     threads: label_threads
     resources:
         mem_mb=per_attempt(label_memory_mb),

@@ -106,7 +106,11 @@ def label_parts(config: Mapping[str, Any], work: Workload, model: Model) -> list
     parts.append(Part("test labels", seconds(work.test), n_batches(len(work.test), size), tests, " ".join(arms)))
     states = [(f"trajectories, {arm}", f"evaluation/{arm}/trajectory/labels") for arm in arms if arm != "mmff"]
     if config["evaluation"]["trajectory_conformations"] and states:
-        parts.append(alike("trajectory states", n_trajectory_states(config), states, "along the test relaxations"))
+        parts.append(
+            alike(
+                "trajectory states", n_trajectory_states(config, len(work.test)), states, "along the test relaxations"
+            )
+        )
     return parts
 
 

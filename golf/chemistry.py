@@ -42,6 +42,12 @@ def _template(smiles: str) -> Chem.Mol:
     return mol
 
 
+@lru_cache(maxsize=4096)
+def canonical_smiles(smiles: str) -> str:
+    """SMILES of the molecule of a mapped one, the same for every order of its atoms."""
+    return Chem.MolToSmiles(Chem.RemoveHs(molecule(smiles)))
+
+
 def molecule(smiles: str, positions: NDArray | None = None) -> Chem.Mol:
     """The molecule of a mapped SMILES, atoms in row order, without atom-map numbers.
 

@@ -61,12 +61,8 @@ def _training_config(options: argparse.Namespace, **further: Any) -> dict[str, A
     return validated(raw | {"nnp": base.get("nnp", {})}, "options")
 
 
-def _network(config: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config["nnp"].items() if name != "reference_energies"}
-
-
 def _train(options: argparse.Namespace) -> None:
-    from golf.config import sha256
+    from golf.config import architecture, sha256
     from golf.own_labels import train_on_labels
     from golf.potential import Architecture
     from golf.stages import Machine, Outputs, TrainingOptions
@@ -80,7 +76,7 @@ def _train(options: argparse.Namespace) -> None:
     said = train_on_labels(
         str(options.labels),
         outputs,
-        architecture=Architecture(**_network(config)),
+        architecture=Architecture(**architecture(config)),
         given_energies=config["nnp"]["reference_energies"],
         options=TrainingOptions(**config["training"]),
         initial=None if options.initial is None else str(options.initial),
@@ -119,7 +115,7 @@ def add_learning_curve(commands: argparse._SubParsersAction) -> None:
 
 
 def _learning_curve(options: argparse.Namespace) -> None:
-    from golf.config import sha256
+    from golf.config import architecture, sha256
     from golf.learning_curve import learning_curve, verdict, write_curve
     from golf.own_labels import read_labels
     from golf.potential import Architecture
@@ -137,7 +133,7 @@ def _learning_curve(options: argparse.Namespace) -> None:
         labelled,
         fractions,
         work=work,
-        architecture=Architecture(**_network(config)),
+        architecture=Architecture(**architecture(config)),
         energies=reference_energies(labelled, config["nnp"]["reference_energies"], options.labels),
         options=TrainingOptions(**config["training"]),
         config_sha256=sha256(config),

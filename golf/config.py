@@ -135,6 +135,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for name in models:
         if name in BUILT_IN_ARMS:
             yield f"key evaluation.models: {name} is the name of an arm already; choose another"
+        if name in ("reference", "trajectory"):
+            yield f"key evaluation.models: {name} is the name of a folder of the results; choose another"
     if wrong := wrong_setting(oracle["program"], oracle["basis"], oracle["python"]):
         yield wrong
     unknown = set(config["nnp"]["reference_energies"] or {}) - set(SYMBOLS)
@@ -144,10 +146,25 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         yield "key training.force_weight: force_weight and energy_weight cannot both be 0"
 
 
+def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of section nnp that are those of the network (`golf.potential.Architecture`)."""
+    return {name: value for name, value in config["nnp"].items() if name not in ("initial", "reference_energies")}
+
+
+GROWING_KEYS = (
+    "evaluation.arms",
+    "evaluation.models",
+    "evaluation.trajectory_conformations",
+    "evaluation.trajectory_steps",
+    "controls",
+)
+"""Keys that say what is compared: a finished study may be asked for more without doing again what it has."""
+
+
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a validated configuration that determines the results."""
+    """The part of a validated configuration that determines what all arms share."""
     kept = copy.deepcopy(dict(config))
-    for key in MACHINE_KEYS:
+    for key in (*MACHINE_KEYS, *GROWING_KEYS):
         *sections, name = key.split(".")
         part = kept
         for section in sections:
@@ -171,7 +188,9 @@ def check_results(config: Mapping[str, Any]) -> None:
     if not recorded.is_file():
         return
     try:
-        there = _flat(science(yaml.safe_load(recorded.read_text())))
+        then = yaml.safe_load(recorded.read_text())
+        _fill_defaults(then, schema())  # keys that there were not yet
+        there = _flat(science(then))
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError):
         raise UserError(
             f"{recorded}: damaged; if the results beside it are of this configuration, remove that file and run again"

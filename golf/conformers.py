@@ -145,9 +145,9 @@ def _add_conformer(first: Molecule, record: Record) -> bool:
     if record.mol is None or not record.mol.GetNumConformers():
         return False
     full = Chem.AddHs(record.mol, addCoords=True)
-    match = full.GetSubstructMatch(first.mol)  # rows of the first record
-    if full.GetNumAtoms() != first.mol.GetNumAtoms() or len(match) != full.GetNumAtoms():
-        return False
+    match = full.GetSubstructMatch(first.mol, useChirality=True)  # rows of the first record
+    if Chem.MolToSmiles(full) != Chem.MolToSmiles(first.mol) or len(match) != full.GetNumAtoms():
+        return False  # stereoisomers are different molecules
     conformer = Chem.Conformer(full.GetNumAtoms())
     conformer.SetPositions(full.GetConformer().GetPositions()[list(match)])
     conformer.Set3D(full.GetConformer().Is3D())

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from golf.chemistry import canonical_smiles
 from golf.conformations import ConformationSet, Status, concatenate
 from golf.conformers import LeftOut, Molecule, conformations_of, read_molecules
 from golf.elements import SYMBOLS
@@ -67,6 +68,7 @@ def prepare(source: Source, level: LevelOfTheory, *, elements: Collection[int], 
     twice = set(train.id) & set(test.id)
     if twice:
         raise UserError(f"{min(twice)!r} is in the training and in the test set; rename it or take it out of one")
+    _check_geometries(train, test)
     without = set(train.number.tolist()) - set(elements)
     if without:
         symbol = SYMBOLS[min(without)]
@@ -79,6 +81,21 @@ def prepare(source: Source, level: LevelOfTheory, *, elements: Collection[int], 
             "add such molecules to the training set or leave it out"
         )
     return Dataset(unlabelled(train), test, reference, left_out)
+
+
+def _check_geometries(train: ConformationSet, test: ConformationSet) -> None:
+    """Refuse a test conformation that is a training conformation of the same molecule under another name."""
+
+    def geometry(part: ConformationSet, i: int) -> tuple[str, bytes]:
+        return canonical_smiles(part.mapped_smiles[i]), np.round(part.position[part.rows(i)], 6).tobytes()
+
+    known = {geometry(train, i): train.id[i] for i in range(len(train))}
+    for i, name in enumerate(test.id):
+        if geometry(test, i) in known:
+            raise UserError(
+                f"test conformation {name!r} is the training conformation {known[geometry(test, i)]!r}: the same "
+                "geometry of the same molecule; take it out of one, or give the molecule one name"
+            )
 
 
 def _conformations(

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golf import metrics
+from golf.chemistry import canonical_smiles
 from golf.conformations import ConformationSet, Status, StopReason
 from golf.errors import UserError
 from golf.units import HARTREE_IN_KCAL_PER_MOL
@@ -98,6 +99,13 @@ def evaluate_arm(
     line = _line(evaluated, np.ones(len(evaluated), np.bool_), seed)
     _warn(arm, line)
     return evaluated.with_columns(**line)
+
+
+def seen_molecules(relaxed: ConformationSet, training: ConformationSet) -> set[str]:
+    """Names of the relaxed molecules that are in training, under whatever name."""
+    known = {canonical_smiles(smiles) for smiles in set(training.mapped_smiles)}
+    pairs = set(zip(relaxed.molecule, relaxed.mapped_smiles, strict=True))
+    return {name for name, smiles in pairs if canonical_smiles(smiles) in known}
 
 
 def summarize(arms: Sequence[ConformationSet], *, seed: int = 0) -> pandas.DataFrame:

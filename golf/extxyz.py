@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
 
-from golf.chemistry import mapped_smiles, misfit, molecule
+from golf.chemistry import canonical_smiles, mapped_smiles, misfit, molecule
 from golf.conformations import ConformationSet, Status
 from golf.errors import UserError
 from golf.oracles.base import LevelOfTheory, with_known_labels
@@ -51,13 +51,13 @@ def read_extxyz(path: str | Path) -> ConformationSet:
     path = Path(path)
     records, labels, levels = [], [], []
     seen: Counter[str] = Counter()
-    formulas: dict[str, list[int]] = {}
+    molecules: dict[str, str] = {}
     for i, atoms in enumerate(frames(path), start=1):
         where = f"{path}: frame {i}"
         info = atoms.info
         name, smiles, charge, spin = identity(atoms, where)
-        formula = sorted(atoms.numbers.tolist())
-        if formulas.setdefault(name, formula) != formula:
+        own = canonical_smiles(smiles)
+        if molecules.setdefault(name, own) != own:
             raise UserError(
                 f"{where}: {name!r} stands already for another molecule; give each its own molecule or name"
             )

@@ -248,7 +248,7 @@ def _label_division(conformations: str, oracle: str, changed: tuple[int, ...], n
     return _divided(costs, np.ones_like(costs), n_batches)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _reference_division(test: str, known: str | None, oracle: str, changed: tuple[int, ...], n_batches: int) -> Batches:
     """The batches of the optimizations that are left."""
     columns, _ = read_columns(test, "atoms/number", "atoms/offset", "conformation/id")

@@ -6,6 +6,7 @@ file no more is read than names and shapes.
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 from collections import Counter
@@ -165,6 +166,13 @@ def _stem(comment: str) -> str:
     return key_of(comment, "name").rpartition("/")[0] or key_of(comment, "name")
 
 
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def _has_label(comment: str, level: LevelOfTheory) -> bool:
     stated = {name: key_of(comment, name).lower() for name in ("program", "method", "basis")}
-    return bool(key_of(comment, "energy")) and level.matches({**stated, "keywords": "{}"})
+    return _is_number(key_of(comment, "energy")) and level.matches({**stated, "keywords": "{}"})

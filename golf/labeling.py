@@ -57,8 +57,10 @@ def take_over_labels(
     if "status" not in conformations.values:
         return unlabelled(conformations)
     labelled = conformations.values["status"] != Status.NOT_COMPUTED
-    if not labelled.any() or level.matches(conformations.attrs):
+    if not labelled.any():
         return conformations
+    if level.matches(conformations.attrs):
+        return conformations.with_columns(**level.attrs())  # spelled as all others are
     found = level_name(conformations.attrs)
     if found in {name.lower() for name in relabel}:
         logger.warning("%s: labels of %s are not used; all of it is computed at %s", source, found, level)
@@ -186,6 +188,27 @@ def _with_labels(conformations: ConformationSet, labels: dict[int, Label]) -> Co
     for i, one in labels.items():
         force[conformations.rows(i)] = one.forces
     return conformations.with_columns(atoms={"force": force}, values=values)
+
+
+def with_labels_of(
+    conformations: ConformationSet, labelled: ConformationSet, rows: NDArray[np.int64]
+) -> ConformationSet:
+    """Conformations with the labels that the same geometries have elsewhere.
+
+    Args:
+        labelled: with labels; their level becomes that of the result.
+        rows: [N] index in `labelled` of each conformation; -1: it has no label yet.
+    """
+    known = {}
+    for i, k in enumerate(rows.tolist()):
+        if k >= 0 and labelled.values["status"][k] != Status.NOT_COMPUTED:
+            columns = {name: labelled.values[name][k] for name in LABEL_COLUMNS if name in labelled.values}
+            columns["status"] = Status(columns["status"])
+            known[i] = Label(forces=labelled.atoms["force"][labelled.rows(k)], **columns)
+    names = (*LevelOfTheory("", "", "").attrs(), "program_version")
+    return _with_labels(conformations, known).with_columns(
+        **{name: labelled.attrs[name] for name in names if name in labelled.attrs}
+    )
 
 
 def label_to_file(

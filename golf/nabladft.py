@@ -1,8 +1,9 @@
 """Conformations and labels of nablaDFT databases (Khrabrov et al., Phys. Chem. Chem. Phys. 24, 25853 (2022)).
 
 They are ASE databases of formation energies: total energies minus those of the isolated atoms in the metadata
-(`atomrefs`). Here energies are total ones. A row has a SMILES and no bonds: its atoms have to be in the order of
-RDKit's `AddHs`, which the elements and the lengths of all bonds have to confirm.
+(`atomrefs`). A database of total energies is recognized by their size. Here energies are total ones. A row has a SMILES
+and no bonds: its atoms have to be in the order of RDKit's `AddHs`, which the elements and the lengths of all bonds have
+to confirm.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from golf.errors import UserError
 from golf.formats import LEVELS, NABLADFT
 from golf.oracles.base import with_known_labels
 
+SURELY_TOTAL = 0.5
+"""Share of the isolated atoms' energies: a total energy is some 1.01 of them, a formation energy 0.01."""
+
 UNITS = {"energy": "Hartree", "forces": "Hartree/Ang"}
 PROGRAM_VERSION = "1.5"
 
@@ -39,7 +43,7 @@ def read_nabladft(path: str | Path) -> ConformationSet:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    records, energies, forces = [], [], []
+    records, energies, forces, atoms = [], [], [], []
     try:
         with ase.db.connect(path, type="db") as database:
             atom_energies = _atom_energies(database.metadata, path)
@@ -48,14 +52,24 @@ def read_nabladft(path: str | Path) -> ConformationSet:
                 numbers, positions = row.numbers, row.positions
                 records.append((*_names(row, name), _mapped(row, name), 0, 1, numbers, positions))
                 energy, force = _label(row, name)
-                energies.append(energy + atom_energies[numbers].sum())
+                energies.append(energy)
+                atoms.append(atom_energies[numbers].sum())
                 forces.append(force)
     except sqlite3.DatabaseError as error:
         raise UserError(f"{path}: not an ASE database ({error})") from None
     conformations = ConformationSet.build(records, program_version=PROGRAM_VERSION)
     return with_known_labels(
-        conformations, np.array(energies), np.concatenate([np.zeros((0, 3)), *forces]), LEVELS[NABLADFT].attrs()
+        conformations,
+        _total(np.array(energies), np.array(atoms)),
+        np.concatenate([np.zeros((0, 3)), *forces]),
+        LEVELS[NABLADFT].attrs(),
     )
+
+
+def _total(energies: NDArray[np.float64], atoms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Total energies [n] of formation energies, or of total ones, which are nearly those of the atoms."""
+    given_total = np.nanmedian(energies / atoms) > SURELY_TOTAL if np.isfinite(energies / atoms).any() else False
+    return energies if given_total else energies + atoms
 
 
 def is_nabladft(path: str | Path) -> bool:

@@ -64,6 +64,7 @@ class Size:
     test_conformations: int
     references: int
     conformations: int
+    training_conformations: int
 
 
 def size(source: Source, level: LevelOfTheory) -> Size:
@@ -73,7 +74,7 @@ def size(source: Source, level: LevelOfTheory) -> Size:
         UserError: a file is missing, not readable or of an unknown suffix.
     """
     if to_download(source):
-        return Size(0, 0, 0, 0)
+        return Size(0, 0, 0, 0, 0)
     kind = _format(source, "train")
     if kind in MOLECULES:
         records = _count_records(Path(source.train))
@@ -89,14 +90,14 @@ def size(source: Source, level: LevelOfTheory) -> Size:
             for name, n in counts.items()
         )
     if source.test is None:
-        return Size(initial, n_test, n_test, n_train)
+        return Size(initial, n_test, n_test, n_train, n_train)
     kind = _format(source, "test")
     if kind in MOLECULES:
         n_test = _count_records(Path(source.test)) * max(1, source.test_conformers if source.conformers else 1)
     else:
         n_test = sum(count_conformations(source.test, kind, source.subsets).values())
     references = _count_without_minimum(source.test, level) if kind == GOLF else n_test
-    return Size(initial, n_test, references, n_train + n_test)
+    return Size(initial, n_test, references, n_train + n_test, n_train)
 
 
 def _format(source: Source, key: str) -> str:
@@ -166,10 +167,10 @@ def budget_of_round(config: Mapping[str, Any], round_number: int) -> int:
     return budget * round_number // rounds - budget * (round_number - 1) // rounds
 
 
-def n_trajectory_states(config: Mapping[str, Any]) -> int:
-    """States along an arm's test relaxations that are labelled, at most."""
+def n_trajectory_states(config: Mapping[str, Any], n_test: int) -> int:
+    """States along an arm's test relaxations that are labelled, at most; their ends are labelled anyway."""
     evaluation = config["evaluation"]
-    return evaluation["trajectory_conformations"] * (len(evaluation["trajectory_steps"]) + 1)
+    return min(evaluation["trajectory_conformations"], n_test) * len(evaluation["trajectory_steps"])
 
 
 def check_models(config: Mapping[str, Any]) -> None:
@@ -194,6 +195,11 @@ def check_budgets(config: Mapping[str, Any], n_training: int) -> None:
     }
     for control in controls_of(config):
         budget, most = budget_of(config, control), n_training * per_conformation[control]
+        if control == "random" and budget < config["golf"]["rounds"]:
+            raise UserError(
+                f"key controls.random_labels: {budget} labels cannot be divided among {config['golf']['rounds']} "
+                "rounds; give at least one for each"
+            )
         if budget > most:
             raise UserError(
                 f"key controls.{control}_labels: {budget} labels cannot be had from {n_training} training "

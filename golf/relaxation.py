@@ -22,6 +22,7 @@ from torch import Tensor
 
 from golf.conformations import ConformationSet, Frames, StopReason
 from golf.errors import UserError
+from golf.labeling import with_labels_of
 from golf.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH, BatchedLBFGS
 from golf.preconditioned import HISTORY, PreconditionedLBFGS
 from golf.surrogate import MMFFSurrogate, SurrogateError
@@ -377,7 +378,9 @@ def relax(
     relaxed = conformations.bare().with_columns(
         position=position, atoms={"initial_position": conformations.position}, values=values
     )
-    return relaxed.with_columns(frames=_frames(ordered)) if wanted else relaxed
+    if not wanted:
+        return relaxed
+    return relaxed.with_columns(values={"kept": [i in wanted for i in range(len(relaxed))]}, frames=_frames(ordered))
 
 
 def _frames(trajectories: Sequence[Trajectory]) -> Frames:
@@ -391,10 +394,14 @@ def _frames(trajectories: Sequence[Trajectory]) -> Frames:
 
 
 def kept_states(relaxed: ConformationSet) -> ConformationSet:
-    """The kept states of relaxations as conformations, each geometry of a relaxation once.
+    """The kept states of relaxations as conformations.
+
+    Args:
+        relaxed: what `relax` returned, its ends labelled or not.
 
     Returns:
-        Ids `{id}/step-{step}`, with `start_id`, `step`, `nnp_energy` and `nnp_force`, to be labelled.
+        Ids `{id}/step-{step}`, with `start_id`, `step`, `nnp_energy` and `nnp_force`, to be labelled. Last states have
+        the labels of the ends, where there are any.
     """
     frames = relaxed.frames or Frames.build([])
     records = []
@@ -403,7 +410,7 @@ def kept_states(relaxed: ConformationSet) -> ConformationSet:
         origin = (relaxed.molecule[i], relaxed.mapped_smiles[i], int(relaxed.charge[i]), int(relaxed.multiplicity[i]))
         numbers = relaxed.number[relaxed.rows(i)]
         records.append((f"{relaxed.id[i]}/step-{step:04d}", *origin, numbers, frames.position[rows]))
-    return ConformationSet.build(records).with_columns(
+    states = ConformationSet.build(records).with_columns(
         atoms={"nnp_force": frames.force},
         values={
             "start_id": [relaxed.id[i] for i in frames.conformation],
@@ -411,6 +418,10 @@ def kept_states(relaxed: ConformationSet) -> ConformationSet:
             "nnp_energy": frames.energy,
         },
     )
+    if "status" not in relaxed.values:
+        return states
+    is_last = frames.step == relaxed.values["n_steps"][frames.conformation]
+    return with_labels_of(states, relaxed, np.where(is_last, frames.conformation, -1))
 
 
 def _recorded_energy(surrogate: MMFFSurrogate, conformations: ConformationSet, i: int, geometry: Geometry) -> float:

@@ -206,18 +206,22 @@ def train_baseline(
     )
 
 
-def start_from(model: str, labels: str, level: LevelOfTheory, output: str) -> None:
+def start_from(model: str, conformations: str, level: LevelOfTheory, output: str) -> None:
     """Write the model that a study starts from instead of a baseline of its own; its training state is left behind.
 
     Raises:
-        UserError: it is of another level of theory, or does not know an element of the labels.
+        UserError: it is of another level of theory, or does not know an element of the conformations.
     """
     potential = load(model)
+    _check_level(model, potential, level)
+    potential.check_elements(read(conformations), conformations)
+    potential.save(output)
+
+
+def _check_level(model: str, potential: Potential, level: LevelOfTheory) -> None:
     if not level.matches(potential.provenance.level):
         found = "/".join(str(potential.provenance.level.get(name, "unknown")) for name in ("method", "basis"))
-        raise UserError(f"key nnp.initial: {model}: was trained on {found}, the oracle is {level}; give another model")
-    potential.check_elements(read(labels), labels)
-    potential.save(output)
+        raise UserError(f"{model}: was trained on {found}, the oracle is {level}; give a model of that level")
 
 
 def continue_baseline(
@@ -369,6 +373,7 @@ def relax_test(
     *,
     variant: Variant,
     machine: Machine,
+    level: LevelOfTheory,
     relaxation: Mapping[str, Any],
     n_kept: int,
     config_sha256: str,
@@ -377,10 +382,12 @@ def relax_test(
     """Write the test set relaxed with a model; `relaxation` as in `golf.relaxation.relax`.
 
     Args:
+        level: of the oracle, which the model has to be of.
         n_kept: conformations, evenly spread over the test set, whose states are kept.
     """
     conformations = read(test)
     potential = load(model, pick_device(machine.device))
+    _check_level(model, potential, level)
     potential.check_elements(conformations, test)
     kept = np.unique(np.linspace(0, len(conformations) - 1, min(n_kept, len(conformations))).round().astype(int))
     relaxation = {**relaxation, "keep_of": kept.tolist()}

@@ -68,7 +68,7 @@ def study_trajectories(
             nnp_energy, energy, status, and the atom columns nnp_force and force. Of each relaxation the states at
             `steps` that it reached, and its last one, whose step is its n_steps.
         relaxed: the relaxations themselves: n_steps and stop_reason of each; found by start_id, or by id where
-            there is no such column.
+            there is no such column. Where there is a column kept, the others are in no number.
         reference: DFT minima from the same starts.
         seed: of the bootstrap.
 
@@ -82,7 +82,8 @@ def study_trajectories(
     starts = _starts(relaxed)
     minimum = {name: i for i, name in enumerate(reference.id)}
     converged = reference.values["status"] == Status.OK
-    counted = [i for i, name in enumerate(starts) if converged[minimum[name]]]
+    kept = relaxed.values.get("kept", np.ones(len(relaxed), np.bool_)).astype(np.bool_)
+    counted = [i for i, name in enumerate(starts) if kept[i] and converged[minimum[name]]]
     own = np.array([minimum[starts[i]] for i in counted], dtype=np.int64)
     errors = _Errors.of(states)
     lines = []
@@ -98,7 +99,7 @@ def study_trajectories(
             [relaxed.molecule[i] for i in counted],
             seed,
         )
-        lines.append(line | {"n_excluded": len(relaxed) - len(counted)})
+        lines.append(line | {"n_excluded": int(kept.sum()) - len(counted)})
     return pandas.DataFrame(lines)
 
 

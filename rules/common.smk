@@ -27,7 +27,7 @@ try:
     SIZE = planning.size(SOURCE, planning.level_of(config))
     planning.check_models(config)
     if not DOWNLOADS:
-        planning.check_budgets(config, SIZE.conformations)
+        planning.check_budgets(config, SIZE.training_conformations)
 except UserError as error:
     sys.exit(f"Error: {error}")
 
@@ -108,7 +108,7 @@ def n_label_batches(stage):
     elif stage == "rdkit/labels":
         n_labels = planning.budget_of(config, "rdkit")
     elif stage.endswith("/trajectory/labels"):
-        n_labels = planning.n_trajectory_states(config)
+        n_labels = planning.n_trajectory_states(config, SIZE.test_conformations)
     else:
         n_labels = SIZE.test_conformations
     return planning.n_batches(n_labels, config["oracle"]["batch_size"])
@@ -178,10 +178,17 @@ def model_of_arm(wildcards):
     return f"{RESULTS}/models/baseline_continued/model.pt"
 
 
+def is_model_of_others(wildcards):
+    """Whether an arm's model was trained elsewhere, on molecules that this study does not know."""
+    return wildcards.arm in config["evaluation"]["models"]
+
+
 def labels_of_arm(wildcards):
     """The labels of this study that an arm's model has been trained on."""
     arm = wildcards.arm
-    if arm == "mmff" or arm in config["evaluation"]["models"]:
+    if arm == "mmff" or is_model_of_others(wildcards):
+        return []
+    if arm == "baseline" and ROUNDS == 0 and config["nnp"]["initial"]:
         return []
     labels = [f"{RESULTS}/labels/initial.h5"]
     if arm in ("golf", "random"):
@@ -329,17 +336,9 @@ def training_settings():
     }
 
 
-def architecture():
-    return {
-        name: value
-        for name, value in config["nnp"].items()
-        if name not in ("initial", "reference_energies")
-    }
-
-
 def n_updates_of_arm(wildcards):
     """Training updates of an arm's model in this study; none where it comes from elsewhere."""
-    if wildcards.arm == "mmff" or wildcards.arm in config["evaluation"]["models"]:
+    if wildcards.arm == "mmff" or is_model_of_others(wildcards):
         return 0
     initial = 0 if config["nnp"]["initial"] else config["training"]["updates"]
     return initial + ROUNDS * UPDATES_PER_ROUND

@@ -92,6 +92,7 @@ rule relax_test:
         runtime=per_attempt(240),
     params:
         variant=config["surrogate"]["variant"],
+        level=LEVEL,
         relaxation=test_settings(),
         n_kept=config["evaluation"]["trajectory_conformations"],
         stamp=STAMP,
@@ -119,15 +120,16 @@ rule evaluate_arm:
         runtime=per_attempt(30),
     params:
         n_updates=n_updates_of_arm,
+        of_others=is_model_of_others,
         stamp=STAMP,
     script:
         "../workflow_scripts/evaluate_arm.py"
 
 
 rule select_states:
-    """States along the test relaxations that DFT is asked about."""
+    """States along the test relaxations that DFT is asked about; their ends have been labelled."""
     input:
-        f"{RESULTS}/evaluation/{{arm}}/relaxed.h5",
+        f"{RESULTS}/evaluation/{{arm}}/labels.h5",
     output:
         f"{RESULTS}/evaluation/{{arm}}/trajectory/states.h5",
     log:

@@ -24,7 +24,7 @@ if config["nnp"]["initial"]:
     rule start_from_model:
         """The model that the study starts from, instead of a baseline of its own."""
         input:
-            labels=f"{RESULTS}/labels/initial.h5",
+            conformations=f"{RESULTS}/dataset/train.h5",
             model=config["nnp"]["initial"],
         output:
             f"{RESULTS}/models/baseline/model.pt",
@@ -63,7 +63,7 @@ else:
             mem_mb=per_attempt(4000),
             runtime=per_attempt(1440),
         params:
-            architecture=architecture(),
+            architecture=golf_config.architecture(config),
             training=training_settings(),
             stamp=STAMP,
         script:

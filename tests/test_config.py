@@ -1,5 +1,6 @@
 """The configuration: defaults, and one line for every mistake."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,28 @@ def test_scratch_may_name_a_variable_of_the_node(tmp_path, monkeypatch):
         pool_settings(config)
     (tmp_path / "psi4").mkdir()
     assert pool_settings(config)["scratch"] == str(tmp_path / "psi4")
+
+
+def test_a_finished_study_may_be_asked_for_more(tmp_path):
+    config = validated({"dataset": {"train": "a.smi"}, "results_dir": str(tmp_path)}, "a.yaml")
+    recorded = copy.deepcopy(config)
+    del recorded["controls"], recorded["evaluation"]["models"]  # of a time before there were these keys
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(recorded))
+    more = copy.deepcopy(config)
+    more["evaluation"] |= {
+        "arms": ["mmff", "golf", "random"],
+        "models": {"theirs": "a.pt"},
+        "trajectory_conformations": 4,
+    }
+    more["controls"]["random_labels"] = 7
+    check_results(more)
+    assert sha256(more) == sha256(config)
+    more["evaluation"]["reference_max_steps"] = 3
+    with pytest.raises(UserError, match="evaluation.reference_max_steps"):
+        check_results(more)
+
+
+@pytest.mark.parametrize("name", ["reference", "trajectory", "mmff"])
+def test_no_model_is_called_like_a_folder(name):
+    with pytest.raises(UserError, match=f"evaluation.models: {name} is the name of"):
+        validated({"dataset": {"train": "a.smi"}, "evaluation": {"models": {name: "a.pt"}}}, "a.yaml")

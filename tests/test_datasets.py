@@ -221,3 +221,21 @@ def test_files_round_trip_through_prepared(tmp_path):
     train = prepared(source(smiles_file(tmp_path, "CO methanol")), LEVEL, seed=1).train
     write(tmp_path / "train.h5", train)
     assert unlabelled(read(tmp_path / "train.h5")).id == train.id
+
+
+def test_one_molecule_under_two_names_is_no_test_molecule(tmp_path):
+    """The ETKDG seed depends on the molecule alone, so both names get the same geometries."""
+    (tmp_path / "a.smi").write_text("CO methanol\nCCO ethanol\nCO carbinol\n")
+    with pytest.raises(UserError, match="'carbinol/0000' is the training conformation 'methanol/0000'"):
+        prepare(source(tmp_path / "a.smi", test_molecules=["carbinol"]), LEVEL, elements=[1, 6, 8], seed=1)
+
+
+def test_stereoisomers_under_one_name_are_not_conformers(tmp_path):
+    with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
+        for smiles in ("C/C=C/C", "C/C=C\\C"):
+            mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+            rdDistGeom.EmbedMolecule(mol, randomSeed=1)
+            mol.SetProp("_Name", "butene")
+            writer.write(mol)
+    with pytest.raises(UserError, match="name 'butene' stands already in record 1"):
+        read_molecules(tmp_path / "a.sdf")

@@ -10,7 +10,7 @@ import pytest
 from golf import hdf5
 from golf.conformations import ConformationSet, Status, StopReason
 from golf.errors import UserError
-from golf.evaluation import evaluate_arm, format_table, summarize, summarize_by_molecules
+from golf.evaluation import evaluate_arm, format_table, seen_molecules, summarize, summarize_by_molecules
 from golf.oracles.base import LevelOfTheory
 from golf.units import hartree
 
@@ -235,3 +235,12 @@ def test_no_minimum_at_all():
     numbers = line(evaluate_arm("golf", relaxed([0.0] * 5), none, n_labels=1))
     assert (numbers["n_test"], numbers["n_molecules"], numbers["n_excluded"]) == (0, 0, 5)
     assert np.isnan([numbers["residual_energy_kcal_mol"], numbers["coverage_percent"], numbers["matching_low"]]).all()
+
+
+def test_a_molecule_is_seen_under_whatever_name():
+    def part(*molecules):
+        return ConformationSet.build((f"{m}/0", m, smiles, 0, 1, [8, 1, 1], np.eye(3)) for m, smiles in molecules)
+
+    water, other_order = "[O:1]([H:2])[H:3]", "[H:2][O:3][H:1]"
+    sulfide = "[S:1]([H:2])[H:3]"
+    assert seen_molecules(part(("a", water), ("b", sulfide)), part(("water", other_order))) == {"a"}

@@ -1,6 +1,7 @@
 """Data sets of others as sources of a study: nablaDFT, SPICE, extended XYZ; what is wrong with one is one line."""
 
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -23,12 +24,15 @@ from golf.conformations import Status
 from golf.datasets import prepare
 from golf.elements import MMFF_NUMBERS
 from golf.errors import UserError
+from golf.extxyz import read_extxyz
 from golf.formats import LEVELS, NABLADFT, SPICE, count_conformations, format_of
 from golf.hdf5 import read, write
 from golf.inspection import describe
 from golf.merging import merge
 from golf.oracles.base import LevelOfTheory
 from golf.planning import Source, size
+from golf.plausibility import check_labels
+from golf.sources import read_conformations
 from golf.spice import ATOM_ENERGIES, read_spice
 from golf.structures import read_structures
 
@@ -116,6 +120,18 @@ def test_nabladft_in_electronvolt_or_with_gradients_is_refused(reference_data, t
             database.write(row.toatoms(), data=data, **row.key_value_pairs)
     with pytest.raises(UserError, match=message):
         prepared(tmp_path / "wrong.db", LEVELS[NABLADFT])
+
+
+def test_nabladft_may_have_total_energies(reference_data, tmp_path):
+    sample = reference_data / "data/nabladft_sample.db"
+    with ase.db.connect(sample) as given, ase.db.connect(tmp_path / "total.db") as database:
+        database.metadata = given.metadata
+        atoms = np.array(given.metadata["atomrefs"]["energy"])
+        for row in given.select(limit=5):
+            data = dict(row.data) | {"energy": np.ravel(row.data["energy"]) + atoms[row.numbers].sum()}
+            database.write(row.toatoms(), data=data, **row.key_value_pairs)
+    total, formation = read_conformations(tmp_path / "total.db", NABLADFT)[0], read_conformations(sample, NABLADFT)[0]
+    np.testing.assert_allclose(total.values["energy"], formation.values["energy"][:5], rtol=1e-12)
 
 
 # --------------------------------------------------------------------------------------------------------------- SPICE
@@ -521,3 +537,32 @@ def test_the_plan_needs_neither_rdkit_nor_ase(spice_file, reference_data, tmp_pa
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert shown.stdout.strip() == "13 60 set()"
+
+
+def test_a_frame_with_nan_for_an_energy_is_to_be_computed(labelled, tmp_path):
+    path = written(tmp_path, frames(labelled, **LEVEL_KEYS))
+    lines = path.read_text().splitlines()
+    k = next(i for i, line in enumerate(lines) if "energy=" in line)
+    lines[k] = re.sub(r"(?<!\w)energy=\S+", "energy=nan", lines[k])
+    path.write_text("\n".join(lines) + "\n")
+    assert size(source(path), LEVELS[NABLADFT]).initial_labels == 1
+
+
+def test_isomers_under_one_name_are_refused(tmp_path):
+    both = []
+    for smiles in ("CCO", "COC"):
+        mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+        rdDistGeom.EmbedMolecule(mol, randomSeed=1)
+        atoms = Atoms([atom.GetAtomicNum() for atom in mol.GetAtoms()], mol.GetConformer().GetPositions())
+        atoms.info = {"smiles": smiles, "molecule": "isomer"}
+        both.append(atoms)
+    with pytest.raises(UserError, match="frame 2: 'isomer' stands already for another molecule"):
+        read_extxyz(written(tmp_path, both))
+
+
+def test_energies_of_valence_electrons_alone_are_no_mistake_of_units(labelled):
+    """GFN2-xTB has some 5 hartree for methanol, where DFT has 115."""
+    scaled = labelled.with_columns(values={"energy": labelled.values["energy"] / 27.2}, program="ase")
+    check_labels(scaled, "xtb.h5")
+    with pytest.raises(UserError, match="energies are"):
+        check_labels(scaled.with_columns(program="psi4"), "dft.h5")

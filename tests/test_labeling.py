@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from golf.conformations import Status, concatenate
+from golf.conformations import ConformationSet, Status, concatenate
 from golf.conformers import Molecule, conformations_of
 from golf.costs import label_costs
 from golf.errors import UserError
@@ -193,3 +193,12 @@ def test_a_method_that_psi4_lacks_is_one_line_and_leaves_nothing(conformations, 
     assert process.returncode == 2
     assert len(errors.splitlines()) == 1 and "'wb97xdd'" in errors
     assert [path.name for path in tmp_path.iterdir()] == ["in.h5"]
+
+
+def test_a_level_is_spelled_in_one_way():
+    level = LevelOfTheory("psi4", "B3LYP-D3(BJ)", "def2-SVP")
+    assert level.attrs()["method"] == "b3lyp-d3bj" and level.matches({**level.attrs(), "method": "b3lyp-d3(bj)"})
+    given = ConformationSet.build([("a/0", "a", "", 0, 1, [2], np.zeros((1, 3)))]).with_columns(
+        values={"status": [Status.OK], "energy": [-2.9]}, **{**level.attrs(), "method": "b3lyp-d3(bj)"}
+    )
+    assert take_over_labels(given, level, "a.h5").attrs["method"] == "b3lyp-d3bj"

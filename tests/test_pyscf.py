@@ -238,6 +238,8 @@ def test_keywords_are_attributes_of_the_field():
     ("level", "numbers", "reason"),
     [
         (LevelOfTheory("pyscf", "wb97x-dd", "sto-3g"), [1, 8], r"oracle\.method 'wb97x-dd' cannot be .* by PySCF"),
+        (LevelOfTheory("pyscf", "wb97xd", "sto-3g"), [1, 8], r"PySCF has no dispersion for HYB_GGA_XC_WB97X_D"),
+        (LevelOfTheory("pyscf", "b97-d", "sto-3g"), [1, 8], r"PySCF has no dispersion for GGA_XC_B97_D"),
         (LevelOfTheory("pyscf", "hf", "sto-3gg"), [1, 8], r"oracle\.basis 'sto-3gg' does not serve"),
         (LevelOfTheory("pyscf", "hf", "6-31g"), [1, 53], r"oracle\.basis '6-31g' does not serve I"),
         (LevelOfTheory("pyscf", "hf", "sto-3g", {"grids.lvl": 1}), [1], r"oracle\.keywords: .*no grids\.lvl"),

@@ -164,3 +164,14 @@ def test_wrong_input_is_one_line(change, message):
     with pytest.raises(UserError, match=message) as caught:
         study_trajectories("golf", change(states(WHOLE)), relaxed(), reference())
     assert "\n" not in str(caught.value) and str(caught.value).startswith("arm golf: ")
+
+
+def test_only_kept_relaxations_count_whatever_became_of_the_others():
+    sampled = [("a/0", step, 10.0 - step, 0.0, 0.0) for step in (1, 2, 4)]
+    for stop in (CONVERGED, BLEW_UP):
+        both = relaxed(n_steps=(4, 0), stop=(CONVERGED, stop)).with_columns(values={"kept": [True, False]})
+        for line in lines(states(sampled), both, reference()):
+            assert (line["n"], line["n_failed"], line["n_unlabelled"], line["n_excluded"]) == (1, 0, 0, 0)
+            assert line["percent_diverged"] == 0.0
+    blown = relaxed(n_steps=(4, 0), stop=(CONVERGED, BLEW_UP)).with_columns(values={"kept": [True, True]})
+    assert [line["percent_diverged"] for line in lines(states(sampled), blown, reference())] == [50.0] * 3

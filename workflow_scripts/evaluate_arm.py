@@ -1,19 +1,21 @@
 """One arm against the DFT minima."""
 
 from golf.conformations import Status
-from golf.evaluation import evaluate_arm
+from golf.evaluation import evaluate_arm, seen_molecules
 from golf.hdf5 import read, write
 from golf.job import job
 
 with job(snakemake.log[0]):
+    relaxed = read(snakemake.input.relaxed)
+    seen = None if snakemake.params.of_others else seen_molecules(relaxed, read(snakemake.input.train))
     n_labels = sum(int((read(path).values["status"] == Status.OK).sum()) for path in snakemake.input.labels)
     evaluated = evaluate_arm(
         snakemake.wildcards.arm,
-        read(snakemake.input.relaxed),
+        relaxed,
         read(snakemake.input.reference),
         n_labels=n_labels,
         n_updates=snakemake.params.n_updates,
-        training_molecules=set(read(snakemake.input.train).molecule),
+        training_molecules=seen,
         seed=snakemake.params.stamp["seed"],
     )
     write(snakemake.output[0], evaluated, **snakemake.params.stamp)

@@ -1,6 +1,7 @@
 """The test set relaxed with an arm's model."""
 
 from golf.job import job
+from golf.oracles.base import LevelOfTheory
 from golf.stages import Machine, relax_test
 
 with job(snakemake.log[0]):
@@ -10,6 +11,7 @@ with job(snakemake.log[0]):
         snakemake.output[0],
         variant=snakemake.params.variant,
         machine=Machine(snakemake.threads, snakemake.config["resources"]["device"]),
+        level=LevelOfTheory(**snakemake.params.level),
         relaxation=snakemake.params.relaxation,
         n_kept=snakemake.params.n_kept,
         **snakemake.params.stamp,

@@ -1,4 +1,4 @@
-"""The model that the study starts from: of the oracle's level of theory, and with all elements of the labels."""
+"""The model that the study starts from: of the oracle's level of theory, and with all elements of the molecules."""
 
 from golf.job import job
 from golf.oracles.base import LevelOfTheory
@@ -7,7 +7,7 @@ from golf.stages import start_from
 with job(snakemake.log[0]):
     start_from(
         snakemake.input.model,
-        snakemake.input.labels,
+        snakemake.input.conformations,
         LevelOfTheory(**snakemake.params.level),
         snakemake.output[0],
     )

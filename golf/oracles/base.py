@@ -28,7 +28,7 @@ class LevelOfTheory:
         """HDF5 attributes that state the level."""
         return {
             "program": self.program,
-            "method": self.method.lower(),
+            "method": _plain(self.method.lower()),
             "basis": self.basis.lower(),
             "keywords": json.dumps(dict(self.keywords), sort_keys=True),
         }

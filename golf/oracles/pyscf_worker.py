@@ -21,6 +21,7 @@ from golf.oracles.child import climb, first_line, serve
 
 AUXILIARY_BASIS = "def2-universal-jkfit"
 
+FAMILIES = ("LDA_", "GGA_", "MGGA_", "HYB_")  # of libxc's own names
 WITH_DISPERSION = {"wb97x-d": "HYB_GGA_XC_WB97X_D"}
 """Methods whose dispersion PySCF lacks, and their functionals without."""
 
@@ -31,6 +32,14 @@ SCF_LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("level_shift", {"init_guess": "huckel", "level_shift": 0.3, "max_cycle": 500}),
 )
 """Name and settings of each attempt at a self-consistent field."""
+
+
+def _without_dispersion(xc: str) -> str:
+    """The functional in `xc`, if any, whose name promises a dispersion term that PySCF does not add."""
+    _, parts = dft.libxc.parse_xc(xc)
+    used = {number for number, _ in parts}
+    names = (name for name, number in dft.libxc.XC_CODES.items() if number in used and str(name).startswith(FAMILIES))
+    return next((name for name in names if name.endswith(("_D", "_D2", "_D3"))), "")
 
 
 class NotConverged(Exception):
@@ -166,6 +175,8 @@ class Calculator:
         if self.method == "hf":
             field = (scf.UHF if mol.spin else scf.RHF)(mol)
         else:
+            if self.method not in WITH_DISPERSION and (lacking := _without_dispersion(self.method)):
+                raise ValueError(f"oracle.method {self.method}: PySCF has no dispersion for {lacking}; use wb97x-d")
             field = (dft.UKS if mol.spin else dft.RKS)(mol, xc=WITH_DISPERSION.get(self.method, self.method))
             field.grids = Grid(mol)
         field = field.density_fit(auxbasis=AUXILIARY_BASIS)

@@ -181,7 +181,7 @@ def model_of_arm(wildcards):
 def labels_of_arm(wildcards):
     """The labels of this study that an arm's model has been trained on."""
     arm = wildcards.arm
-    if arm == "mmff" or arm in config["evaluation"]["models"]:
+    if arm in golf_config.WITHOUT_NETWORK or arm in config["evaluation"]["models"]:
         return []
     labels = [f"{RESULTS}/labels/initial.h5"]
     if arm in ("golf", "random"):
@@ -209,7 +209,11 @@ def trajectory_arms():
     """The arms along whose relaxations labels are made."""
     if config["evaluation"]["trajectory_conformations"] == 0:
         return []
-    return [arm for arm in planning.arms_of(config) if arm != "mmff"]
+    return [
+        arm
+        for arm in planning.arms_of(config)
+        if arm not in golf_config.WITHOUT_NETWORK
+    ]
 
 
 def trajectory_tables(wildcards):
@@ -339,7 +343,7 @@ def architecture():
 
 def n_updates_of_arm(wildcards):
     """Training updates of an arm's model in this study; none where it comes from elsewhere."""
-    if wildcards.arm == "mmff" or wildcards.arm in config["evaluation"]["models"]:
+    if not labels_of_arm(wildcards):
         return 0
     initial = 0 if config["nnp"]["initial"] else config["training"]["updates"]
     return initial + ROUNDS * UPDATES_PER_ROUND

@@ -132,11 +132,14 @@ def test_an_interrupt_is_one_line(model, smiles, tmp_path):
     arguments += ["--force-threshold", 1e-12, "--optimizer", "lbfgs"]
     command = [sys.executable, "-m", "golf.cli", "-v", *map(str, arguments)]
     process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if "piece 1: " in line:
-            break
-    time.sleep(3)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        for line in process.stderr:
+            if "piece 1: " in line:
+                break
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130 and errors.splitlines()[-1] == "golf: interrupted" and "Traceback" not in errors
     assert not (tmp_path / "out.h5").exists()

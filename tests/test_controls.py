@@ -13,9 +13,13 @@ from golf.conformations import Frames, Status
 from golf.controls import labels_along, select_along_mmff, select_trajectory_starts
 from golf.costs import n_gradients
 from golf.errors import UserError
+from golf.hdf5 import write
+from golf.oracles.base import LevelOfTheory
 from golf.planning import budget_of, budget_of_round, check_budgets
+from golf.potential import Architecture, Potential, Provenance, load_training_state
 from golf.relaxation import kept_states, relax
 from golf.rounds import select_conformations
+from golf.stages import start_from
 from golf.surrogate import MMFFSurrogate
 
 
@@ -134,6 +138,24 @@ def test_labels_along_optimizations_are_their_gradients_in_order():
     assert labels.values["status"].tolist() == [Status.REJECTED if norm > 3.0 else Status.OK for norm in norms]
     assert Status.REJECTED in labels.values["status"] and labels.attrs["method"] == "hf"
     assert labels.values["wall_seconds"].tolist() == [2.0] * 4
+
+
+def test_a_study_starts_from_a_model_of_its_own_level_alone(tmp_path):
+    labelled = labelled_conformers(["OCC(F)CN"], 2)
+    write(tmp_path / "labels.h5", labelled)
+    level = LevelOfTheory("psi4", "hf", "sto-3g")
+    energies = dict.fromkeys(set(labelled.number.tolist()), -1.0)
+    shape = Architecture(n_atom_basis=8, n_interactions=1, n_rbf=4)
+    Potential(shape, energies, provenance=Provenance(level.attrs())).save(tmp_path / "a.pt", {"n_updates": 7})
+    start_from(str(tmp_path / "a.pt"), str(tmp_path / "labels.h5"), level, str(tmp_path / "b.pt"))
+    assert load_training_state(tmp_path / "b.pt") is None
+    other = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
+    with pytest.raises(UserError, match="nnp.initial: .*was trained on hf/sto-3g, the oracle is wb97x-d/def2-svp"):
+        start_from(str(tmp_path / "a.pt"), str(tmp_path / "labels.h5"), other, str(tmp_path / "c.pt"))
+    Potential(shape, {1: -0.5, 6: -37.0}, provenance=Provenance(level.attrs())).save(tmp_path / "d.pt")
+    with pytest.raises(UserError, match="which the model never saw"):
+        start_from(str(tmp_path / "d.pt"), str(tmp_path / "labels.h5"), level, str(tmp_path / "c.pt"))
+    assert not (tmp_path / "c.pt").exists()
 
 
 def config(**changes):

@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "slurm"))
 from faults import Faults
 from studies import REPOSITORY, Study
 
-GPU_RULES = ("train_baseline", "continue_baseline", "train_round", "relax_round", "relax_test")
+GPU_RULES = ("train_baseline", "continue_baseline", "train_round", "train_control", "relax_round", "relax_test")
+OPTIMIZATIONS = ("optimize_reference_batch", "optimize_training_batch")
 LOCAL_RULES = ("merge_labels", "merge_references", "evaluate_arm", "summarize", "publish_model")
 
 
@@ -43,6 +44,7 @@ def test_the_tiny_study_runs_on_slurm(tmp_path):
     config = yaml.safe_load((REPOSITORY / "configs/tiny.yaml").read_text())
     config["dataset"]["train"] = str(REPOSITORY / config["dataset"]["train"])
     config["results_dir"] = "results"
+    config["evaluation"] |= {"arms": ["mmff", "baseline", "golf", "traj"], "trajectory_conformations": 0}
     study = Study(tmp_path / "study", config)
     study.start(target="all")
     assert study.wait(1500) == 0, study.terminal()[-5000:]
@@ -50,7 +52,7 @@ def test_the_tiny_study_runs_on_slurm(tmp_path):
     assert table and table in study.terminal()
     jobs = study.jobs()
     rules = {job.rule for job in jobs}
-    assert {"check_oracle", "prepare_dataset", "label_batch", "optimize_reference_batch", *GPU_RULES} <= rules
+    assert {"check_oracle", "prepare_dataset", "label_batch", *OPTIMIZATIONS, *GPU_RULES} <= rules
     assert not rules & set(LOCAL_RULES)
     assert {job.state for job in jobs} == {"COMPLETED"}
     for job in jobs:
@@ -58,7 +60,7 @@ def test_the_tiny_study_runs_on_slurm(tmp_path):
         assert job.asked.endswith("gpu:1") == (job.rule in GPU_RULES), job
     labels = [job for job in jobs if job.rule == "label_batch"]
     assert any(a is not b and a.start < b.end and b.start < a.end for a in labels for b in labels)  # in parallel
-    minima = [job for job in jobs if job.rule == "optimize_reference_batch"]
+    minima = [job for job in jobs if job.rule in OPTIMIZATIONS]
     assert len(labels) + len(minima) == len(list(study.folder.rglob("[0-9].h5")))  # one job for each batch
 
 

@@ -17,7 +17,7 @@ import yaml
 
 from golf.conformations import Status
 from golf.hdf5 import read
-from golf.potential import load_training_state
+from golf.potential import load, load_training_state
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -69,11 +69,13 @@ def test_the_study_ends_in_a_table(study):
     expected = "arm,n_test,n_labels,residual_energy_kcal_mol,percent_success,percent_optimized_mean"
     expected += ",percent_optimized_std,percent_diverged,coverage_percent,matching_angstrom"
     assert set(expected.split(",")) <= set(next(iter(rows.values())))
-    assert list(rows) == ["mmff", "baseline", "golf"]
-    models = [folder / "results" / name for name in ("models/baseline_continued/model.pt", "rounds/2/model.pt")]
-    updates = {str(load_training_state(path)["n_updates"]) for path in models}
-    assert updates == {rows["baseline"]["n_updates"]} == {rows["golf"]["n_updates"]}  # only the labels differ
-    assert int(rows["golf"]["n_labels"]) > int(rows["baseline"]["n_labels"])
+    assert list(rows) == ["mmff", "baseline", "golf", "random", "rdkit", "traj"]
+    names = ("models/baseline_continued", "rounds/2", "random/2", "rdkit", "traj")
+    updates = {str(load_training_state(folder / "results" / name / "model.pt")["n_updates"]) for name in names}
+    assert updates == {row["n_updates"] for row in rows.values()} - {"0"}  # only the labels differ
+    n_labels = {arm: int(row["n_labels"]) for arm, row in rows.items()}
+    assert n_labels["golf"] == n_labels["random"] == n_labels["rdkit"] == n_labels["baseline"] + 8
+    assert n_labels["baseline"] < n_labels["traj"] <= n_labels["baseline"] + 6
     assert (folder / "results/evaluation/summary.txt").read_text().strip() in done.stdout + done.stderr
     assert (folder / "results/models/final.pt").is_file()
 
@@ -112,6 +114,47 @@ def test_selected_conformations_get_labels_of_their_own(study):
         paid |= {positions.tobytes() for positions in selected.positions_by_conformation()}
     starts = read(folder / "results/labels/initial.h5")
     assert not paid & {positions.tobytes() for positions in starts.positions_by_conformation()}
+
+
+def test_the_labels_of_controls_are_what_they_should_be(study):
+    """States of DFT optimizations have the labels of those; the states drawn at random are no golf round's."""
+    folder, _ = study
+    labels, selected = read(folder / "results/traj/labels.h5"), read(folder / "results/random/1/selected.h5")
+    assert {name.rpartition("/")[2][:5] for name in labels.id} == {"traj-"} and (labels.values["status"] == 0).all()
+    known = read(folder / "results/labels/initial.h5")
+    positions = {xyz.tobytes() for xyz in known.positions_by_conformation()}
+    assert not positions & {xyz.tobytes() for xyz in labels.positions_by_conformation()}
+    assert (selected.values["n_steps"] > 0).all() and np.isnan(selected.values["surrogate_energy_last"]).all()
+    with open(folder / "results/evaluation/trajectories.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["arm"], row["step"]) for row in rows[:3]] == [("baseline", "1"), ("baseline", "3"), ("baseline", "8")]
+    assert {row["n"] for row in rows} == {"2"} and {row["n_unlabelled"] for row in rows} == {"0"}
+    figures = {path.name for path in (folder / "results/figures").iterdir()}
+    assert {
+        f"{name}.{kind}" for name in ("trajectory_errors", "trajectory_progress") for kind in ("svg", "png")
+    } <= figures
+
+
+def test_models_of_others_are_arms_and_starts(study, tmp_path):
+    """A study that starts from the model of another one, which is an arm of it, too. Labels come from its journals."""
+    for journal in (study[0] / "results/labels").rglob("*.journal.jsonl"):
+        copy = tmp_path / journal.relative_to(study[0])
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(journal, copy)
+    theirs = str(study[0] / "results/models/final.pt")
+    config = tiny_config(nnp__initial=theirs, evaluation__models={"theirs": theirs}, evaluation__arms=["mmff"])
+    config["golf"] |= {"rounds": 1, "labels_per_round": 2}
+    config["evaluation"]["trajectory_conformations"] = 0
+    done = run(tmp_path, config)
+    assert done.returncode == 0, done.stderr[-5000:]
+    with open(tmp_path / "results/evaluation/summary.csv", newline="") as stream:
+        rows = {row["arm"]: row for row in csv.DictReader(stream)}
+    assert list(rows) == ["mmff", "theirs"] and rows["theirs"]["n_labels"] == rows["theirs"]["n_updates"] == "0"
+    assert not list((tmp_path / "results").rglob("baseline_continued"))
+    start, given = (load(path).state_dict() for path in (tmp_path / "results/models/baseline/model.pt", theirs))
+    assert all((start[name] == given[name]).all() for name in given)
+    missing = run(tmp_path, tiny_config(nnp__initial="nowhere.pt"), "-n")
+    assert missing.returncode != 0 and "key nnp.initial: nowhere.pt: no such file" in missing.stderr
 
 
 def test_a_second_run_has_nothing_to_do(study):

@@ -1,8 +1,9 @@
-"""What MkDocs is told when it builds the site: the order of the pages, and equations as MathML.
+"""What MkDocs is told when it builds the site: the order of the pages, equations as MathML, search from disk.
 
 MathML is drawn by the browser itself, so that pages need neither a script nor a network.
 """
 
+import json
 import re
 from html import unescape
 from pathlib import Path
@@ -48,3 +49,13 @@ def on_config(config: Any) -> Any:
 
 def on_page_content(html: str, **_: Any) -> str:
     return with_mathml(html)
+
+
+def on_post_build(config: Any) -> None:
+    """Replace MkDocs' search by one that needs no server (search.js)."""
+    folder = Path(config["site_dir"]) / "search"
+    pages = json.loads((folder / "search_index.json").read_text())["docs"]
+    (folder / "pages.js").write_text(f"const golfPages = {json.dumps(pages)};\n")
+    (folder / "main.js").write_text((Path(config["docs_dir"]) / "site/search.js").read_text())
+    for name in ("worker.js", "search_index.json"):
+        (folder / name).unlink()

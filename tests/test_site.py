@@ -209,3 +209,16 @@ def test_an_error_message_is_found_from_disk_and_nothing_complains(tmp_path):
     first = re.search(r'<article><h3><a href="([^"]*)"', shown.stdout)[1]
     assert first.startswith("./troubleshooting.html#psi4-not-found")
     assert "CONSOLE" not in shown.stderr
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lists_are_read_alike_by_the_site_and_by_others(page):
+    """MkDocs wants an empty line before a list, and four spaces before what goes on in it after an empty line."""
+    before, code = "", False
+    for number, line in enumerate((DOCS / f"{page}.md").read_text().splitlines(), 1):
+        code ^= line.lstrip().startswith("```")
+        starts = re.match(r"([-*]|\d+\.) ", line)
+        glued = starts and before and not re.match(r"[-*] |\d+\. | ", before)
+        assert code or not glued, f"{page}.md, line {number}: an empty line is missing"
+        assert code or before or not re.match(r" {1,3}\S", line), f"{page}.md, line {number}: four spaces"
+        before = line

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint
+.PHONY: help setup run test lint docs
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -23,3 +23,7 @@ lint: setup ## ruff, mypy, snakefmt and snakemake --lint
 	$(VENV) mypy golf
 	$(VENV) snakefmt --check Snakefile rules
 	$(VENV) snakemake --lint
+
+docs: setup ## build docs/ into site/; open site/index.html, no network needed
+	$(VENV) python docs/site/configuration.py
+	$(VENV) mkdocs build --strict --quiet

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.config import CONTROLS
+from golf.config import CONTROLS, WITHOUT_NETWORK
 from golf.costs import longest_wall, n_gradients, pack
 from golf.forecast import Model
 from golf.planning import arms_of, budget_of, controls_of, n_batches, n_trajectory_states
@@ -104,7 +104,8 @@ def label_parts(config: Mapping[str, Any], work: Workload, model: Model) -> list
     )
     tests = [(f"test, arm {arm}", f"evaluation/{arm}/labels") for arm in arms]
     parts.append(Part("test labels", seconds(work.test), n_batches(len(work.test), size), tests, " ".join(arms)))
-    states = [(f"trajectories, {arm}", f"evaluation/{arm}/trajectory/labels") for arm in arms if arm != "mmff"]
+    networks = [arm for arm in arms if arm not in WITHOUT_NETWORK]
+    states = [(f"trajectories, {arm}", f"evaluation/{arm}/trajectory/labels") for arm in networks]
     if config["evaluation"]["trajectory_conformations"] and states:
         parts.append(
             alike(
@@ -174,7 +175,7 @@ def network(config: Mapping[str, Any], work: Workload) -> Network:
     selected = golf["rounds"] * golf["labels_per_round"] * EVALUATIONS_PER_SELECTION
     if "random" in arms:
         selected += budget_of(config, "random") * golf["max_steps"] * golf["iterations_per_step"]
-    tested = sum(arm != "mmff" for arm in arms) * len(work.test) * config["relaxation"]["max_iterations"]
+    tested = sum(arm not in WITHOUT_NETWORK for arm in arms) * len(work.test) * config["relaxation"]["max_iterations"]
     relaxation = (selected + tested) * per_update / training["batch_size"] / 3
     return Network(
         updates * per_update / 3600, relaxation / 3600, updates, device, f"{per_update:.2g} s an update, {source}"

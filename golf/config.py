@@ -27,7 +27,10 @@ SCHEMA_PATH = Path(__file__).resolve().parent.parent / "schemas" / "config.schem
 CONTROLS = ("random", "rdkit", "traj")
 """Arms whose labels are chosen without failure detection."""
 
-BUILT_IN_ARMS = ("mmff", "baseline", "golf", *CONTROLS)
+WITHOUT_NETWORK = ("mmff",)
+"""Arms that relax without a network."""
+
+BUILT_IN_ARMS = (*WITHOUT_NETWORK, "baseline", "golf", *CONTROLS)
 """Arms that need no model file."""
 
 MACHINE_KEYS = (

@@ -186,7 +186,7 @@ def is_model_of_others(wildcards):
 def labels_of_arm(wildcards):
     """The labels of this study that an arm's model has been trained on."""
     arm = wildcards.arm
-    if arm == "mmff" or is_model_of_others(wildcards):
+    if arm in golf_config.WITHOUT_NETWORK or is_model_of_others(wildcards):
         return []
     if arm == "baseline" and ROUNDS == 0 and config["nnp"]["initial"]:
         return []
@@ -216,7 +216,11 @@ def trajectory_arms():
     """The arms along whose relaxations labels are made."""
     if config["evaluation"]["trajectory_conformations"] == 0:
         return []
-    return [arm for arm in planning.arms_of(config) if arm != "mmff"]
+    return [
+        arm
+        for arm in planning.arms_of(config)
+        if arm not in golf_config.WITHOUT_NETWORK
+    ]
 
 
 def trajectory_tables(wildcards):
@@ -338,7 +342,7 @@ def training_settings():
 
 def n_updates_of_arm(wildcards):
     """Training updates of an arm's model in this study; none where it comes from elsewhere."""
-    if wildcards.arm == "mmff" or is_model_of_others(wildcards):
+    if not labels_of_arm(wildcards):
         return 0
     initial = 0 if config["nnp"]["initial"] else config["training"]["updates"]
     return initial + ROUNDS * UPDATES_PER_ROUND

@@ -83,7 +83,7 @@ rule relax_test:
     benchmark:
         f"{BENCHMARKS}/relax_test/{{arm}}.tsv"
     wildcard_constraints:
-        arm=r"(?!mmff/)[a-z][a-z0-9_-]*",
+        arm=rf"(?!({'|'.join(golf_config.WITHOUT_NETWORK)})/)[a-z][a-z0-9_-]*",
     conda:
         NNP_ENV
     threads: config["resources"]["train_threads"]

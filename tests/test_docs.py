@@ -14,6 +14,7 @@ from ase.build import molecule as ase_molecule
 
 from golf.cli import main
 from golf.config import validated
+from golf.conformations import ATOM_COLUMNS, CONFORMATION_COLUMNS
 from golf.extxyz import read_extxyz
 from golf.oracles.base import LevelOfTheory, Request
 from golf.oracles.pool import OraclePool
@@ -24,14 +25,30 @@ from golf.units import HARTREE_IN_EV
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize(
-    "code", re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/hdf5.md").read_text(), re.DOTALL)
-)
-def test_snippets_of_the_hdf5_page_run(code, monkeypatch):
+HDF5_SNIPPETS = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/hdf5.md").read_text(), re.DOTALL)
+
+
+def test_snippets_of_the_hdf5_page_run(monkeypatch):
+    """Each by itself, and all say the same of the same file."""
     monkeypatch.chdir(REPOSITORY)
-    names: dict = {}
-    exec(code, names)
-    assert names["first"].shape[1] == 3 and names["energy"][0] < -100.0
+    with_golf, with_h5py, per_conformation, per_atom = [{} for _ in HDF5_SNIPPETS]
+    for code, names in zip(HDF5_SNIPPETS, (with_golf, with_h5py, per_conformation, per_atom), strict=True):
+        exec(code, names)
+    np.testing.assert_array_equal(with_golf["first"], with_h5py["first"])
+    table, usable = per_conformation["table"], per_conformation["usable"]
+    np.testing.assert_array_equal(table.energy, with_h5py["energy"])
+    np.testing.assert_array_equal(usable.energy, with_golf["energy"])
+    assert len(table) == len(usable) and table.n_atoms.sum() == len(per_atom["atoms"])
+    assert (per_conformation["relative"].groupby(usable.molecule).min() == 0.0).all()
+    good = with_golf["good"]
+    forces = [np.linalg.norm(good.atoms["force"][good.rows(i)], axis=1).max() for i in range(len(good))]
+    np.testing.assert_allclose(per_atom["largest"].loc[good.id], forces)
+
+
+def test_the_hdf5_page_has_every_column_of_the_layout():
+    page = (REPOSITORY / "docs/hdf5.md").read_text()
+    named = set(re.findall(r"`(?:/atoms/)?(\w+)`", page))
+    assert set(CONFORMATION_COLUMNS) | set(ATOM_COLUMNS) - {"force"} <= named and "`/atoms/force`" in page
 
 
 @pytest.fixture

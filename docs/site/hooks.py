@@ -1,0 +1,61 @@
+"""What MkDocs is told when it builds the site: the order of the pages, equations as MathML, search from disk.
+
+MathML is drawn by the browser itself, so that pages need neither a script nor a network.
+"""
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+
+# Pages that are not named here come last, by their names.
+SECTIONS = {
+    "Start": ("index", "tutorial", "molecules", "relax", "report", "troubleshooting"),
+    "A study": ("default-study", "paper", "data", "configuration", "oracles", "hpc"),
+    "The model": ("training", "calculator", "export"),
+    "Reference": ("hdf5", "method", "performance"),
+    "Inside": ("architecture", "extending"),
+}
+REST = "Further"
+
+_EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def navigation(pages: list[str]) -> list[dict[str, list[str]]]:
+    """The sections and their pages, of those that are there."""
+    known = {name for names in SECTIONS.values() for name in names}
+    sections = SECTIONS | {REST: tuple(sorted(set(pages) - known))}
+    present = {title: [f"{name}.md" for name in names if name in pages] for title, names in sections.items()}
+    return [{title: files} for title, files in present.items() if files]
+
+
+def with_mathml(page: str) -> str:
+    """The HTML of a page, its equations as MathML."""
+
+    def drawn(match: re.Match[str]) -> str:
+        display = "block" if match[2] == "[" else "inline"
+        return convert(unescape(match[3]).strip(), display=display)
+
+    return _EQUATION.sub(drawn, page)
+
+
+def on_config(config: Any) -> Any:
+    config["nav"] = navigation([path.stem for path in Path(config["docs_dir"]).glob("*.md")])
+    return config
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    return with_mathml(html)
+
+
+def on_post_build(config: Any) -> None:
+    """Replace MkDocs' search by one that needs no server (search.js)."""
+    folder = Path(config["site_dir"]) / "search"
+    pages = json.loads((folder / "search_index.json").read_text())["docs"]
+    (folder / "pages.js").write_text(f"const golfPages = {json.dumps(pages)};\n")
+    (folder / "main.js").write_text((Path(config["docs_dir"]) / "site/search.js").read_text())
+    for name in ("worker.js", "search_index.json"):
+        (folder / name).unlink()

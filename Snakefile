@@ -28,7 +28,7 @@ rule all:
     input:
         list(DOWNLOADS)
         or [
-            f"{RESULTS}/models/final.pt",
+            *final_model(),
             f"{RESULTS}/evaluation/summary.csv",
             *figures(),
         ],

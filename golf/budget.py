@@ -12,10 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.config import CONTROLS, WITHOUT_NETWORK
+from golf.config import WITHOUT_NETWORK
 from golf.costs import longest_wall, n_gradients, pack
 from golf.forecast import Model
-from golf.planning import arms_of, budget_of, controls_of, n_batches, n_trajectory_states
+from golf.planning import (
+    arms_of,
+    budget_of,
+    controls_of,
+    n_batches,
+    n_trajectory_states,
+    needs_training,
+    trained_arms,
+)
 from golf.workload import Workload
 
 CPU_SECONDS_PER_UPDATE = 0.005
@@ -82,15 +90,13 @@ def label_parts(config: Mapping[str, Any], work: Workload, model: Model) -> list
         return Part(name, np.full(n, each), n_batches(n, size), stages, note)
 
     per_round, rounds = golf["labels_per_round"], golf["rounds"]
-    parts = [
-        Part("initial labels", seconds(work.initial), n_batches(len(work.initial), size), _one("labels/initial")),
-        alike(
-            "round labels",
-            per_round,
-            [(f"round {r}", f"rounds/{r}/labels") for r in range(1, rounds + 1)],
-            f"{rounds} rounds of {per_round}",
-        ),
-    ]
+    parts = []
+    if needs_training(config):
+        initial = seconds(work.initial)
+        parts.append(Part("initial labels", initial, n_batches(len(initial), size), _one("labels/initial")))
+    if "golf" in arms:
+        stages = [(f"round {r}", f"rounds/{r}/labels") for r in range(1, rounds + 1)]
+        parts.append(alike("round labels", per_round, stages, f"{rounds} rounds of {per_round}"))
     for control in controls_of(config):
         parts.append(_control(config, control, work, alike))
     parts.append(
@@ -160,9 +166,9 @@ def network(config: Mapping[str, Any], work: Workload) -> Network:
     """Time of the network's jobs: from a training in the study's results, else a rough figure."""
     golf, training = config["golf"], config["training"]
     of_rounds = golf["rounds"] * golf["labels_per_round"] * golf["updates_per_label"]
-    arms = arms_of(config)
-    trained = 1 + sum(arm == "baseline" or arm in CONTROLS for arm in arms)  # golf's rounds and as many updates each
-    updates = (0 if config["nnp"]["initial"] else training["updates"]) + of_rounds * trained
+    arms, trained = arms_of(config), trained_arms(config)
+    initial = training["updates"] if trained and not config["nnp"]["initial"] else 0
+    updates = initial + of_rounds * len(trained)  # as many for each arm
     on_gpu = _on_gpu(config["resources"]["device"])
     rough = GPU_SECONDS_PER_UPDATE if on_gpu else _cpu_seconds(config, float(work.training_atoms.mean()))
     device = "GPU" if on_gpu else f"{config['resources']['train_threads']} core(s)"
@@ -172,7 +178,7 @@ def network(config: Mapping[str, Any], work: Workload) -> Network:
         source = f"measured in {measured[1]}"
     per_update = rough if measured is None else measured[0]
     # A force evaluation is about a third of an update: no weights are differentiated.
-    selected = golf["rounds"] * golf["labels_per_round"] * EVALUATIONS_PER_SELECTION
+    selected = golf["rounds"] * golf["labels_per_round"] * EVALUATIONS_PER_SELECTION if "golf" in arms else 0
     if "random" in arms:
         selected += budget_of(config, "random") * golf["max_steps"] * golf["iterations_per_step"]
     tested = sum(arm not in WITHOUT_NETWORK for arm in arms) * len(work.test) * config["relaxation"]["max_iterations"]

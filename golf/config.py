@@ -135,6 +135,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     control = next((arm for arm in arms if arm in CONTROLS), None)
     if config["golf"]["rounds"] == 0 and control:
         yield f"key evaluation.arms: {control} has the updates of the GOLF rounds, and golf.rounds is 0; leave it out"
+    if config["golf"]["rounds"] > 0 and arms == ["mmff"]:
+        yield "key golf.rounds: no arm trains a network; set it to 0, or add golf to evaluation.arms"
     for name in models:
         if name in BUILT_IN_ARMS:
             yield f"key evaluation.models: {name} is the name of an arm already; choose another"

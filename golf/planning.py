@@ -86,7 +86,7 @@ def size(source: Source, level: LevelOfTheory) -> Size:
         n_train = sum(counts.values())
         n_test = sum(
             # the frames without a name may be of as many molecules
-            n if name in ("", *source.test_molecules) else min(n, source.test_conformers)
+            n if name in ("", *source.test_molecules) else min(n - 1, source.test_conformers)
             for name, n in counts.items()
         )
     if source.test is None:
@@ -147,6 +147,22 @@ def arms_of(config: Mapping[str, Any]) -> list[str]:
     evaluation = config["evaluation"]
     arms = [arm for arm in evaluation["arms"] if arm != "golf" or config["golf"]["rounds"] > 0]
     return [*arms, *evaluation["models"]]
+
+
+def trained_arms(config: Mapping[str, Any]) -> list[str]:
+    """The arms of a study that relax with a network which the study makes itself."""
+    models = config["evaluation"]["models"]
+    return [arm for arm in arms_of(config) if arm != "mmff" and arm not in models]
+
+
+def needs_training(config: Mapping[str, Any]) -> bool:
+    """Whether a study trains a network, and so needs initial labels."""
+    return bool(trained_arms(config))
+
+
+def publishes_model(config: Mapping[str, Any]) -> bool:
+    """Whether a study has a model to take away: that of arm golf or, without rounds, of arm baseline."""
+    return ("golf" if config["golf"]["rounds"] else "baseline") in trained_arms(config)
 
 
 def controls_of(config: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from golf.forecast import calibrated, input_of
 from golf.hdf5 import read_columns
 from golf.journal import SUFFIX, outcomes
 from golf.labeling import without_label
-from golf.planning import controls_of, level_of, processes_on
+from golf.planning import controls_of, level_of, needs_training, processes_on, trained_arms
 from golf.workload import basis_of, workload
 
 
@@ -168,9 +168,12 @@ def _words(stage: Progress) -> str:
 
 def _network_line(config: Mapping[str, Any], net: Network) -> str:
     """What has been trained, the time that the network's jobs have had (starts included), and what is left."""
+    if not needs_training(config):
+        return "Nothing to train: no arm relaxes with a network of this study"
     results, golf = Path(config["results_dir"]), config["golf"]
     has_baseline = (results / "models/baseline/model.pt").is_file()
-    n_trained = sum((results / f"rounds/{r}/model.pt").is_file() for r in range(1, golf["rounds"] + 1))
+    rounds = golf["rounds"] if "golf" in trained_arms(config) else 0
+    n_trained = sum((results / f"rounds/{r}/model.pt").is_file() for r in range(1, rounds + 1))
     of_round = golf["labels_per_round"] * golf["updates_per_label"]
     finished = ["models/baseline_continued", *(control for control in controls_of(config) if control != "random")]
     n_trained_all = n_trained + golf["rounds"] * sum((results / name / "model.pt").is_file() for name in finished)
@@ -189,8 +192,8 @@ def _network_line(config: Mapping[str, Any], net: Network) -> str:
         for path in (results / "benchmarks").glob(pattern):
             with open(path, newline="") as stream:
                 spent += sum(float(row["s"]) for row in csv.DictReader(stream, delimiter="\t"))
-    left = net.training * max(0.0, 1 - n_updates / net.n_updates)
+    left = net.training * max(0.0, 1 - n_updates / max(1, net.n_updates))
     return (
-        f"Baseline {'trained' if has_baseline else 'to come'}, {n_trained} of {golf['rounds']} rounds trained; network "
+        f"Baseline {'trained' if has_baseline else 'to come'}, {n_trained} of {rounds} rounds trained; network "
         f"{spent / 3600:.2f} h so far, {left:.2f} h of training left on {net.device} ({net.source})"
     )

@@ -153,6 +153,11 @@ def model_of_round(round, loop="rounds"):
     return f"{RESULTS}/{loop}/{round}/model.pt"
 
 
+def final_model():
+    """The model that a user takes away, where the study makes one."""
+    return [f"{RESULTS}/models/final.pt"] if planning.publishes_model(config) else []
+
+
 def model_before(wildcards):
     return model_of_round(int(wildcards.round) - 1, wildcards.loop)
 

@@ -30,6 +30,7 @@ rule all:
             f"{RESULTS}/models/final.pt",
             f"{RESULTS}/evaluation/summary.csv",
             f"{RESULTS}/figures/labels_and_outcome.svg",
+            f"{RESULTS}/report.html",
         ],
 
 
@@ -50,6 +51,8 @@ localrules:
     publish_model,
     summarize,
     draw_figures,
+    summarize_rounds,
+    write_report,
 
 
 onsuccess:

@@ -47,6 +47,38 @@ JOB_TIMES = JobTimes(
     time_limit=config["oracle"]["time_limit"],
 )
 
+# Figures that compare arms: of the report, in its order.
+FIGURES = ["labels_and_outcome", "optimized_shares", "final_geometries"]
+# What asks for DFT: name, labels, what they were asked for, whether it optimizes (golf.report.LabelStage).
+LABEL_STAGES = [
+    ("D_0", f"{RESULTS}/labels/initial.h5", f"{RESULTS}/dataset/train.h5", False),
+    *(
+        (
+            f"round {r}",
+            *(f"{RESULTS}/rounds/{r}/{name}.h5" for name in ("labels", "selected")),
+            False,
+        )
+        for r in range(1, ROUNDS + 1)
+    ),
+    (
+        "DFT minima",
+        f"{RESULTS}/evaluation/reference.h5",
+        f"{RESULTS}/dataset/reference.h5",
+        True,
+    ),
+    *(
+        (
+            f"ends of {arm}",
+            *(
+                f"{RESULTS}/evaluation/{arm}/{name}.h5"
+                for name in ("labels", "relaxed")
+            ),
+            False,
+        )
+        for arm in planning.arms_of(config)
+    ),
+]
+
 NNP_ENV = "../envs/nnp.yaml"
 PSI4_ENV = "../envs/psi4.yaml"
 REPORT_ENV = "../envs/report.yaml"
@@ -160,6 +192,10 @@ def labels_of_arm(wildcards):
 def arm_metrics(wildcards):
     arms = planning.arms_of(config)
     return [f"{RESULTS}/evaluation/{arm}/metrics.h5" for arm in arms]
+
+
+def files_of_rounds(name):
+    return [f"{RESULTS}/rounds/{round}/{name}" for round in range(1, ROUNDS + 1)]
 
 
 def per_attempt(amount):

@@ -49,7 +49,7 @@ JOB_TIMES = JobTimes(
 
 # Figures that compare arms: of the report, in its order.
 FIGURES = ["labels_and_outcome", "optimized_shares", "final_geometries"]
-# What asks for DFT: name, labels, what they were asked for, whether it optimizes (golf.report.LabelStage).
+# What asks for DFT: name, labels, those that came with the data, whether it optimizes (golf.report.LabelStage).
 LABEL_STAGES = [
     ("D_0", f"{RESULTS}/labels/initial.h5", f"{RESULTS}/dataset/train.h5", False),
     *(

@@ -90,6 +90,7 @@ def made_up_study(
     smiles: list[str],
     n_each: int = 2,
     n_rounds: int = 2,
+    n_known_minima: int = 0,
     failed: dict[int, str] | None = None,
 ) -> StudyFiles:
     """Write a study with these residual energies (kcal/mol, repeated as often as needed) of each arm."""
@@ -97,18 +98,18 @@ def made_up_study(
     reference = reference_of(starts, failed or {})
     evaluated = []
     stages = [LabelStage("D_0", folder / "labels/initial.h5", folder / "dataset/train.h5")]
-    write(stages[0].asked, starts.bare())
+    write(stages[0].known, starts.bare())
     write(stages[0].labels, labelled(starts.bare(), status={0: Status.REJECTED}, message={0: "force norm"}))
     rounds = [_round_files(folder, starts, number) for number in range(1, n_rounds + 1)]
     stages += [LabelStage(f"round {k}", files.labels, files.selected) for k, files in enumerate(rounds, start=1)]
     stages.append(LabelStage("DFT minima", folder / "evaluation/reference.h5", folder / "dataset/reference.h5", True))
     write(stages[-1].labels, reference)
-    write(stages[-1].asked, starts.bare())
+    write(stages[-1].known, reference.subset(range(n_known_minima)))
     for name, residual in arms.items():
         relaxed = relaxed_of(reference, residual)
         stages.append(LabelStage(f"ends of {name}", folder / f"{name}/labels.h5", folder / f"{name}/relaxed.h5"))
         write(stages[-1].labels, relaxed)
-        write(stages[-1].asked, relaxed.bare())
+        write(stages[-1].known, relaxed.bare())
         n_labels = 0 if name == "mmff" else 50
         evaluated.append(evaluate_arm(name, relaxed, reference, n_labels=n_labels, training_molecules={smiles[0]}))
         write(folder / f"{name}/metrics.h5", evaluated[-1])
@@ -146,7 +147,7 @@ def finish(
         reference=folder / "evaluation/reference.h5",
         stages=stages,
         left_out=folder / "left_out.csv",
-        inputs=[stages[0].asked],
+        inputs=[stages[0].known],
         models=[baseline],
         benchmarks=folder,
     )

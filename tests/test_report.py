@@ -41,7 +41,7 @@ ORACLE = {"method": "hf", "basis": "sto-3g"}
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
-    return made_up_study(folder, ARMS, smiles=SMILES, failed={5: "limit of 200 steps"})
+    return made_up_study(folder, ARMS, smiles=SMILES, n_known_minima=1, failed={5: "limit of 200 steps"})
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_labels_cost_what_their_columns_say(study, report):
     labels = section(report, "labels")
     # 36 s a label, 360 s and 10 gradients a minimum; one thread
     assert "D 0 6 0 6 1 6 0.06 36.0" in labels
-    assert "DFT minima 6 0 6 1 60 0.60 36.0" in labels
+    assert "DFT minima 6 1 5 1 50 0.50 36.0" in labels
     assert "round 1 timed out <60 s> & no end 1" in labels
     assert "ends of golf failed PSIO error 1" in labels
     assert "second_order 2" in labels
@@ -88,8 +88,8 @@ def test_labels_that_came_with_the_data_cost_nothing(study, tmp_path):
     stage = study.stages[0]
     half = read(stage.labels)
     half.values["status"][3:] = 1  # not computed when they were asked for
-    write(tmp_path / "asked.h5", half)
-    cost = costs.cost_of(replace(stage, asked=tmp_path / "asked.h5"))
+    write(tmp_path / "half.h5", half)
+    cost = costs.cost_of(replace(stage, known=tmp_path / "half.h5"))
     assert (cost.n, cost.n_given, cost.n_computed, cost.seconds) == (6, 3, 3, 108.0)
 
 
@@ -284,7 +284,7 @@ def test_ten_thousand_molecules(tmp_path, page):
         arms.append(relaxed.with_columns(values=columns, arm=name, n_labels=9))
         write(tmp_path / f"{name}/metrics.h5", arms[-1])
     write(tmp_path / "evaluation/reference.h5", reference)
-    for path in (stage.labels, stage.asked):
+    for path in (stage.labels, stage.known):
         write(path, relaxed)
     files = finish(tmp_path, arms, [arm.subset(range(200)) for arm in arms], [], [stage])
     path = report_of(tmp_path, files)

@@ -12,7 +12,6 @@ import numpy as np
 
 from golf.conformations import Status
 from golf.hdf5 import read_columns
-from golf.labeling import without_label
 
 _COLUMNS = ("status", "message", "wall_seconds", "recovery", "n_force_evaluations")
 _LONGEST_MESSAGE = 160
@@ -25,13 +24,13 @@ class LabelStage:
     Attributes:
         name: for people.
         labels: the stage's merged file.
-        asked: what the stage was given; its labels came with the data, the others were computed.
+        known: file of conformations; those that have a label in it came with the data, the others were computed.
         of_gradients: optimizations, whose conformations have many gradients each.
     """
 
     name: str
     labels: str | Path
-    asked: str | Path
+    known: str | Path
     of_gradients: bool = False
 
 
@@ -60,11 +59,11 @@ def cost_of(stage: LabelStage) -> StageCost:
     Raises:
         UserError: a file of the stage cannot be read.
     """
-    columns, _ = read_columns(stage.labels, *(f"conformation/{name}" for name in _COLUMNS))
+    columns, _ = read_columns(stage.labels, "conformation/id", *(f"conformation/{name}" for name in _COLUMNS))
     values = {name.removeprefix("conformation/"): column for name, column in columns.items()}
-    computed = without_label(stage.asked)  # in the same order
-    status = values["status"]
-    computed &= status != Status.NOT_COMPUTED  # a relaxation that blew up has no end to label
+    status, known = values["status"], _labelled(stage.known)
+    given = np.array([name in known for name in values["id"]], dtype=np.bool_)
+    computed = ~given & (status != Status.NOT_COMPUTED)  # a relaxation that blew up has no end to label
     unusable = np.flatnonzero(status != Status.OK)
     messages = values.get("message", np.full(len(status), ""))
     gradients = values["n_force_evaluations"][computed].sum() if stage.of_gradients else computed.sum()
@@ -72,7 +71,7 @@ def cost_of(stage: LabelStage) -> StageCost:
     return StageCost(
         name=stage.name,
         n=len(status),
-        n_given=len(status) - int(without_label(stage.asked).sum()),
+        n_given=int(given.sum()),
         n_computed=int(computed.sum()),
         n_unusable=len(unusable),
         seconds=float(np.nansum(values["wall_seconds"][computed])),
@@ -80,6 +79,15 @@ def cost_of(stage: LabelStage) -> StageCost:
         outcomes=Counter((word_of(status[i]), shortened(messages[i])) for i in unusable),
         recoveries=Counter(str(word) for word in words if word),
     )
+
+
+def _labelled(path: str | Path) -> set[str]:
+    """Ids of the conformations of a file that have a label, if only a failed one."""
+    columns, _ = read_columns(path, "conformation/id", "conformation/status")
+    ids = columns["conformation/id"]
+    if "conformation/status" not in columns:
+        return set()
+    return set(ids[columns["conformation/status"] != Status.NOT_COMPUTED].tolist())
 
 
 def failures(stages: Sequence[StageCost]) -> list[tuple[str, str, str, int]]:

@@ -172,17 +172,18 @@ def final_geometries(arms: Sequence[ConformationSet]) -> Figure:
         name = _name(arm)
         color, marker, line = styles(residuals)[name]
         rmsd, residual = arm.values["rmsd"][_counted(arm)], residuals[name]
+        many = len(rmsd) > _MANY_POINTS
         left.scatter(
             rmsd,
             residual,
-            s=16 if len(rmsd) < 200 else 6,
+            s=16 if len(rmsd) < 200 else 2 if many else 6,
             marker=marker,
             color=color,
-            alpha=0.7,
+            alpha=0.3 if many else 0.7,
             linewidths=0,
-            rasterized=len(rmsd) > _MANY_POINTS,
-            label=name,
+            rasterized=many,
         )
+        left.scatter([], [], s=20, marker=marker, color=color, linewidths=0, label=name)  # of the legend
         ordered = np.sort(_finite(residual))
         if not len(ordered):
             continue

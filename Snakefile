@@ -30,7 +30,7 @@ rule all:
         or [
             *final_model(),
             f"{RESULTS}/evaluation/summary.csv",
-            *figures(),
+            f"{RESULTS}/report.html",
         ],
 
 
@@ -57,6 +57,8 @@ localrules:
     collect_trajectories,
     select_trajectory_starts,
     select_along_mmff,
+    summarize_rounds,
+    write_report,
 
 
 onsuccess:

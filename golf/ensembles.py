@@ -64,8 +64,8 @@ def _distances(
     ends: ConformationSet, generated: Sequence[int], minima: ConformationSet, members: Sequence[int]
 ) -> NDArray[np.float64]:
     """RMSD of each of the generated ends to each of the minima of one molecule, [n_generated, n_minima] angstrom."""
-    probes = [_compared(ends, i) for i in generated]
-    references = [_compared(minima, i) for i in members]
+    probes = [compared(ends.mapped_smiles[i], ends.position[ends.rows(i)]) for i in generated]
+    references = [compared(minima.mapped_smiles[i], minima.position[minima.rows(i)]) for i in members]
     distances = np.empty((len(probes), len(references)))
     for row, probe in enumerate(probes):
         for column, reference in enumerate(references):
@@ -79,9 +79,14 @@ def _distances(
     return distances
 
 
-def _compared(part: ConformationSet, i: int) -> Chem.Mol:
-    """Conformation i as the atoms that are compared."""
-    mol = molecule(part.mapped_smiles[i], part.position[part.rows(i)])
+def compared(smiles: str, positions: NDArray) -> Chem.Mol:
+    """The atoms of a conformation that are compared: heavy ones, or all where there are few of them.
+
+    Args:
+        smiles: mapped SMILES.
+        positions: [n, 3] angstrom.
+    """
+    mol = molecule(smiles, positions)
     if mol.GetNumHeavyAtoms() < FEWEST_HEAVY_ATOMS:
         return mol
     # Not RemoveHs: that keeps hydrogens of some kinds, such as isotopes.

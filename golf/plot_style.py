@@ -78,7 +78,7 @@ def save(figure: Figure, svg: str | Path, png: str | Path) -> None:
     """Write a figure as SVG, text as text, and as PNG with 200 dots per inch."""
     with context(["default", _STYLE]):
         with written_whole(svg) as temporary:
-            figure.savefig(temporary, metadata={"Date": None})
+            figure.savefig(temporary, metadata={"Date": None}, dpi=200)  # of what is a picture in it
         with written_whole(png) as temporary:
             figure.savefig(temporary, dpi=200)
 

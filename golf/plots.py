@@ -7,11 +7,12 @@ input gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
@@ -31,12 +32,21 @@ from golf.plot_style import (
     styled,
     styles,
 )
+from golf.round_summary import FORCE_ERROR
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 if TYPE_CHECKING:
     import pandas
 
 _BEYOND = 1e9  # kcal/mol, off every axis
+_MANY_POINTS = 2000
+"""Of a scatter: from here on its points are one picture in the SVG, which else takes 100 bytes for each."""
+_ENDS = {
+    "n_surrogate_rise": ("surrogate energy rose", "#0072B2"),
+    "n_converged": ("converged", "#56B4E9"),
+    "n_step_limit": ("step limit", "#999999"),
+    "n_not_finite": ("not finite", "#D55E00"),
+}
 _LOWEST_SHARE, _HIGHEST_SHARE = -50.0, 200.0  # percent: what a violin shows at most
 
 
@@ -124,7 +134,9 @@ def optimized_shares(arms: Sequence[ConformationSet]) -> Figure:
         if len(values) > 2 and np.ptp(values) > 1e-6:
             axis.violinplot([values], [x], widths=0.85, showextrema=False, facecolor=[(color, BAND)], linecolor=color)
         at = x + spread.uniform(-0.09, 0.09, len(values))
-        axis.scatter(at, values, s=9, marker=marker, color=color, alpha=0.65, linewidths=0)
+        many = len(values) > _MANY_POINTS
+        style: dict[str, Any] = {"s": 2, "alpha": 0.3} if many else {"s": 9, "alpha": 0.65}
+        axis.scatter(at, values, marker=marker, color=color, linewidths=0, rasterized=many, **style)
         if len(values):
             axis.hlines(np.median(values), x - 0.14, x + 0.14, color=INK, lw=1.4)
         for n, edge, word, va in (
@@ -160,16 +172,18 @@ def final_geometries(arms: Sequence[ConformationSet]) -> Figure:
         name = _name(arm)
         color, marker, line = styles(residuals)[name]
         rmsd, residual = arm.values["rmsd"][_counted(arm)], residuals[name]
+        many = len(rmsd) > _MANY_POINTS
         left.scatter(
             rmsd,
             residual,
-            s=16 if len(rmsd) < 200 else 6,
+            s=16 if len(rmsd) < 200 else 2 if many else 6,
             marker=marker,
             color=color,
-            alpha=0.7,
+            alpha=0.3 if many else 0.7,
             linewidths=0,
-            label=name,
+            rasterized=many,
         )
+        left.scatter([], [], s=20, marker=marker, color=color, linewidths=0, label=name)  # of the legend
         ordered = np.sort(_finite(residual))
         if not len(ordered):
             continue
@@ -247,13 +261,60 @@ def labels_and_outcome(summary: pandas.DataFrame) -> Figure:
             )
         # Not left to matplotlib: it does not see what is drawn with an offset.
         drawn = summary[[column, f"{stem}_low", f"{stem}_high"]].to_numpy(float)
-        room = 0.06 * max(float(np.nanmax(drawn) - np.nanmin(drawn)), 0.1)
-        axis.set_ylim(float(np.nanmin(drawn)) - room, float(np.nanmax(drawn)) + room)
+        if np.isfinite(drawn).any():
+            room = 0.06 * max(float(np.nanmax(drawn) - np.nanmin(drawn)), 0.1)
+            axis.set_ylim(float(np.nanmin(drawn)) - room, float(np.nanmax(drawn)) + room)
         label_axis(axis, trained)
         axis.set_xlabel("DFT labels trained on")
         axis.set_ylabel(text)
     axes[1].set_ylim(-3, 105)
     legend_below(figure, axes[0], "bars and bands: 95 % intervals over molecules")
+    return figure
+
+
+@styled
+def training_curves(curves: Mapping[str, pandas.DataFrame], rounds: pandas.DataFrame) -> Figure:
+    """How training went: the error of forces on the validation set, and how the relaxations of each round ended.
+
+    The second panel is left out where there were no rounds. Dotted: where a round's training begins.
+
+    Args:
+        curves: what `golf.round_summary.training_curve` returned, by arm.
+        rounds: what `golf.round_summary.summarize_rounds` returned.
+    """
+    relaxed = rounds[rounds["round"] > 0]
+    errors = np.concatenate([curve[FORCE_ERROR].to_numpy(float) for curve in curves.values()])
+    if not np.isfinite(errors).any():
+        return empty_figure("No training has an error on a validation set.")
+    if len(relaxed):
+        figure, (left, right) = side_by_side(2)
+    else:
+        figure = Figure(figsize=(0.6 * WIDTH, 3.5), layout="constrained")
+        left = figure.subplots()
+    for arm, curve in curves.items():
+        color, _, _ = styles(curves)[arm]
+        left.plot(curve["n_updates"], curve[FORCE_ERROR], color=color, lw=1.5, label=arm)
+    for begin in rounds["n_updates"][:-1]:
+        left.axvline(begin, color=FAINT, lw=0.6, ls=":", zorder=0)
+    left.set_yscale("log")
+    left.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    left.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
+    left.locator_params(axis="x", nbins=5)
+    left.set_xlabel("training updates")
+    left.set_ylabel("validation error of forces  (kcal/mol/Å)")
+    left.legend(loc="upper right")
+    if len(relaxed):
+        below = np.zeros(len(relaxed))
+        for column, (words, color) in _ENDS.items():
+            n = relaxed[column].to_numpy(float)
+            if not n.any():
+                continue
+            right.bar(relaxed["round"], n, bottom=below, color=color, width=0.7, label=words)
+            below += n
+        right.xaxis.set_major_locator(MaxNLocator(integer=True))
+        right.set_xlabel("round")
+        right.set_ylabel("relaxations")
+        legend_below(figure, right, "how the relaxations of a round ended")
     return figure
 
 

@@ -209,14 +209,6 @@ def arm_metrics(wildcards):
     return [f"{RESULTS}/evaluation/{arm}/metrics.h5" for arm in arms]
 
 
-def figures():
-    """What is drawn of a study."""
-    names = ["labels_and_outcome"]
-    if trajectory_arms():
-        names.append("trajectory_errors")
-    return [f"{RESULTS}/figures/{name}.svg" for name in names]
-
-
 def trajectory_arms():
     """The arms along whose relaxations labels are made."""
     if config["evaluation"]["trajectory_conformations"] == 0:
@@ -228,8 +220,72 @@ def trajectory_arms():
     ]
 
 
+def figures():
+    """Figures of the report, in its order."""
+    names = ["labels_and_outcome", "optimized_shares", "final_geometries"]
+    if trajectory_arms():
+        names += ["trajectory_errors", "trajectory_progress"]
+    return names
+
+
+def rounds_of(loop):
+    """The rounds of a loop that an arm relaxes with."""
+    arm = "golf" if loop == "rounds" else "random"
+    return range(1, ROUNDS + 1) if arm in planning.arms_of(config) else []
+
+
+def label_stages():
+    """What asks for DFT: name, labels, those that came with the data, whether it optimizes (golf.report.LabelStage)."""
+    dataset, evaluation = f"{RESULTS}/dataset", f"{RESULTS}/evaluation"
+    controls, stages = planning.controls_of(config), []
+    if planning.needs_training(config):
+        initial = f"{RESULTS}/labels/initial.h5"
+        stages.append(("D_0", initial, f"{dataset}/train.h5", False))
+    for loop, word in (("rounds", "round"), ("random", "random round")):
+        for r in rounds_of(loop):
+            folder = f"{RESULTS}/{loop}/{r}"
+            stages.append(
+                (f"{word} {r}", f"{folder}/labels.h5", f"{folder}/selected.h5", False)
+            )
+    if "rdkit" in controls:
+        folder = f"{RESULTS}/rdkit"
+        stages.append(
+            ("arm rdkit", f"{folder}/labels.h5", f"{folder}/selected.h5", False)
+        )
+    if "traj" in controls:
+        folder = f"{RESULTS}/traj"
+        stages.append(("arm traj", f"{folder}/labels.h5", f"{folder}/starts.h5", False))
+    minima = f"{evaluation}/reference.h5"
+    stages.append(("DFT minima", minima, f"{dataset}/reference.h5", True))
+    for arm in planning.arms_of(config):
+        folder = f"{evaluation}/{arm}"
+        stages.append(
+            (f"ends of {arm}", f"{folder}/labels.h5", f"{folder}/relaxed.h5", False)
+        )
+    for arm in trajectory_arms():
+        folder = f"{evaluation}/{arm}/trajectory"
+        stages.append(
+            (
+                f"trajectories of {arm}",
+                f"{folder}/labels.h5",
+                f"{folder}/states.h5",
+                False,
+            )
+        )
+    return stages
+
+
+def has_learning_curve():
+    """Whether the study trains a baseline and, where there are rounds, arm golf."""
+    return planning.publishes_model(config) and not config["nnp"]["initial"]
+
+
 def trajectory_tables(wildcards):
     return [f"{RESULTS}/evaluation/{arm}/trajectory.csv" for arm in trajectory_arms()]
+
+
+def files_of_rounds(name):
+    return [f"{RESULTS}/rounds/{round}/{name}" for round in rounds_of("rounds")]
 
 
 def per_attempt(amount):

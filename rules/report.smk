@@ -104,3 +104,79 @@ rule draw_trajectories:
         runtime=per_attempt(30),
     script:
         "../workflow_scripts/draw_trajectories.py"
+
+
+rule summarize_rounds:
+    """What each round brought, and how training went."""
+    input:
+        initial=f"{RESULTS}/labels/initial.h5",
+        baseline=f"{RESULTS}/models/baseline/metrics.csv",
+        continued=(
+            [f"{RESULTS}/models/baseline_continued/metrics.csv"]
+            if ROUNDS and "baseline" in planning.arms_of(config)
+            else []
+        ),
+        selected=files_of_rounds("selected.h5"),
+        labels=files_of_rounds("labels.h5"),
+        metrics=files_of_rounds("metrics.csv"),
+    output:
+        table=report(
+            f"{RESULTS}/rounds/summary.csv",
+            caption="../report/rounds.rst",
+            category="Tables",
+        ),
+        svg=report(
+            f"{RESULTS}/figures/training.svg",
+            caption="../report/training.rst",
+            category="Figures",
+        ),
+        png=f"{RESULTS}/figures/training.png",
+    log:
+        f"{LOGS}/summarize_rounds.log",
+    benchmark:
+        f"{BENCHMARKS}/summarize_rounds.tsv"
+    conda:
+        REPORT_ENV
+    threads: 1
+    resources:
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
+    script:
+        "../workflow_scripts/summarize_rounds.py"
+
+
+rule write_report:
+    """The whole study in one HTML file, which opens without a network."""
+    input:
+        summary=f"{RESULTS}/evaluation/summary.csv",
+        by_molecules=f"{RESULTS}/evaluation/summary_by_molecules.csv",
+        rounds=[f"{RESULTS}/rounds/summary.csv"] if has_learning_curve() else [],
+        training_figure=(
+            [f"{RESULTS}/figures/training.svg"] if has_learning_curve() else []
+        ),
+        figures=expand(f"{RESULTS}/figures/{{name}}.svg", name=figures()),
+        captions=expand(f"{workflow.basedir}/report/{{name}}.rst", name=figures()),
+        metrics=arm_metrics,
+        reference=f"{RESULTS}/evaluation/reference.h5",
+        stages=[path for _, *paths, _ in label_stages() for path in paths],
+        left_out=f"{RESULTS}/dataset/left_out.csv",
+        inputs=sources,
+        models=[*final_model(), *config["evaluation"]["models"].values()],
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{LOGS}/write_report.log",
+    benchmark:
+        f"{BENCHMARKS}/write_report.tsv"
+    conda:
+        REPORT_ENV
+    threads: 1
+    resources:
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
+    params:
+        stages=label_stages(),
+        benchmarks=BENCHMARKS,
+        stamp=STAMP,
+    script:
+        "../workflow_scripts/write_report.py"

@@ -1,9 +1,11 @@
 """What several test files need."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+from browser import Page
 
 from golf import kernels
 from golf.costs import Basis
@@ -43,3 +45,22 @@ def without_kernels(monkeypatch):
         monkeypatch.setattr(kernels, "_FOUND", {})
 
     return off
+
+
+@pytest.fixture
+def page(tmp_path_factory):
+    """Call it with a width in pixels to have a page of headless Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        absent = pytest.fail if os.environ.get("CI") else pytest.skip
+        absent(f"none of {', '.join(names)} is installed; type: sudo apt-get install chromium")
+    opened = []
+
+    def new(width=1280, dark=False):
+        opened.append(Page(chromium, tmp_path_factory.mktemp("profile"), width, dark=dark))
+        return opened[-1]
+
+    yield new
+    for one in opened:
+        one.close()

@@ -10,6 +10,7 @@ import pytest
 from golf import plots
 from golf.conformations import ConformationSet
 from golf.plot_style import save, styles
+from golf.round_summary import ENDS, FORCE_ERROR
 from golf.units import hartree
 
 COUNTS = ("n_ended", "n_failed", "n_unlabelled", "n_excluded")
@@ -61,6 +62,13 @@ def summary(*rows: tuple[str, float, float, float]) -> pandas.DataFrame:
     )
 
 
+def trainings(*validation: float) -> tuple[dict[str, pandas.DataFrame], pandas.DataFrame]:
+    """Curves of two arms, and a table of a round; without arguments all errors are 1."""
+    curve = pandas.DataFrame({"n_updates": [100, 200], FORCE_ERROR: validation or [1.0, 1.0]})
+    ends = dict(zip(ENDS, [(0, 30), (0, 0), (0, 7), (0, 3)], strict=True))
+    return {"baseline": curve, "golf": curve}, pandas.DataFrame({"round": [0, 1], "n_updates": [100, 200]} | ends)
+
+
 def text_of(figure, folder) -> str:
     """All text of a figure as its SVG has it."""
     save(figure, folder / "figure.svg", folder / "figure.png")
@@ -75,6 +83,7 @@ FIGURES = {
     "shares": lambda: plots.optimized_shares([arm("mmff", [3, 9, 1, 2.0]), arm("golf", [0, 1, -20, 2.0])]),
     "ends": lambda: plots.final_geometries([arm("mmff", [3, 900, 1, 2.0]), arm("golf", [0, 1, -20, np.nan])]),
     "labels": lambda: plots.labels_and_outcome(summary(("mmff", 0, 5, 4), ("golf", 9, 1, 70), ("random", 9, 2, 60))),
+    "training": lambda: plots.training_curves(*trainings()),
 }
 
 
@@ -110,6 +119,7 @@ def test_text_is_text_and_large_enough(name, tmp_path):
         (lambda: plots.optimized_shares([arm("golf", [np.nan])]), "No relaxation has a pct"),
         (lambda: plots.final_geometries([arm("golf", [1.0], has_reference=[False])]), "No relaxation has an E_res"),
         (lambda: plots.labels_and_outcome(summary(("golf", 3, np.nan, np.nan))), "No arm has a result"),
+        (lambda: plots.training_curves(*trainings(np.nan, np.nan)), "No training has an error on a validation set"),
     ],
 )
 def test_an_empty_figure_says_so(draw, words, tmp_path):
@@ -153,3 +163,27 @@ def test_an_arm_keeps_its_colour_whatever_else_is_drawn():
     assert few["golf"] == many["golf"] and few["traj_500k"] == many["traj_500k"]
     names = ["mmff", "baseline", "golf", "traj", "rdkit", "random", "published_a", "published_b", "other"]
     assert len({style[0] for style in styles(names).values()}) == len(names)
+
+
+def test_ends_of_relaxations_are_stacked_and_what_never_happened_is_not_named(tmp_path):
+    figure = plots.training_curves(*trainings(2.0, 0.5))
+    left, right = figure.axes
+    assert sorted(bar.get_y() + bar.get_height() for bar in right.patches) == [30, 37, 40]
+    assert left.get_yscale() == "log" and len(left.lines) == 3  # two arms, and where the round begins
+    text = text_of(figure, tmp_path)
+    assert "surrogate energy rose" in text and "not finite" in text and "step limit" not in text
+
+
+def test_an_arm_without_any_residual_energy_has_its_share_of_successes():
+    _, right = plots.labels_and_outcome(summary(("golf", 3, np.nan, 0.0))).axes
+    assert right.get_ylim()[0] < 0
+
+
+def test_many_points_are_one_picture(tmp_path):
+    rng = np.random.default_rng(1)
+    few, many = (plots.final_geometries([arm("golf", rng.exponential(size=n))]) for n in (500, 5000))
+    for name, figure in (("few", few), ("many", many)):
+        save(figure, tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
+    few, many = ((tmp_path / f"{name}.svg").read_text() for name in ("few", "many"))
+    assert few.count("<use") > 500 and "<image" not in few
+    assert many.count("<use") < 100 and "<image" in many and len(many) < 300_000

@@ -91,6 +91,19 @@ def test_the_study_has_figures_and_a_report(study):
     assert "labels_and_outcome.svg" in report and "95 % bootstrap intervals" in report
 
 
+def test_the_study_has_a_page_that_a_browser_shows(study, page):
+    folder, _ = study
+    browser = page()
+    browser.open(folder / "results/report.html")
+    arms = browser.evaluate("[...document.querySelectorAll('.arm h3')].map(one => one.textContent)")
+    assert arms == ["golf", "mmff", "baseline"]
+    stages = browser.evaluate("[...document.querySelectorAll('#labels table tbody th')].map(one => one.textContent)")
+    assert stages[:4] == ["D0", "round 1", "round 2", "DFT minima"]
+    browser.click("button.open")
+    assert browser.evaluate("document.querySelectorAll('#viewer canvas').length") == 1
+    assert not browser.problems and len(browser.requests) == 1
+
+
 def test_every_file_of_conformations_carries_its_provenance(study):
     folder, _ = study
     files = list((folder / "results").rglob("*.h5"))

@@ -1,0 +1,43 @@
+"""Which programs and files a study's numbers come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from golf import __version__
+
+_PACKAGES = ("torch", "schnetpack", "rdkit", "numpy", "scipy", "h5py", "ase", "geometric", "snakemake", "matplotlib")
+
+
+def level_of_labels(attrs: Mapping[str, Any]) -> str:
+    """Method, basis and keywords in the root attributes of labels."""
+    keywords = json.loads(attrs.get("keywords") or "{}")
+    words = "".join(f", {name}={value}" for name, value in sorted(keywords.items()))
+    return f"{attrs['method']}/{attrs['basis']}{words}"
+
+
+def versions(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(program, version): this project, Python, the oracle by the attributes of its labels, installed packages."""
+    found = [("golf", __version__), ("Python", platform.python_version())]
+    found.append((str(attrs["program"]), str(attrs.get("program_version", "not stated"))))
+    for name in _PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue  # not every environment has each
+    return found
+
+
+def hashes(paths: Iterable[str | Path]) -> list[tuple[str, str]]:
+    """(path, SHA-256 of the file)."""
+    lines = []
+    for path in dict.fromkeys(map(str, paths)):
+        with open(path, "rb") as stream:
+            lines.append((path, hashlib.file_digest(stream, "sha256").hexdigest()))
+    return lines

@@ -1,0 +1,28 @@
+"""The report of a study: one HTML file that needs nothing else."""
+
+from pathlib import Path
+
+from golf.job import job
+from golf.report import LabelStage, StudyFiles, write_report
+
+with job(snakemake.log[0]):
+    files, params = snakemake.input, snakemake.params
+    write_report(
+        snakemake.output[0],
+        StudyFiles(
+            summary=files.summary,
+            by_molecules=files.by_molecules,
+            rounds=next(iter(files.rounds), None),
+            training_figure=next(iter(files.training_figure), None),
+            figures={path: Path(caption).read_text() for path, caption in zip(files.figures, files.captions)},
+            arms=files.metrics,
+            reference=files.reference,
+            stages=[LabelStage(*stage) for stage in params.stages],
+            left_out=files.left_out,
+            inputs=files.inputs,
+            models=files.models,
+            benchmarks=params.benchmarks,
+        ),
+        config=snakemake.config,
+        config_sha256=params.stamp["config_sha256"],
+    )

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -24,6 +25,7 @@ from golf.conformations import ConformationSet, StopReason
 from golf.errors import UserError
 from golf.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH, BatchedLBFGS
 from golf.preconditioned import HISTORY, PreconditionedLBFGS
+from golf.progress import progress_bar
 from golf.surrogate import MMFFSurrogate, SurrogateError
 
 logger = logging.getLogger(__name__)
@@ -296,11 +298,13 @@ def relax(
     iterations_per_step: int = 1,
     slots: int,
     optimizer: Optimizer | None = None,
+    advance: Callable[[], None] | None = None,
 ) -> ConformationSet:
     """Relax every conformation with a potential.
 
     Args:
         surrogate: if given, its energies of the first and final geometries are recorded; it stops nothing.
+        advance: called with each conformation that is finished; None: they have a progress bar of their own.
 
     The other arguments are those of `SlotRelaxer`.
 
@@ -322,10 +326,11 @@ def relax(
         optimizer=optimizer,
     )
     finished: dict[int, Trajectory] = {}
-    for trajectory in relaxer.run(range(len(conformations))):
-        finished[trajectory.start] = trajectory
-        if len(finished) % max(1, len(conformations) // 10) == 0:
-            logger.info("relaxed %d of %d conformations", len(finished), len(conformations))
+    own = progress_bar(len(conformations), "conformations") if advance is None else nullcontext(advance)
+    with own as done:
+        for trajectory in relaxer.run(range(len(conformations))):
+            finished[trajectory.start] = trajectory
+            done()
     ordered = [finished[i] for i in range(len(conformations))]
     reasons = Counter(trajectory.stop_reason.name.lower() for trajectory in ordered)
     logger.info("stop reasons: %s", ", ".join(f"{name} {n}" for name, n in sorted(reasons.items())) or "none")

@@ -349,9 +349,9 @@ def _content(path: str | Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of TorchScript files, which are refused
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"{path}: {(error.strerror or _first_line(error)).lower()}; {remedy}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except PermissionError as error:
+        raise UserError(f"{path}: {(error.strerror or '').lower()}; {remedy}") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(f"{path}: not a model file, or truncated ({_first_line(error)}); {remedy}") from None
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:

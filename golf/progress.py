@@ -25,7 +25,7 @@ def progress_bar(total: int | None, unit: str, done: int = 0) -> Iterator[Callab
         total: items; None: not known, and neither is the time left.
         done: items of an earlier run, which took this one no time.
     """
-    if sys.stderr.isatty():
+    if _someone_waits():
         from tqdm import tqdm  # not in the oracle's environment, whose jobs have no terminal
 
         with tqdm(total=total, unit=f" {unit}", initial=done, dynamic_ncols=True) as bar:
@@ -34,6 +34,12 @@ def progress_bar(total: int | None, unit: str, done: int = 0) -> Iterator[Callab
     lines = _Lines(total, unit, done)
     yield lines.advance
     lines.end()
+
+
+def _someone_waits() -> bool:
+    """Whether stderr is a terminal, and this is no job of a workflow, which has a log: other jobs write there, too."""
+    has_log = any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers)
+    return sys.stderr.isatty() and not has_log
 
 
 class _Lines:

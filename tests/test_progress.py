@@ -43,3 +43,18 @@ def test_what_is_short_is_not_spoken_of(caplog):
         for _ in range(3):
             advance()
     assert not caplog.records
+
+
+def test_a_job_of_the_workflow_gets_lines_in_log_and_terminal(tmp_path):
+    """Snakemake's jobs share its terminal; bars would overwrite each other."""
+    code = (
+        "import time; from golf import progress; from golf.job import job\n"
+        "progress.LOG_INTERVAL_SECONDS = 0.01\n"
+        f"with job('{tmp_path}/initial/3.log'), progress.progress_bar(2, 'labels') as advance:\n"
+        "    for _ in range(2): time.sleep(0.02); advance()\n"
+    )
+    text, status = on_a_terminal([sys.executable, "-c", code])
+    assert status == 0 and "%|" not in text
+    lines = text.splitlines()
+    assert len(lines) == 2 and re.fullmatch(r"initial/3: 2 of 2 labels, [\d.]+ a second", lines[1]), text
+    assert "INFO golf.progress: 2 of 2 labels" in (tmp_path / "initial/3.log").read_text()

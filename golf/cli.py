@@ -13,7 +13,8 @@ from pathlib import Path
 
 from golf import __version__
 from golf.cli_models import add_export, add_import_checkpoint, add_learning_curve, add_train
-from golf.cli_options import CONFIG_HELP, add_cores, add_device, add_output, check_output, positive
+from golf.cli_options import CONFIG_HELP, add_cores, add_input, add_output, check_conformers, check_output, positive
+from golf.cli_relax import add_relax
 from golf.errors import UserError
 from golf.files import DISK_FULL
 from golf.job import exit_on_sigterm
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, exit_on_sigterm)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("golf.progress").setLevel(logging.INFO)  # what takes minutes says how far it is, in a log, too
     try:
         return options.command(options) or 0
     except UserError as error:
@@ -33,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         remedy = "; free space (or raise the quota) and type the same again" if error.errno in DISK_FULL else ""
-        print(f"golf: error: {error}{remedy}", file=sys.stderr)
+        where = f"{error.filename}: {(error.strerror or '').lower()}" if error.filename else str(error)
+        print(f"golf: error: {where}{remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("golf: interrupted", file=sys.stderr)
@@ -47,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_label(commands)
-    _add_relax(commands)
+    add_relax(commands)
     add_train(commands)
     add_learning_curve(commands)
     add_export(commands)
@@ -62,24 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-PIECE = 4096
-"""Conformations of a library in memory at a time."""
-
-SHOWN = 10
-"""Records left out that are named one by one."""
-
-_INPUT_HELP = (
-    "conformations: .h5, SPICE .hdf5, .sdf, .xyz, .extxyz, ASE .db (also of nablaDFT); or SMILES: .smi, .csv (columns "
-    "smiles and name)"
-)
-
-
-def _add_input(command: argparse.ArgumentParser) -> None:
-    command.add_argument("input", type=Path, metavar="IN", help=_INPUT_HELP)
-    command.add_argument("--conformers", type=int, default=1, help="ETKDG conformers per SMILES (default: %(default)s)")
-    command.add_argument("--seed", type=int, default=1, help="of the conformers (default: %(default)s)")
-
-
 def _add_label(commands: argparse._SubParsersAction) -> None:
     label = commands.add_parser(
         "label",
@@ -88,7 +73,7 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
         "interrupted run goes on from the journal beside the output.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    _add_input(label)
+    add_input(label)
     add_output(label, "OUT.h5", "labelled conformations")
     label.add_argument("--program", default="psi4", help="psi4, pyscf or ase")
     label.add_argument("--method", default="wb97x-d", help="method, as the program names it; of ase, a calculator")
@@ -115,7 +100,7 @@ def _label(options: argparse.Namespace) -> None:
     if not isinstance(options.keywords, dict):
         raise UserError('--keywords: must be a JSON object, such as \'{"scf_type": "pk"}\'')
     check_output(options, (".h5",))
-    _check_conformers(options)
+    check_conformers(options)
     conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed).bare()
     label_to_file(
         conformations,
@@ -128,83 +113,6 @@ def _label(options: argparse.Namespace) -> None:
         time_limit=options.time_limit,
         python=options.python,
     )
-
-
-def _add_relax(commands: argparse._SubParsersAction) -> None:
-    relax = commands.add_parser(
-        "relax",
-        help="relax conformations with a model",
-        description="Relax conformations with a neural network potential. Files of any size are worked off in pieces; "
-        "a run that was cut off goes on when the same command is typed again. Exit status 1: some records were left "
-        "out, listed in OUT.left_out.csv.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    _add_input(relax)
-    relax.add_argument("-m", "--model", type=Path, required=True, help="model that golf has trained")
-    add_output(relax, "OUT", ".h5, .sdf, .xyz or .extxyz")
-    relax.add_argument(
-        "--force-threshold", type=float, default=0.1, metavar="F", help="largest force on an atom, kcal/mol/angstrom"
-    )
-    relax.add_argument("--max-steps", type=int, default=500, help="limit of L-BFGS steps")
-    relax.add_argument(
-        "--optimizer",
-        choices=["lbfgs", "preconditioned"],
-        default="preconditioned",
-        help="plain L-BFGS, or one that starts from the Hessian of MMFF and needs fewer evaluations",
-    )
-    relax.add_argument("--slots", type=int, default=128, help="molecules relaxed at once")
-    add_device(relax)
-    add_cores(relax)
-    relax.set_defaults(command=_relax)
-
-
-def _relax(options: argparse.Namespace) -> int:
-    from golf.formats import format_of
-    from golf.library import fingerprint, relax_library
-    from golf.parallel import ThreadedPotential
-    from golf.pieces import Embedding, pieces_of
-    from golf.potential import load, pick_device
-    from golf.relaxation import Optimizer, relax
-    from golf.structures import OUTPUTS
-    from golf.units import hartree
-
-    format_of(options.input)
-    check_output(options, OUTPUTS)
-    _check_conformers(options)
-    positive("--cores", options.cores)
-    positive("--force-threshold", options.force_threshold)
-    potential = load(options.model, pick_device(options.device))
-    settings = {
-        name: getattr(options, name) for name in ("conformers", "seed", "force_threshold", "max_steps", "slots")
-    }
-    settings |= {"optimizer": options.optimizer, "input": str(options.input), "golf": __version__}
-    settings["contents"] = fingerprint(options.input, options.model)
-    embedding = Embedding(options.conformers, seed=options.seed, threads=options.cores)
-    with ThreadedPotential(potential, options.cores) as threaded:
-        outcome = relax_library(
-            pieces_of(options.input, elements=potential.elements, size=PIECE, embedding=embedding),
-            options.output,
-            lambda conformations: relax(
-                conformations,
-                threaded,
-                force_threshold=hartree(options.force_threshold),
-                max_steps=options.max_steps,
-                slots=options.slots,
-                optimizer=Optimizer(options.optimizer),
-            ),
-            run=settings,
-            attrs={"model": str(options.model), **potential.provenance.level},
-            restart=options.force,
-        )
-    for out in outcome.left_out[:SHOWN]:
-        print(f"golf: {options.input}: line {out.line} ({out.name}) is left out: {out.reason}", file=sys.stderr)
-    if outcome.left_out:
-        print(
-            f"golf: {outcome.n_relaxed} conformations are in {options.output}; {len(outcome.left_out)} records were "
-            f"left out, listed in {options.output}.left_out.csv",
-            file=sys.stderr,
-        )
-    return 1 if outcome.left_out else 0
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -249,23 +157,31 @@ def _add_status(commands: argparse._SubParsersAction) -> None:
         "config", type=Path, metavar="CONFIG", nargs="?", default=default, help=f"{CONFIG_HELP} (default: {default})"
     )
     add_cores(status)
+    status.add_argument(
+        "--watch",
+        type=float,
+        nargs="?",
+        const=10.0,
+        metavar="SECONDS",
+        help="show it in a terminal and refresh it (every 10 seconds) until the study is done or Ctrl-C",
+    )
     status.set_defaults(command=_status)
 
 
 def _status(options: argparse.Namespace) -> None:
     from golf.config import check_results, read_config
-    from golf.status import status
+    from golf.status import status, watch
 
     positive("--cores", options.cores)
     config = read_config(options.config)
     check_results(config)
-    print(status(config, options.cores))
-
-
-def _check_conformers(options: argparse.Namespace) -> None:
-    positive("--conformers", options.conformers)
-    if options.seed < 0:
-        raise UserError(f"--seed {options.seed}: must not be negative")
+    if options.watch is None:
+        print(status(config, options.cores))
+        return
+    positive("--watch", options.watch)
+    if not sys.stdout.isatty():
+        raise UserError("--watch: the output is no terminal; leave it out")
+    watch(config, options.cores, options.watch)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,26 @@ from golf.errors import UserError
 CONFIG_HELP = "configuration of the study (.yaml)"
 
 
+INPUT_HELP = (
+    "conformations: .h5, SPICE .hdf5, .sdf, .xyz, .extxyz, ASE .db (also of nablaDFT); or SMILES: .smi, .csv (columns "
+    "smiles and name)"
+)
+
+
+def add_input(command: argparse.ArgumentParser) -> None:
+    """The input of conformations or molecules, with options --conformers and --seed."""
+    command.add_argument("input", type=Path, metavar="IN", help=INPUT_HELP)
+    command.add_argument("--conformers", type=int, default=1, help="ETKDG conformers per SMILES (default: %(default)s)")
+    command.add_argument("--seed", type=int, default=1, help="of the conformers (default: %(default)s)")
+
+
+def check_conformers(options: argparse.Namespace) -> None:
+    """Raise a UserError where --conformers or --seed are out of range."""
+    positive("--conformers", options.conformers)
+    if options.seed < 0:
+        raise UserError(f"--seed {options.seed}: must not be negative")
+
+
 def add_output(command: argparse.ArgumentParser, metavar: str, text: str) -> None:
     """Options --output and --force."""
     command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=text)
@@ -43,6 +63,8 @@ def check_output(options: argparse.Namespace, suffixes: Sequence[str]) -> None:
     output: Path = options.output
     if output.suffix not in suffixes:
         raise UserError(f"{output}: unknown suffix {output.suffix!r}; give one of {' '.join(suffixes)}")
+    if output.is_dir():
+        raise UserError(f"{output}: is a folder; give another name")
     if output.exists() and not options.force:
         raise UserError(f"{output}: exists; give another name, or --force to replace it")
     folder = output.parent

@@ -163,7 +163,7 @@ def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Recor
             with rdBase.BlockLogs():  # the reason is reported with the number of the record instead
                 supplier.SetData(block, removeHs=False)
                 mol = next(supplier, None)
-            name = mol.GetProp("_Name").strip() if mol is not None and mol.HasProp("_Name") else ""
+            name = block.partition("\n")[0].strip()
             properties = {} if mol is None else {key: mol.GetProp(key) for key in mol.GetPropNames()}
             yield Record(i, name or f"mol{i}", "record of an SDF file", mol, properties)
         return
@@ -234,11 +234,14 @@ def unusable(mol: Chem.Mol | None, elements: Collection[int] | None) -> str:
     return ""
 
 
-def embed(mol: Chem.Mol, n_conformers: int, *, seed: int, prune_rmsd: float = 0.0) -> np.ndarray:
+def embed(
+    mol: Chem.Mol, n_conformers: int, *, seed: int, prune_rmsd: float = 0.0, heavy_only: bool = True
+) -> np.ndarray:
     """ETKDGv3 conformers of a molecule with explicit hydrogens.
 
     Args:
-        prune_rmsd: angstrom; of conformers closer than this in heavy-atom RMSD (symmetry respected) one is kept.
+        prune_rmsd: angstrom; of conformers closer than this in RMSD one is kept.
+        heavy_only: RMSD of heavy atoms, symmetry respected; else of all atoms, none of them taken for another one.
 
     Returns:
         Positions [n, n_atoms, 3] in angstrom; n may be smaller than asked for, and 0 where embedding fails.
@@ -247,7 +250,7 @@ def embed(mol: Chem.Mol, n_conformers: int, *, seed: int, prune_rmsd: float = 0.
     parameters.randomSeed = seed
     parameters.numThreads = 1  # the same conformers on every machine
     parameters.pruneRmsThresh = prune_rmsd if prune_rmsd > 0 else -1.0
-    parameters.onlyHeavyAtomsForRMS = True
+    parameters.onlyHeavyAtomsForRMS = parameters.useSymmetryForPruning = heavy_only
     copy = Chem.Mol(mol)
     copy.RemoveAllConformers()
     rdDistGeom.EmbedMultipleConfs(copy, n_conformers, parameters)
@@ -261,16 +264,20 @@ def conformations_of(
     n_conformers: int,
     seed: int,
     prune_rmsd: float,
+    heavy_only: bool = True,
     threads: int = 1,
     keep_properties: bool = False,
 ) -> tuple[ConformationSet, list[LeftOut]]:
     """Conformers of every molecule (for SDF input with `n_conformers` 0: the geometries of the file).
 
     Args:
+        prune_rmsd, heavy_only: of `embed`.
         threads: molecules embedded at a time; the result does not depend on it.
         keep_properties: have those of the records in the column `properties`.
     """
-    geometries = partial(_geometries, n_conformers=n_conformers, seed=seed, prune_rmsd=prune_rmsd)
+    geometries = partial(
+        _geometries, n_conformers=n_conformers, seed=seed, prune_rmsd=prune_rmsd, heavy_only=heavy_only
+    )
     records, properties = [], []
     left_out: list[LeftOut] = []
     with _embedding_threads(threads) as pool:
@@ -309,7 +316,7 @@ def _embedding_threads(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _geometries(
-    molecule: Molecule, *, n_conformers: int, seed: int, prune_rmsd: float
+    molecule: Molecule, *, n_conformers: int, seed: int, prune_rmsd: float, heavy_only: bool
 ) -> list[tuple[int, NDArray[np.float64]]]:
     """Index of the record and positions [n, 3] of each geometry."""
     mol = molecule.mol
@@ -317,7 +324,8 @@ def _geometries(
         return [(i, conformer.GetPositions()) for i, conformer in enumerate(mol.GetConformers()) if conformer.Is3D()]
     # The seed depends on the molecule alone, not on what stands before it in the file.
     own = int(np.random.SeedSequence([seed, *Chem.MolToSmiles(mol).encode()]).generate_state(1)[0] & 0x7FFFFFFF)
-    return [(0, positions) for positions in embed(mol, n_conformers, seed=own, prune_rmsd=prune_rmsd)]
+    found = embed(mol, n_conformers, seed=own, prune_rmsd=prune_rmsd, heavy_only=heavy_only)
+    return [(0, positions) for positions in found]
 
 
 def write_left_out(path: str | Path, left_out: Iterable[LeftOut]) -> None:

@@ -1,11 +1,14 @@
-"""How far the ends of relaxations lie from DFT minima: RMSD of heavy atoms, aligned, symmetry respected.
+"""Distances between conformations: RMSD of heavy atoms, aligned, symmetry respected.
 
-Coverage and matching (golf.metrics) are means of what is computed here.
+Of these come how far the ends of relaxations lie from DFT minima (coverage and matching in golf.metrics are means of
+it), and which conformers of an ensemble are the same one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +16,9 @@ from rdkit import Chem
 from rdkit.Chem import rdMolAlign
 
 from golf.chemistry import molecule
-from golf.conformations import ConformationSet
+from golf.conformations import ConformationSet, StopReason
 from golf.errors import UserError
+from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 FEWEST_HEAVY_ATOMS = 3
 """With fewer heavy atoms these have no shape (H2O2, methane): there all atoms are compared."""
@@ -70,13 +74,17 @@ def _distances(
     for row, probe in enumerate(probes):
         for column, reference in enumerate(references):
             try:
-                distances[row, column] = rdMolAlign.GetBestRMS(probe, reference, maxMatches=MAX_MATCHES)
+                distances[row, column] = _rmsd(probe, reference)
             except RuntimeError:
                 raise UserError(
                     f"{ends.id[generated[row]]} and {minima.id[members[column]]} are both called "
                     f"{ends.molecule[generated[row]]} but are not the same molecule; give them names of their own"
                 ) from None
     return distances
+
+
+def _rmsd(probe: Chem.Mol, reference: Chem.Mol) -> float:
+    return rdMolAlign.GetBestRMS(probe, reference, maxMatches=MAX_MATCHES)
 
 
 def compared(smiles: str, positions: NDArray) -> Chem.Mol:
@@ -91,3 +99,79 @@ def compared(smiles: str, positions: NDArray) -> Chem.Mol:
         return mol
     # Not RemoveHs: that keeps hydrogens of some kinds, such as isotopes.
     return Chem.RemoveAllHs(mol, sanitize=False)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Which conformers make an ensemble.
+
+    Attributes:
+        prune: angstrom; of conformers within it (heavy-atom RMSD) the lowest is kept; 0: all are.
+        window: kcal/mol above the lowest conformer up to which they are kept; infinity: all are.
+    """
+
+    prune: float
+    window: float
+
+
+OUTCOMES = ("kept", "not_finite", "above_window", "pruned")
+"""What becomes of the conformers of an ensemble."""
+
+
+def ensembles(relaxed: ConformationSet, which: Ensemble) -> tuple[ConformationSet, Counter[str]]:
+    """The conformers that make up the ensemble of each molecule, the lowest first, and how many have which outcome.
+
+    Args:
+        relaxed: all conformers of a molecule one after the other.
+    """
+    outcomes: Counter[str] = Counter()
+    kept: list[int] = []
+    for first, end in _runs(relaxed.molecule):
+        members = np.arange(first, end)
+        finite = members[relaxed.values["stop_reason"][members] != StopReason.NOT_FINITE]
+        energies = relaxed.values["nnp_energy_last"][finite] * HARTREE_IN_KCAL_PER_MOL
+        order = np.argsort(energies, kind="stable")
+        low = order[energies[order] - energies[order[:1]] <= which.window]
+        own = _distinct(relaxed, finite[low], energies[low], which.prune) if which.prune > 0.0 else finite[low].tolist()
+        kept += own
+        outcomes["kept"] += len(own)
+        outcomes["not_finite"] += len(members) - len(finite)
+        outcomes["above_window"] += len(finite) - len(low)
+        outcomes["pruned"] += len(low) - len(own)
+    return relaxed.subset(np.array(kept, dtype=np.int64)), outcomes
+
+
+def _runs(names: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """First and end of each run of equal names."""
+    starts = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
+    return zip(starts, [*starts[1:], len(names)], strict=True)
+
+
+def _distinct(
+    relaxed: ConformationSet, members: NDArray[np.int64], energies: NDArray[np.float64], prune: float
+) -> list[int]:
+    """Conformers of one molecule, in the order of their energies, without those within `prune` of one before.
+
+    An alignment is tried with the nearest in energy first, which two ends in one minimum have in common, and with those
+    only that a lower bound of the RMSD does not rule out: sorted distances from the center, which neither rotations nor
+    permutations of atoms change, differ by no more (root mean square) than the atoms do after the best of both.
+    """
+    kept: list[int] = []
+    mols: list[Chem.Mol] = []
+    radii: list[NDArray[np.float64]] = []
+    kept_energies: list[float] = []
+    for i, energy in zip(members.tolist(), energies.tolist(), strict=True):
+        mol = compared(relaxed.mapped_smiles[i], relaxed.position[relaxed.rows(i)])
+        positions = mol.GetConformer().GetPositions()
+        own = np.sort(np.linalg.norm(positions - positions.mean(axis=0), axis=1))
+        if kept:
+            bound = np.sqrt(np.square(np.array(radii) - own).mean(axis=1))
+            near = np.flatnonzero(bound < prune)
+            near = near[np.argsort(np.abs(np.array(kept_energies)[near] - energy), kind="stable")]
+            if any(_rmsd(mol, mols[k]) < prune for k in near):
+                continue
+        kept.append(i)
+        mols.append(mol)
+        radii.append(own)
+        kept_energies.append(energy)
+    return kept

@@ -135,6 +135,8 @@ def derived_bonds(atoms: Atoms, charge: int, where: str) -> str:
     Raises:
         UserError: none can be derived; begins with `where`.
     """
+    if not np.isfinite(atoms.positions).all():
+        raise UserError(f"{where}: positions that are not finite numbers")
     lines = [
         f"{s} " + " ".join(f"{x:.10f}" for x in xyz) for s, xyz in zip(atoms.symbols, atoms.positions, strict=True)
     ]

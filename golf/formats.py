@@ -37,6 +37,7 @@ SUFFIXES = {
     ".h5": GOLF,
     ".hdf5": GOLF,  # or SPICE, which both HDF5 suffixes may hold
 }
+_SQLITE = b"SQLite format 3\x00"
 MOLECULES = (SMILES, SDF)
 """Formats of molecules, which get conformers; the other ones are of conformations."""
 
@@ -51,16 +52,24 @@ def format_of(path: str | Path, given: str = AUTO) -> str:
     """The format of a file: the given one, else by suffix, and for HDF5 by what is in it.
 
     Raises:
-        UserError: the file is missing or its suffix is unknown.
+        UserError: the file is missing, its suffix is unknown, or it is a database that is none.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES and given == AUTO:
         raise UserError(f"{path}: unknown suffix {path.suffix!r}; give one of {' '.join(SUFFIXES)}, or dataset.format")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    if given != AUTO:
-        return given
-    return SPICE if SUFFIXES[path.suffix] == GOLF and _is_spice(path) else SUFFIXES[path.suffix]
+    kind = SUFFIXES[path.suffix] if given == AUTO else given
+    if kind == NABLADFT:
+        _check_sqlite(path)
+    return SPICE if given == AUTO and kind == GOLF and _is_spice(path) else kind
+
+
+def _check_sqlite(path: Path) -> None:
+    """ASE makes a database of an empty file, even to read from it."""
+    with open(path, "rb") as stream:
+        if stream.read(len(_SQLITE)) != _SQLITE:
+            raise UserError(f"{path}: not an ASE database (not a file of SQLite)")
 
 
 def _is_spice(path: Path) -> bool:

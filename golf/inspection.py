@@ -24,6 +24,7 @@ _WIDTH = 22
 _LEVEL = ("program", "program_version", "method", "basis", "keywords")
 _STAMP = ("format", "format_version", "created_by", "created_utc", "config_sha256", "seed")
 _UNITS = "angstrom, hartree, hartree/angstrom; energies are total energies"
+_NO_DOMAIN = "not recorded: golf relax cannot say which molecules look unlike them"
 _ZIP = b"PK"  # what torch.save writes
 
 
@@ -91,6 +92,11 @@ def _conformations(part: ConformationSet) -> Iterator[str]:
         return
     yield _row("atoms", f"{len(part.number)}, {_range(part.n_atoms, 'd')} per conformation")
     yield _row("elements", _elements(part.number))
+    broken = [
+        part.id[i] for i, positions in enumerate(part.positions_by_conformation()) if not np.isfinite(positions).all()
+    ]
+    if broken:
+        yield _row("positions", f"not finite numbers in {len(broken)} conformations, first {broken[0]}")
     if part.charge.any() or (part.multiplicity != 1).any():
         yield _row("charge", _range(part.charge, "d"))
         yield _row("multiplicity", _range(part.multiplicity, "d"))
@@ -176,6 +182,8 @@ def _model(path: Path) -> Iterator[str]:
     yield _row("network", f"{architecture.representation}, {shape}, {architecture.n_rbf} radial functions")
     yield _row("cutoff", f"{architecture.cutoff:g} angstrom")
     yield _row("repulsion", architecture.repulsion)
+    kinds = f"{len(model.domain.kinds)} kinds of atoms and bonds" if model.domain else _NO_DOMAIN
+    yield _row("training data", kinds)
     yield _row("weights", f"{sum(p.numel() for p in model.network.parameters())}")
     energies = ", ".join(f"{SYMBOLS[z]} {energy:.6f}" for z, energy in model.reference_energies.items())
     yield _row("reference energies", f"{energies} hartree")

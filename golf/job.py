@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from golf import progress
 from golf.deadline import Deadline
 from golf.errors import UserError
 from golf.files import DISK_FULL
@@ -26,7 +27,7 @@ def exit_on_sigterm(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def job(log: str | Path) -> Iterator[Deadline]:
-    """Log to `log`; warnings and errors go to stderr as well. Yields the job's time limit.
+    """Log to `log`; warnings, errors and progress go to stderr as well. Yields the job's time limit.
 
     Wrong input, a full disk or the end of the job's time end the process with status 1 after one line; any other error
     with its traceback, in the log too.
@@ -38,7 +39,10 @@ def job(log: str | Path) -> Iterator[Deadline]:
     to_terminal = logging.StreamHandler()
     to_terminal.setLevel(logging.WARNING)
     to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal], force=True)
+    waiting = logging.StreamHandler()  # of Snakemake's terminal, which has the lines of all jobs
+    waiting.addFilter(logging.Filter(progress.__name__))
+    waiting.setFormatter(logging.Formatter(f"{Path(*Path(log).with_suffix('').parts[-2:])}: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal, waiting], force=True)
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # where the log cannot be written, its tracebacks would bury the line that matters
     logger.info("started: %s", this_process())

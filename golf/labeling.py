@@ -124,7 +124,7 @@ def label(
     A conformation that was lost with its process gets a second chance when all others are done.
 
     Args:
-        progress: called with each label as it comes, those of the journal first.
+        progress: called with each new label as it comes.
 
     Returns:
         The conformations with the label columns of DESIGN section 3 and the level of theory as attributes.
@@ -144,8 +144,6 @@ def label(
                 missing.append(request)
         else:
             labels[i] = known
-            if progress:
-                progress(known)
     if labels:
         logger.info("%d of %d labels were in journals beside %s", len(labels), len(requests), journal.path)
     try:
@@ -244,12 +242,12 @@ def label_to_file(
             if check:
                 oracle.check(sorted(set(conformations.number.tolist())))
             path = journal_path(output)
-            wanted = {request.key(level) for request in requests_from(conformations)}
-            with (
-                Journal(path, level, beside(path), wanted, deadline) as journal,
-                progress_bar(len(conformations), "labels") as advance,
-            ):
-                labelled = label(conformations, oracle, journal, progress=lambda _: advance())
+            requests = requests_from(conformations)
+            wanted = {request.key(level) for request in requests}
+            with Journal(path, level, beside(path), wanted, deadline) as journal:
+                known = sum(journal.get(request) is not None for request in requests)
+                with progress_bar(len(conformations), "labels", known) as advance:
+                    labelled = label(conformations, oracle, journal, progress=lambda _: advance())
     write(output, labelled, **(attrs or {}))
     return labelled
 

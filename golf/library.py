@@ -12,8 +12,9 @@ import hashlib
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +22,50 @@ import numpy as np
 
 from golf.conformations import ConformationSet, StopReason
 from golf.conformers import LeftOut, write_left_out
+from golf.ensembles import OUTCOMES, Ensemble, ensembles
 from golf.errors import UserError
 from golf.files import written_whole
-from golf.hdf5 import concatenate_files, read, write
+from golf.hdf5 import concatenate_files, read, read_columns, write
 from golf.pieces import Piece
+from golf.progress import progress_bar
 from golf.structures import write_structures
 
 logger = logging.getLogger(__name__)
 
+EXPECTED = "conformations_expected"
+"""Root attribute of a part: conformations of its piece if none were left out."""
+
+Relax = Callable[[ConformationSet, Callable[[], None]], ConformationSet]
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a library."""
+    """What became of a library.
 
-    n_relaxed: int
-    n_not_converged: int
-    left_out: list[LeftOut]
+    Attributes:
+        n_expected: conformations that there would be if nothing had been left out.
+        n_relaxed: conformations in the output.
+        ensembles: conformers by what became of them (`golf.ensembles.OUTCOMES`); empty where all were to be kept.
+        unlike: of each reason to call molecules unlike the training data, the first molecule and how many there are.
+    """
+
+    n_expected: int = 0
+    n_relaxed: int = 0
+    n_not_converged: int = 0
+    left_out: list[LeftOut] = field(default_factory=list)
+    ensembles: Counter[str] = field(default_factory=Counter)
+    unlike: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def relax_library(
     pieces: Iterable[Piece],
     output: str | Path,
-    relax: Callable[[ConformationSet], ConformationSet],
+    relax: Relax,
     *,
     run: Mapping[str, Any],
     attrs: Mapping[str, Any],
+    ensemble: Ensemble | None = None,
+    expected: int | None = None,
     restart: bool = False,
 ) -> Outcome:
     """Relax the pieces of a library and write one file of them all.
@@ -53,9 +73,12 @@ def relax_library(
     Args:
         pieces: of the input; the same ones, in the same order, when the run is repeated.
         output: .h5, .sdf, .xyz or .extxyz.
-        relax: the conformations relaxed (`golf.relaxation.relax`), in the same order.
+        relax: the conformations relaxed (`golf.relaxation.relax`), in the same order; it calls the function that it
+            gets with each one that is finished.
         run: what determines the result (JSON). Parts of a run of other inputs or settings are refused.
         attrs: root attributes of an .h5.
+        ensemble: which conformers of a molecule are kept, sorted by energy; None: all, in the order of the input.
+        expected: conformations in all pieces, for the time left; None: not known.
         restart: remove the parts of another run instead of refusing them.
 
     Raises:
@@ -64,7 +87,7 @@ def relax_library(
     output = Path(output)
     folder = _parts_folder(output, run, restart)
     try:
-        parts, outcome = _relaxed_parts(pieces, folder, relax)
+        parts, outcome = _relaxed_parts(pieces, folder, relax, ensemble, expected)
     finally:
         if not any(folder.glob("*.h5")):  # nothing to go on from
             shutil.rmtree(folder)
@@ -73,7 +96,7 @@ def relax_library(
         left_out = outcome.left_out
         first = f" (first: line {left_out[0].line}, {left_out[0].name}: {left_out[0].reason})" if left_out else ""
         raise UserError(f"{run['input']}: holds no molecules that can be relaxed{first}")
-    _put_together(parts, output, attrs)
+    _put_together(parts, output, {**attrs, EXPECTED: outcome.n_expected, **_counts(outcome.ensembles)})
     report = output.with_name(f"{output.name}.left_out.csv")
     report.unlink(missing_ok=True)
     if outcome.left_out:
@@ -83,23 +106,53 @@ def relax_library(
 
 
 def _relaxed_parts(
-    pieces: Iterable[Piece], folder: Path, relax: Callable[[ConformationSet], ConformationSet]
+    pieces: Iterable[Piece], folder: Path, relax: Relax, ensemble: Ensemble | None, expected: int | None
 ) -> tuple[list[Path], Outcome]:
     """Files of all pieces, those of an earlier run among them, and what they hold."""
-    outcome, parts = Outcome(0, 0, []), []
-    for i, piece in enumerate(pieces):
-        part, report = folder / f"{i:06d}.h5", folder / f"{i:06d}.csv"
-        if part.is_file():
-            logger.info("%s: done before", part)
-        else:
-            write_left_out(report, piece.left_out)
-            conformations = piece.conformations
-            logger.info("piece %d: %d conformations", i + 1, len(conformations))
-            write(part, with_relative_energies(relax(conformations)) if len(conformations) else conformations)
-        outcome = _added(outcome, part, report)
-        logger.info("%d conformations relaxed, %d records left out", outcome.n_relaxed, len(outcome.left_out))
-        parts.append(part)
+    outcome, parts = Outcome(), []
+    before = sum(int(read_columns(part)[1][EXPECTED]) for part in folder.glob("*.h5"))
+    with progress_bar(expected, "conformations", before) as advance:
+        for i, piece in enumerate(pieces):
+            part, report = folder / f"{i:06d}.h5", folder / f"{i:06d}.csv"
+            if part.is_file():
+                logger.info("%s: done before", part)
+            else:
+                logger.info("piece %d: %d conformations", i + 1, len(piece.conformations))
+                _relax_piece(piece, part, report, relax, ensemble, advance)
+                advance(piece.n_expected - len(piece.conformations))
+            outcome = _added(outcome, part, report)
+            logger.info("%d conformations relaxed, %d records left out", outcome.n_relaxed, len(outcome.left_out))
+            parts.append(part)
     return parts, outcome
+
+
+def _relax_piece(
+    piece: Piece, part: Path, report: Path, relax: Relax, ensemble: Ensemble | None, advance: Callable[[], None]
+) -> None:
+    """Write the part of a piece, after the report of what was left out."""
+    conformations, left_out = piece.conformations, piece.left_out
+    counts: Counter[str] = Counter()
+    if len(conformations):
+        relaxed = with_relative_energies(relax(conformations, advance))
+        if ensemble is not None:
+            left_out = sorted([*left_out, *_not_finite(relaxed, piece.lines)], key=lambda out: out.line)
+            relaxed, counts = ensembles(relaxed, ensemble)
+        conformations = relaxed
+    write_left_out(report, left_out)
+    write(part, conformations, **{EXPECTED: piece.n_expected}, **_counts(counts))
+
+
+def _not_finite(relaxed: ConformationSet, lines: list[int]) -> list[LeftOut]:
+    reason = "its energy or forces stopped being finite numbers"
+    return [
+        LeftOut(lines[i], relaxed.id[i], relaxed.mapped_smiles[i], reason)
+        for i in np.flatnonzero(relaxed.values["stop_reason"] == StopReason.NOT_FINITE)
+    ]
+
+
+def _counts(outcomes: Counter[str]) -> dict[str, int]:
+    """What became of conformers as root attributes; none where all were to be kept."""
+    return {f"conformers_{name}": outcomes[name] for name in OUTCOMES if outcomes}
 
 
 def fingerprint(*paths: str | Path) -> str:
@@ -137,14 +190,23 @@ def with_relative_energies(relaxed: ConformationSet) -> ConformationSet:
 
 
 def _added(outcome: Outcome, part: Path, report: Path) -> Outcome:
-    values = read(part).values
-    reasons = values.get("stop_reason", np.zeros(0))
+    relaxed = read(part)
+    reasons = relaxed.values.get("stop_reason", np.zeros(0))
     with open(report, newline="") as stream:
         rows = [LeftOut(int(row["line"]), row["name"], row["input"], row["reason"]) for row in csv.DictReader(stream)]
+    counts = Counter({name: int(relaxed.attrs.get(f"conformers_{name}", 0)) for name in OUTCOMES})
+    unlike = dict(outcome.unlike)
+    for reason, name in dict.fromkeys(zip(relaxed.values.get("unlike_training", ()), relaxed.molecule, strict=False)):
+        if reason:
+            first, n = unlike.get(reason, (name, 0))
+            unlike[reason] = (first, n + 1)
     return Outcome(
+        outcome.n_expected + int(relaxed.attrs[EXPECTED]),
         outcome.n_relaxed + len(reasons),
         outcome.n_not_converged + int((reasons != StopReason.CONVERGED).sum()),
         [*outcome.left_out, *rows],
+        outcome.ensembles + counts,
+        unlike,
     )
 
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from golf.batches import labelled_indices
 from golf.conformations import ConformationSet
+from golf.domain import Domain
 from golf.errors import UserError
 from golf.hdf5 import read
 from golf.potential import Architecture, Potential, Provenance, load
+from golf.repulsion import shortest_distances
 from golf.stages import (
     LEVEL_ATTRS,
     Machine,
@@ -93,6 +95,8 @@ def train_on_labels(
     else:
         start = _initial_model(initial, labelled, path)
         start.provenance = replace(start.provenance, config_sha256=config_sha256, seed=seed)
+        if start.domain is not None:
+            start.domain |= Domain.of(training, shortest_distances(start.molecules(training)))
     schedule = Schedule(options.learning_rate, options.updates, warmup_updates=options.warmup_updates)
     settings = options.settings(options.updates, schedule, seed)
     try:

@@ -13,7 +13,7 @@ from rdkit import Chem
 from golf.conformations import ConformationSet
 from golf.conformers import LeftOut, collect, conformations_of, read_records, structure_problem
 from golf.elements import SYMBOLS
-from golf.formats import GOLF, MOLECULES, format_of
+from golf.formats import EXTXYZ, GOLF, MOLECULES, comments, format_of
 from golf.hdf5 import read, read_columns
 from golf.sources import read_conformations
 from golf.structures import is_stream, records_of
@@ -23,10 +23,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Piece:
-    """Conformations of consecutive records and what was left out of these; all conformers of a molecule together."""
+    """Conformations of consecutive records and what was left out of these; all conformers of a molecule together.
+
+    Attributes:
+        lines: of the record that each conformation comes from.
+        n_expected: conformations that there would be if none were left out.
+    """
 
     conformations: ConformationSet
     left_out: list[LeftOut]
+    lines: list[int]
+    n_expected: int
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Embedding:
     """How SMILES become geometries."""
 
     conformers: int = 1  # per molecule
-    prune_rmsd: float = 0.0  # angstrom, heavy atoms
+    prune_rmsd: float = 0.0  # angstrom, all atoms
     seed: int = 1
     threads: int = 1
 
@@ -62,9 +69,30 @@ def pieces_of(path: str | Path, *, elements: Iterable[int], size: int, embedding
         yield from _from_geometries(path, kind, known, size)
     else:
         conformations, left_out = read_conformations(path, kind)
-        for first in range(0, len(conformations), size):
-            rows = np.arange(first, min(first + size, len(conformations)))
-            yield _sorted_out(conformations.subset(rows).bare(), rows + 1, left_out if first == 0 else [], known)
+        for group in _grouped(enumerate(conformations.molecule), lambda row: row[1], size):
+            rows = np.array([i for i, _ in group])
+            yield _sorted_out(conformations.subset(rows).bare(), rows + 1, left_out if rows[0] == 0 else [], known)
+
+
+def expected(path: str | Path, conformers: int) -> int | None:
+    """How many conformations a file holds, or will with so many per SMILES; None where counting takes reading it.
+
+    Raises:
+        UserError: the file is missing, of another kind, or not readable at all.
+    """
+    path = Path(path)
+    kind = format_of(path)
+    if kind == GOLF:
+        return len(read_columns(path, "conformation/charge")[0]["conformation/charge"])
+    if kind == EXTXYZ:
+        return sum(1 for _ in comments(path))
+    if kind not in MOLECULES:
+        return None
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        if path.suffix == ".sdf":
+            return sum(line.startswith("$$$$") for line in stream)
+        n = sum(bool(line.strip()) and not line.startswith("#") for line in stream)
+        return conformers * (n - (path.suffix == ".csv"))
 
 
 def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embedding) -> Iterator[Piece]:
@@ -82,12 +110,15 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
             n_conformers=0 if from_file else embedding.conformers,
             seed=embedding.seed,
             prune_rmsd=embedding.prune_rmsd,
+            heavy_only=False,
             threads=embedding.threads,
             keep_properties=True,
         )
         lines = {molecule.name: molecule.line for molecule in molecules}
-        usable, broken = _finite(conformations, [lines[name] for name in conformations.molecule])
-        yield Piece(usable, sorted([*left_out, *failed, *broken], key=lambda out: out.line))
+        usable, kept, broken = _finite(conformations, [lines[name] for name in conformations.molecule])
+        yield Piece(
+            usable, sorted([*left_out, *failed, *broken], key=lambda out: out.line), kept, len(records) * per_record
+        )
 
 
 def _from_h5(path: Path, known: frozenset[int], size: int) -> Iterator[Piece]:
@@ -121,6 +152,7 @@ def _grouped(records: Iterable[T], name: Callable[[T], object], size: int) -> It
 def _sorted_out(
     conformations: ConformationSet, lines: np.ndarray, left_out: list[LeftOut], known: frozenset[int]
 ) -> Piece:
+    n_expected = len(conformations) + len(left_out)
     usable = []
     for i, name in enumerate(conformations.id):
         reason = _foreign(conformations.number[conformations.rows(i)].tolist(), known)
@@ -128,8 +160,8 @@ def _sorted_out(
             left_out.append(LeftOut(int(lines[i]), name, conformations.mapped_smiles[i], reason))
         else:
             usable.append(i)
-    finite, broken = _finite(conformations.subset(usable), lines[usable].tolist())
-    return Piece(finite, sorted([*left_out, *broken], key=lambda out: out.line))
+    finite, kept, broken = _finite(conformations.subset(usable), lines[usable].tolist())
+    return Piece(finite, sorted([*left_out, *broken], key=lambda out: out.line), kept, n_expected)
 
 
 def _foreign(numbers: Iterable[int], known: frozenset[int]) -> str:
@@ -140,11 +172,13 @@ def _foreign(numbers: Iterable[int], known: frozenset[int]) -> str:
     return "has {}, which the model never saw (it knows {})".format(*words)
 
 
-def _finite(conformations: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[LeftOut]]:
+def _finite(conformations: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int], list[LeftOut]]:
+    """The conformations whose positions are finite numbers, their lines, and the other ones."""
     finite = [bool(np.isfinite(positions).all()) for positions in conformations.positions_by_conformation()]
     broken = [
         LeftOut(lines[i], conformations.id[i], conformations.mapped_smiles[i], "positions that are not finite numbers")
         for i in range(len(conformations))
         if not finite[i]
     ]
-    return conformations.subset(np.array(finite, dtype=bool)), broken
+    kept = [line for line, good in zip(lines, finite, strict=True) if good]
+    return conformations.subset(np.array(finite, dtype=bool)), kept, broken

@@ -36,6 +36,7 @@ from golf._schnetpack import (
 )
 from golf.batches import Batch, LabelledMolecules, batch_of, labelled_indices
 from golf.conformations import ConformationSet
+from golf.domain import Domain
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import written_whole
@@ -103,6 +104,7 @@ class Potential(nn.Module):
         scale: float = 1.0,
         provenance: Provenance | None = None,
         shortest_distances: Mapping[str, float] | None = None,
+        domain: Domain | None = None,
     ) -> None:
         """A potential with new weights, drawn from torch's global generator.
 
@@ -110,12 +112,14 @@ class Potential(nn.Module):
             reference_energies: hartree, by atomic number; the elements that the potential knows.
             scale: hartree per unit of network output; 1: the weights are those of a plain SchNetPack model in hartree.
             shortest_distances: of the labels, where the architecture has a wall; see golf/repulsion.py.
+            domain: what the training data have; None: not known, as of older models.
         """
         super().__init__()
         self.architecture = architecture
         self.reference_energies = {int(z): float(energy) for z, energy in sorted(reference_energies.items())}
         self.scale = float(scale)
         self.provenance = provenance or Provenance()
+        self.domain = domain
         self.network = architecture.network()
         self.repulsion = architecture.repulsion_module(shortest_distances or {})
         reference = torch.full((MAX_NUMBER,), math.nan, dtype=torch.float64)
@@ -230,6 +234,7 @@ class Potential(nn.Module):
             "level": dict(self.provenance.level),
             "config_sha256": self.provenance.config_sha256,
             "seed": self.provenance.seed,
+            "domain": None if self.domain is None else _domain_content(self.domain),
             "network": self.network.state_dict(),
             "training_state": None if training_state is None else dict(training_state),
         }
@@ -311,6 +316,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: str = "flo
             scale=content["scale"],
             provenance=provenance,
             shortest_distances=content["shortest_distances"],
+            domain=_domain(content.get("domain")),  # absent in older files
         )
         potential.network.load_state_dict(content["network"])
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:
@@ -320,6 +326,14 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: str = "flo
     if potential.dtype != DTYPES[dtype]:
         potential.to(DTYPES[dtype])
     return potential.requires_grad_(False).to(device)
+
+
+def _domain_content(domain: Domain) -> dict[str, Any]:
+    return {"kinds": sorted(domain.kinds), "shortest_distances": dict(domain.shortest_distances)}
+
+
+def _domain(content: Mapping[str, Any] | None) -> Domain | None:
+    return None if content is None else Domain(frozenset(content["kinds"]), content["shortest_distances"])
 
 
 def load_training_state(path: str | Path) -> dict[str, Any] | None:
@@ -335,6 +349,8 @@ def _content(path: str | Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of TorchScript files, which are refused
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise UserError(f"{path}: {(error.strerror or '').lower()}; {remedy}") from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(f"{path}: not a model file, or truncated ({_first_line(error)}); {remedy}") from None
     found = content.get("format") if isinstance(content, dict) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import sys
 import time
@@ -14,23 +15,63 @@ LOG_INTERVAL_SECONDS = 30.0
 
 
 @contextmanager
-def progress_bar(total: int, unit: str) -> Iterator[Callable[[], None]]:
-    """Yield a function to call once per finished item: a bar on a terminal, else a line every half minute."""
-    if sys.stderr.isatty():
+def progress_bar(total: int | None, unit: str, done: int = 0) -> Iterator[Callable[..., None]]:
+    """Yield a function to call once per finished item, or with how many have finished.
+
+    On a terminal that moves a bar with rate and time left; else a line comes every half minute, and at the end of what
+    took longer.
+
+    Args:
+        total: items; None: not known, and neither is the time left.
+        done: items of an earlier run, which took this one no time.
+    """
+    if _someone_waits():
         from tqdm import tqdm  # not in the oracle's environment, whose jobs have no terminal
 
-        with tqdm(total=total, unit=unit) as bar:
-            yield lambda: bar.update() and None
+        with tqdm(total=total, unit=f" {unit}", initial=done, dynamic_ncols=True) as bar:
+            yield lambda n=1: bar.update(n) and None
         return
-    started = last = time.monotonic()
-    done = 0
+    lines = _Lines(total, unit, done)
+    yield lines.advance
+    lines.end()
 
-    def advance() -> None:
-        nonlocal done, last
-        done += 1
-        now = time.monotonic()
-        if now - last >= LOG_INTERVAL_SECONDS or done == total:
-            last = now
-            logger.info("%d of %d %s, %.2f s each", done, total, unit, (now - started) / done)
 
-    yield advance
+def _someone_waits() -> bool:
+    """Whether stderr is a terminal, and this is no job of a workflow, which has a log: other jobs write there, too."""
+    has_log = any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers)
+    return sys.stderr.isatty() and not has_log
+
+
+class _Lines:
+    """Counts items, and says so at intervals."""
+
+    def __init__(self, total: int | None, unit: str, done: int) -> None:
+        self._total, self._unit, self._done, self._before = total, unit, done, done
+        self._started = self._last = time.monotonic()
+        self._said = done
+
+    def advance(self, n: int = 1) -> None:
+        """So many more are done."""
+        self._done += n
+        if time.monotonic() - self._last >= LOG_INTERVAL_SECONDS:
+            self._say()
+
+    def end(self) -> None:
+        """All are done, fewer than expected perhaps."""
+        if self._done != self._said and time.monotonic() - self._started >= LOG_INTERVAL_SECONDS:
+            self._say()
+
+    def _say(self) -> None:
+        self._last, self._said = time.monotonic(), self._done
+        new, seconds = self._done - self._before, self._last - self._started
+        text = f"{self._done} {self._unit}" if self._total is None else f"{self._done} of {self._total} {self._unit}"
+        if new and seconds > 0:
+            text += f", {_rate(new / seconds)}"
+            left = 0 if self._total is None else self._total - self._done
+            if left > 0:
+                text += f", {datetime.timedelta(seconds=round(left * seconds / new))} left"
+        logger.info("%s", text)
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:.1f} a second" if per_second >= 1 else f"{1 / per_second:.1f} s each"

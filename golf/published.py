@@ -104,8 +104,8 @@ def _architecture(path: Path) -> Architecture:
 def _weights(path: Path) -> dict[str, Tensor]:
     try:
         weights: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {_REMEDY}") from None
+    except (FileNotFoundError, PermissionError) as error:
+        raise UserError(f"{path}: {(error.strerror or '').lower()}; {_REMEDY}") from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
         raise UserError(f"{path}: not a state dict of PyTorch, or truncated; {_REMEDY}") from None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):

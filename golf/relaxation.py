@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -25,6 +26,7 @@ from golf.errors import UserError
 from golf.labeling import with_labels_of
 from golf.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH, BatchedLBFGS
 from golf.preconditioned import HISTORY, PreconditionedLBFGS
+from golf.progress import progress_bar
 from golf.surrogate import MMFFSurrogate, SurrogateError
 
 logger = logging.getLogger(__name__)
@@ -324,12 +326,14 @@ def relax(
     optimizer: Optimizer | None = None,
     keep_steps: Sequence[int] = (),
     keep_of: Collection[int] = (),
+    advance: Callable[[], None] | None = None,
 ) -> ConformationSet:
     """Relax every conformation with a potential.
 
     Args:
         surrogate: if given, its energies of the first and final geometries are recorded; it stops nothing.
         keep_of: indices of the conformations whose states at `keep_steps` and at the end become frames.
+        advance: called with each conformation that is finished; None: they have a progress bar of their own.
 
     The other arguments are those of `SlotRelaxer`.
 
@@ -353,11 +357,12 @@ def relax(
     )
     finished: dict[int, Trajectory] = {}
     wanted = frozenset(keep_of)
-    for trajectory in relaxer.run(range(len(conformations))):
-        kept = trajectory.states if trajectory.start in wanted else ()
-        finished[trajectory.start] = replace(trajectory, states=kept)
-        if len(finished) % max(1, len(conformations) // 10) == 0:
-            logger.info("relaxed %d of %d conformations", len(finished), len(conformations))
+    own = progress_bar(len(conformations), "conformations") if advance is None else nullcontext(advance)
+    with own as done:
+        for trajectory in relaxer.run(range(len(conformations))):
+            kept = trajectory.states if trajectory.start in wanted else ()
+            finished[trajectory.start] = replace(trajectory, states=kept)
+            done()
     ordered = [finished[i] for i in range(len(conformations))]
     reasons = Counter(trajectory.stop_reason.name.lower() for trajectory in ordered)
     logger.info("stop reasons: %s", ", ".join(f"{name} {n}" for name, n in sorted(reasons.items())) or "none")

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from golf.batches import labelled_indices
 from golf.conformations import ConformationSet, Status, concatenate
 from golf.deadline import Deadline
+from golf.domain import Domain
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import written_whole
@@ -162,7 +164,7 @@ def reference_energies_to_file(labels: str, given: Mapping[str, float] | None, o
 def new_potential(
     training: ConformationSet, energies: Mapping[str, float], architecture: Architecture, provenance: Provenance
 ) -> Potential:
-    """A network with new weights, its scale and its wall those of the training set.
+    """A network with new weights, its scale, its wall and its domain those of the training set.
 
     Args:
         energies: hartree, by symbol.
@@ -173,8 +175,10 @@ def new_potential(
     )
     molecules = potential.molecules(training)
     potential.scale = force_scale(molecules)
+    nearest = shortest_distances(molecules)
+    potential.domain = Domain.of(training.subset(labelled_indices(training)), nearest)
     if potential.repulsion is not None:
-        potential.repulsion = Wall(shortest_distances(molecules))
+        potential.repulsion = Wall(nearest)
     return potential
 
 

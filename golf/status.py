@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +12,16 @@ from typing import Any
 
 from golf.budget import Network, Part, duration, jobs_at_once, label_parts, network
 from golf.conformations import Status
+from golf.errors import UserError
 from golf.forecast import calibrated, input_of
 from golf.hdf5 import read_columns
 from golf.journal import SUFFIX, outcomes
 from golf.labeling import without_label
 from golf.planning import controls_of, level_of, needs_training, processes_on, trained_arms
 from golf.workload import basis_of, workload
+
+CLEAR = "\x1b[H\x1b[2J"
+"""What makes a terminal empty."""
 
 
 @dataclass
@@ -125,6 +130,31 @@ def status(config: Mapping[str, Any], cores: int) -> str:
     Raises:
         UserError: a file cannot be read, or nothing has been computed and the oracle is not found.
     """
+    return _table(config, cores)[0]
+
+
+def watch(config: Mapping[str, Any], cores: int, interval: float) -> None:
+    """Draw the same on a terminal, again and again until the study is done.
+
+    What cannot be read at a moment is said in its place.
+
+    Args:
+        interval: seconds between two drawings.
+    """
+    while True:
+        try:
+            text, finished = _table(config, cores)
+        except UserError as error:  # a file may be replaced while it is looked for
+            text, finished = str(error), False
+        now = time.strftime("%H:%M:%S")
+        print(f"{CLEAR}{text}\n{now}, {'done' if finished else f'every {interval:g} s, Ctrl-C to leave'}", flush=True)
+        if finished:
+            return
+        time.sleep(interval)
+
+
+def _table(config: Mapping[str, Any], cores: int) -> tuple[str, bool]:
+    """Text of the status, and whether the study is done."""
     resources = config["resources"]
     threads, n_workers = resources["label_threads"], processes_on(config, cores)
     basis, _ = basis_of(config)
@@ -150,7 +180,8 @@ def status(config: Mapping[str, Any], cores: int) -> str:
     lines += ["", _network_line(config, net)]
     lines.append(f"Labels left: about {duration(wall)} with {jobs} job(s) of {n_workers} process(es) on {cores} cores")
     lines.append(f"Forecast from {model.source}")
-    return "\n".join(lines)
+    summary = Path(config["results_dir"]) / "evaluation/summary.csv"
+    return "\n".join(lines), all(stage.done for stage in stages) and summary.is_file()
 
 
 def _seconds_left(stage: Progress, part: Part) -> float:

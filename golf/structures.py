@@ -126,10 +126,12 @@ def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> N
 def _properties(relaxed: ConformationSet, i: int) -> dict[str, Any]:
     values = relaxed.values
     given = json.loads(values["properties"][i] or "{}") if "properties" in values else {}
+    unlike = str(values["unlike_training"][i]) if "unlike_training" in values else ""
     return given | {
         "energy_hartree": f"{values['nnp_energy_last'][i]:.8f}",
         "relative_energy_kcal_mol": f"{values['relative_energy'][i] * HARTREE_IN_KCAL_PER_MOL:.4f}",
         "largest_force_kcal_mol_angstrom": f"{values['largest_force'][i] * HARTREE_IN_KCAL_PER_MOL:.4f}",
         "stop_reason": StopReason(values["stop_reason"][i]).name.lower(),
         "n_steps": str(values["n_steps"][i]),
+        **({"unlike_training": unlike} if unlike else {}),
     }

@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from golf.batches import Batch, LabelledMolecules, drawn
 from golf.checkpoints import Metrics, read_checkpoint, write_checkpoint
@@ -34,6 +33,7 @@ from golf.conformations import ConformationSet
 from golf.errors import UserError
 from golf.parallel import pieces, worker_pool
 from golf.potential import Potential
+from golf.progress import progress_bar
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 logger = logging.getLogger(__name__)
@@ -156,10 +156,10 @@ def train(
             rows.start(restored["metrics"])
             logger.info("%s: resumed after update %d of %d", checkpoint, run.update, settings.n_updates)
         written = time.monotonic()
-        with tqdm(total=settings.n_updates, initial=run.update, unit="update", disable=None) as bar:
+        with progress_bar(settings.n_updates, "updates", run.update) as advance:
             while run.update < settings.n_updates:
                 run.step(data, pool)
-                bar.update()
+                advance()
                 finished = run.update == settings.n_updates
                 if finished or run.update % settings.interval == 0:
                     rows.add(row := run.row(held_out))

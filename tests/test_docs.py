@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 import yaml
 from ase.build import molecule as ase_molecule
+from rdkit import Chem
 
 from golf.cli import main
 from golf.config import validated
@@ -118,6 +120,29 @@ def test_snippets_on_models_run(page, tmp_path):
     command = [sys.executable, script]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_of_the_relax_page_run(tmp_path, monkeypatch, capfd):
+    """On the page's molecules, with a small model, not trained, and few steps; the last option counts."""
+    page = (REPOSITORY / "docs/relax.md").read_text()
+    (molecules,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "molecules.smi").write_text(molecules)
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(1)
+    energies = {1: -0.5, 6: -37.8, 7: -54.5, 8: -74.9}
+    Potential(Architecture(n_atom_basis=8, n_interactions=1, n_rbf=4), energies).save("model.pt")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    assert len(lines) >= 4
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        few = ["--max-steps", "2"] if arguments[0] == "relax" else []
+        assert program == "golf" and main([*arguments, *few]) == 0
+    said = capfd.readouterr()
+    assert "conformers kept; dropped: " in said.err and "9 of 3 molecules" in said.out
+    written = Chem.SDMolSupplier("ensembles.sdf", removeHs=False)
+    properties = {name for mol in written for name in mol.GetPropNames()}
+    listed = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert properties < listed and listed - properties == {"unlike_training"}
 
 
 def test_every_module_is_on_the_architecture_page():

@@ -6,9 +6,10 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from golf.chemistry import mapped_smiles
-from golf.conformations import ConformationSet
-from golf.ensembles import rmsd_to_minima
+from golf.conformations import ConformationSet, StopReason
+from golf.ensembles import Ensemble, ensembles, rmsd_to_minima
 from golf.errors import UserError
+from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 
 def conformers(smiles: str, n: int, name: str = "molecule") -> ConformationSet:
@@ -109,3 +110,49 @@ def test_two_molecules_of_one_name_are_refused():
     ends, minima = conformers("CCO", 1), conformers("COC", 1)
     with pytest.raises(UserError, match="molecule/0 and molecule/0 are both called molecule but are not the same"):
         rmsd_to_minima(ends, [True], minima, [True])
+
+
+def relaxed(part: ConformationSet, energies: list[float], reasons: list[StopReason] | None = None) -> ConformationSet:
+    """The conformations as if relaxed to energies in kcal/mol."""
+    values = {"nnp_energy_last": np.array(energies) / HARTREE_IN_KCAL_PER_MOL - 100.0}
+    return part.with_columns(values=values | {"stop_reason": reasons or [StopReason.CONVERGED] * len(part)})
+
+
+def by_hand(part: ConformationSet, energies: np.ndarray, prune: float) -> list[int]:
+    """Indices that are kept, by all distances and RDKit alone."""
+    mols = []
+    for i in range(len(part)):
+        mol = Chem.AddHs(Chem.MolFromSmiles("OCC(F)C(=O)O"))
+        conformer = Chem.Conformer(mol.GetNumAtoms())
+        conformer.SetPositions(part.position[part.rows(i)])
+        mol.AddConformer(conformer)
+        mols.append(Chem.RemoveHs(mol))
+    kept: list[int] = []
+    for i in np.argsort(energies, kind="stable"):
+        if all(AllChem.GetBestRMS(Chem.Mol(mols[i]), mols[k]) >= prune for k in kept):
+            kept.append(int(i))
+    return kept
+
+
+@pytest.mark.parametrize("prune", [0.2, 0.4, 0.6, 5.0])
+def test_of_conformers_that_are_close_the_lowest_is_kept(prune):
+    part = conformers("OCC(F)C(=O)O", 30)
+    energies = np.random.default_rng(1).uniform(0.0, 5.0, len(part))
+    kept, outcomes = ensembles(relaxed(turned(part), energies.tolist()), Ensemble(prune, np.inf))
+    expected = by_hand(part, energies, prune)
+    assert kept.id == [part.id[i] for i in expected] and kept.id[0] == part.id[int(energies.argmin())]
+    assert outcomes["kept"] == len(expected) and outcomes["pruned"] == 30 - len(expected)
+    assert (len(expected) == 1) == (prune == 5.0)
+    assert (np.diff(kept.values["nnp_energy_last"]) >= 0).all()
+
+
+def test_window_and_what_is_not_finite_are_of_each_molecule():
+    both = [conformers("CCCO", 4, "propanol"), conformers("CCCF", 3, "fluoropropane")]
+    rows = [(p.id[i], p.molecule[i], p.mapped_smiles[i], 0, 1, p.number[p.rows(i)], p.position[p.rows(i)])
+            for p in both for i in range(len(p))]  # fmt: skip
+    reasons = [StopReason.CONVERGED] * 7
+    reasons[1] = reasons[4] = reasons[5] = reasons[6] = StopReason.NOT_FINITE
+    part = relaxed(ConformationSet.build(rows), [3.0, -50.0, 9.1, 9.0, -5.0, np.nan, -4.0], reasons)
+    kept, outcomes = ensembles(part, Ensemble(0.0, 6.0))
+    assert kept.id == ["propanol/0", "propanol/3"]  # 6 kcal/mol is within the window; nothing of the other is finite
+    assert outcomes == {"kept": 2, "not_finite": 4, "above_window": 1, "pruned": 0}

@@ -3,11 +3,14 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from terminal import on_a_terminal
 
 from golf import config as golf_config
 from golf.budget import duration, label_parts, network
@@ -19,10 +22,11 @@ from golf.errors import UserError
 from golf.estimate import table
 from golf.forecast import Model, calibrated
 from golf.hdf5 import read, write
-from golf.labeling import label_to_file, read_batch
+from golf.labeling import label_to_file, read_batch, unlabelled
 from golf.planning import Source, pool_settings, processes_on
 from golf.workload import workload
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 SMILES = "O water\nCO methanol\nOO hydrogen_peroxide\n"
 
 
@@ -165,6 +169,42 @@ def test_status_counts_the_merged_file_once_it_is_there(begun, capsys):
     assert "done" in line and "6 of 6" in line and "failed 1, rejected 4" in line
     hours = [float(number) for number in re.findall(r"\d+\.\d+", line)]
     assert hours[1] == 0.0, "nothing is left of a stage that is done"
+
+
+def test_status_is_watched_on_a_terminal(begun):
+    folder, _ = begun
+    command = (sys.executable, "-m", "golf.cli", "status", folder / "study.yaml", "--cores", "1", "--watch", "0.1")
+    shown, code = on_a_terminal(command, interrupt_after="Ctrl-C to leave")
+    first, second, *_ = shown.split("\x1b[H\x1b[2J")[1:]
+    for drawing in (first, second):
+        assert re.search(r"^sum +3 of 26 ", drawing, re.MULTILINE) and "every 0.1 s" in drawing
+    assert code == 130 and shown.rstrip().endswith("golf: interrupted")
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr == "golf: error: --watch: the output is no terminal; leave it out\n"
+
+
+def test_watching_ends_with_the_study(tmp_path, cheap_level, cheap_basis):
+    """A study of the MMFF arm alone, all of whose files are there."""
+    config = study(tmp_path, golf={"rounds": 0}, evaluation={"arms": ["mmff"]})
+    results = tmp_path / "results"
+    check_oracle(config, cheap_level, cheap_basis)
+    dataset = prepare(Source(**config["dataset"]), cheap_level, elements=[1, 6, 8], seed=1)
+    files = {
+        "labels/initial": dataset.train,
+        "evaluation/mmff/labels": dataset.test,
+        "evaluation/reference": dataset.test,
+    }
+    for name, part in files.items():
+        labelled = unlabelled(part).with_columns(values={"status": [Status.FAILED] * len(part)})
+        write(results / f"{name}.h5", labelled)
+    write(results / "dataset/train.h5", dataset.train)
+    write(results / "evaluation/mmff/relaxed.h5", dataset.test)
+    command = (sys.executable, "-m", "golf.cli", "status", tmp_path / "study.yaml", "--watch", "0.1")
+    shown, _ = on_a_terminal(command, interrupt_after="Ctrl-C to leave")
+    assert "failed 6" in shown  # the summary is missing yet
+    (results / "evaluation/summary.csv").write_text("arm\n")
+    shown, code = on_a_terminal(command)
+    assert code == 0 and shown.count("\x1b[2J") == 1 and shown.rstrip().endswith(", done")
 
 
 def test_status_of_another_study_is_refused(begun, capsys):

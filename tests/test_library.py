@@ -1,6 +1,7 @@
 """Libraries relaxed piece by piece: order, names, properties, what is left out, runs that were cut off."""
 
 import csv
+import re
 import signal
 import subprocess
 import sys
@@ -10,11 +11,16 @@ import ase.io
 import numpy as np
 import pytest
 import torch
+from mmff_potential import MMFFPotential
 from rdkit import Chem
+from rdkit.Chem import rdMolAlign, rdMolTransforms
 
+from golf.chemistry import molecule
 from golf.cli import main
+from golf.cli_relax import PRUNE_STARTS
 from golf.conformations import ConformationSet
 from golf.conformers import conformations_of, read_molecules
+from golf.ensembles import Ensemble
 from golf.hdf5 import read, write
 from golf.library import fingerprint, relax_library
 from golf.parallel import ThreadedPotential
@@ -92,7 +98,7 @@ def write_text(path, text):
 def test_a_library_in_pieces_is_the_library_in_one(model, smiles, tmp_path, suffix, monkeypatch):
     outputs = []
     for size in (1, 100):
-        monkeypatch.setattr("golf.cli.PIECE", size)
+        monkeypatch.setattr("golf.cli_relax.PIECE", size)
         output = tmp_path / f"out{size}{suffix}"
         options = ["--conformers", 2, "--max-steps", 3, "--cores", 1]
         assert golf("relax", smiles, "-m", model, "-o", output, *options) == 1  # some were left out
@@ -148,7 +154,7 @@ def test_what_an_output_says_is_what_the_model_says(model, smiles, tmp_path):
 def test_an_h5_and_geometries_alone_come_in_pieces_too(model, smiles, tmp_path, monkeypatch):
     golf("relax", smiles, "-m", model, "-o", tmp_path / "a.h5", "--conformers", 2, "--max-steps", 1)
     golf("relax", smiles, "-m", model, "-o", tmp_path / "a.extxyz", "--conformers", 2, "--max-steps", 1)
-    monkeypatch.setattr("golf.cli.PIECE", 3)
+    monkeypatch.setattr("golf.cli_relax.PIECE", 3)
     assert golf("relax", tmp_path / "a.h5", "-m", model, "-o", tmp_path / "b.h5", "--max-steps", 1) == 0
     assert read(tmp_path / "b.h5").id == read(tmp_path / "a.h5").id
     with open(tmp_path / "a.extxyz", "a") as stream:
@@ -158,12 +164,14 @@ def test_an_h5_and_geometries_alone_come_in_pieces_too(model, smiles, tmp_path, 
 
 
 def test_cut_off_it_goes_on_and_ends_in_the_same(model, tmp_path, smiles, monkeypatch):
-    monkeypatch.setattr("golf.cli.PIECE", 1)
+    monkeypatch.setattr("golf.cli_relax.PIECE", 1)
     options = ["--conformers", 2, "--max-steps", 5, "--cores", 1]
     assert golf("relax", smiles, "-m", model, "-o", tmp_path / "whole.sdf", *options) == 1
-    lines = "import golf.cli, sys; golf.cli.PIECE = 1; import golf.library as l; w = l.write; k = [0]\n"
+    lines = "import golf.cli, golf.cli_relax, sys; import golf.library as l\n"
+    lines += "golf.cli_relax.PIECE = 1; w = l.write; k = [0]\n"
     lines += (
-        "def write(path, *rest):\n    w(path, *rest); k[0] += 1\n    if k[0] == 2: print('two', flush=True); input()\n"
+        "def write(path, *rest, **more):\n    w(path, *rest, **more); k[0] += 1\n"
+        "    if k[0] == 2: print('two', flush=True); input()\n"
     )
     lines += "l.write = write; sys.exit(golf.cli.main(sys.argv[1:]))"
     arguments = ["relax", smiles, "-m", model, "-o", tmp_path / "out.sdf", *options]
@@ -190,12 +198,12 @@ def test_cut_off_it_goes_on_and_ends_in_the_same(model, tmp_path, smiles, monkey
 def test_parts_that_are_there_are_not_relaxed_again(model, smiles, tmp_path):
     calls = []
 
-    def relaxing(conformations):
+    def relaxing(conformations, advance):
         calls.append(conformations.id)
         if len(calls) == 2:
             raise KeyboardInterrupt
         with ThreadedPotential(load(model), 1) as potential:
-            return relax(conformations, potential, force_threshold=0.01, max_steps=2, slots=4)
+            return relax(conformations, potential, force_threshold=0.01, max_steps=2, slots=4, advance=advance)
 
     run = {"input": str(smiles), "contents": fingerprint(smiles)}
 
@@ -214,8 +222,9 @@ def test_memory_does_not_grow_with_the_library(model, tmp_path):
     """The same pieces ten times over: the parent's peak memory stays where it was."""
     molecules, _ = read_molecules(write_text(tmp_path / "a.smi", "CCCCO a\n"))
     ten, _ = conformations_of(molecules, n_conformers=10, seed=1, prune_rmsd=0.0)
-    script = "import resource, sys, golf.cli; golf.cli.PIECE = 50; status = golf.cli.main(sys.argv[1:]); "
-    script += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(status)"
+    script = "import resource, sys, golf.cli, golf.cli_relax; golf.cli_relax.PIECE = 50; "
+    script += "status = golf.cli.main(sys.argv[1:]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); "
+    script += "sys.exit(status)"
     peaks = []
     for n in (10, 200):
         copies = [
@@ -229,3 +238,88 @@ def test_memory_does_not_grow_with_the_library(model, tmp_path):
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout.split()[-1]))
     assert peaks[1] < peaks[0] + 20_000  # kB; 1,900 molecules more
+
+
+def ensemble_of(path, output, ensemble, size=100):
+    """Ensembles of a file, relaxed with MMFF, with what was said."""
+
+    def relaxing(conformations, advance):
+        potential = MMFFPotential(conformations)
+        return relax(conformations, potential, force_threshold=1e-4, max_steps=500, slots=20, advance=advance)
+
+    embedding = Embedding(20, 0.0 if ensemble is None else PRUNE_STARTS)
+    pieces = pieces_of(path, elements=ELEMENTS, size=size, embedding=embedding)
+    outcome = relax_library(pieces, output, relaxing, run={"input": str(path)}, attrs={}, ensemble=ensemble)
+    return read(output), outcome
+
+
+def test_an_ensemble_has_the_conformers_that_it_says(tmp_path):
+    path = write_text(tmp_path / "in.smi", "CCCCO butanol\nCCCO propanol\n")
+    everything, outcome = ensemble_of(path, tmp_path / "all.h5", None)
+    assert len(everything) == 40 and not outcome.ensembles and "conformers_kept" not in everything.attrs
+    few, outcome = ensemble_of(path, tmp_path / "few.h5", Ensemble(0.3, 2.0))
+    counts = outcome.ensembles
+    assert few.attrs["conformers_kept"] == counts["kept"] == outcome.n_relaxed == len(few)
+    assert counts["pruned"] > 0 and counts["above_window"] > 0 and sum(counts.values()) <= 40
+    for name in ("butanol", "propanol"):
+        own = few.subset(np.array(few.molecule) == name)
+        energies = own.values["nnp_energy_last"]
+        assert (np.diff(energies) >= 0).all() and own.values["relative_energy"][0] == 0.0
+        of_all = everything.values["nnp_energy_last"][np.array(everything.molecule) == name]
+        assert energies[0] == pytest.approx(of_all.min(), abs=1e-6)
+        assert (energies - energies[0]).max() * HARTREE_IN_KCAL_PER_MOL <= 2.0
+        mols = [Chem.RemoveHs(molecule(own.mapped_smiles[i], own.position[own.rows(i)])) for i in range(len(own))]
+        assert len(mols) > 1
+        assert min(rdMolAlign.GetBestRMS(Chem.Mol(a), b) for i, a in enumerate(mols) for b in mols[:i]) >= 0.3
+    pieces, others = ensemble_of(path, tmp_path / "pieces.h5", Ensemble(0.3, 2.0), size=1)
+    assert pieces.id == few.id and others == outcome
+    assert pieces.attrs["conformers_pruned"] == counts["pruned"]
+
+
+def test_ensembles_on_the_command_line(model, smiles, tmp_path, capsys):
+    command = ("relax", smiles, "-m", model, "--conformers", 4, "--max-steps", 2)
+    assert golf(*command, "--prune", 0.5, "--window", 6, "-o", tmp_path / "out.sdf") == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    kept, of, *dropped = map(int, re.findall(r"\d+", last))
+    assert re.match(r"golf: \d+ of \d+ conformers kept; dropped: 0 not finite, \d+ above the window", last)
+    assert kept + sum(dropped) == of <= 20
+    assert len(list(Chem.SDMolSupplier(str(tmp_path / "out.sdf")))) == kept
+    for option in ("--prune", "--window"):
+        assert golf(*command, option, -1, "-o", tmp_path / "other.sdf") == 2
+        assert f"{option} -1.0: must not be negative" in capsys.readouterr().err
+
+
+def test_conformers_that_do_not_stay_finite_are_reported(tmp_path):
+    """MMFF, but the energy of one start is not a number."""
+    path = write_text(tmp_path / "in.smi", "CCO ethanol\nC methane\n")
+    starts, _ = conformations_of(
+        read_molecules(path)[0], n_conformers=20, seed=1, prune_rmsd=PRUNE_STARTS, heavy_only=False
+    )
+    broken = starts.position[starts.rows(3)]
+
+    def relaxing(conformations, advance):
+        def extra(geometry):
+            away = np.nan if geometry.shape == broken.shape and np.allclose(geometry, broken, atol=1e-3) else 0.0
+            return away, np.zeros_like(geometry)
+
+        potential = MMFFPotential(conformations, extra)
+        return relax(conformations, potential, force_threshold=1e-3, max_steps=9, slots=5, advance=advance)
+
+    pieces = pieces_of(path, elements=ELEMENTS, size=1, embedding=Embedding(20, PRUNE_STARTS))
+    outcome = relax_library(
+        pieces, tmp_path / "out.h5", relaxing, run={"input": str(path)}, attrs={}, ensemble=Ensemble(0.0, 50.0)
+    )
+    (out,) = outcome.left_out
+    assert (out.line, out.name, out.reason) == (1, "ethanol/0003", "its energy or forces stopped being finite numbers")
+    assert outcome.ensembles["not_finite"] == 1
+    assert "ethanol/0003" not in read(tmp_path / "out.h5").id
+
+
+def test_starts_that_differ_in_hydrogens_only_are_kept(tmp_path):
+    """Else the lower one of ethanol's conformers would be lost before it is known."""
+    path = write_text(tmp_path / "in.smi", "CCO ethanol\n")
+    (piece,) = pieces_of(path, elements=ELEMENTS, size=1, embedding=Embedding(30, PRUNE_STARTS))
+    part = piece.conformations
+    mols = [molecule(part.mapped_smiles[i], part.position[part.rows(i)]) for i in range(len(part))]
+    torsions = [abs(rdMolTransforms.GetDihedralDeg(mol.GetConformer(), 0, 1, 2, 8)) for mol in mols]
+    assert min(torsions) < 90 and max(torsions) > 150  # gauche and trans

@@ -1,0 +1,176 @@
+"""The command `golf relax`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from golf import __version__
+from golf.cli_options import add_cores, add_device, add_input, add_output, check_conformers, check_output, positive
+from golf.errors import UserError
+
+if TYPE_CHECKING:
+    from golf.ensembles import Ensemble
+    from golf.library import Outcome
+    from golf.potential import Potential
+
+PIECE = 4096
+"""Conformations of a library in memory at a time."""
+
+SHOWN = 10
+"""Records left out, and kinds of molecules unlike the training data, that are named one by one."""
+
+PRUNE_STARTS = 0.1
+"""angstrom, all atoms: ETKDG conformers that are closer end in the same minimum. (By heavy atoms alone, ethanol's trans
+and gauche conformers would be one before anyone knows which is lower.)"""
+
+
+def add_relax(commands: argparse._SubParsersAction) -> None:
+    """Command `golf relax`."""
+    relax = commands.add_parser(
+        "relax",
+        help="relax conformations with a model",
+        description="Relax conformations with a neural network potential. Files of any size are worked off in pieces; "
+        "a run that was cut off goes on when the same command is typed again. For conformer ensembles: --conformers 50 "
+        "--prune 0.5 --window 6. Exit status 1: some records were left out, listed in OUT.left_out.csv.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_input(relax)
+    relax.add_argument("-m", "--model", type=Path, required=True, help="model that golf has trained")
+    add_output(relax, "OUT", ".h5, .sdf, .xyz or .extxyz")
+    relax.add_argument(
+        "--prune",
+        type=float,
+        metavar="RMSD",
+        help="of relaxed conformers of a molecule within so many angstrom (heavy atoms, symmetry respected) keep the "
+        "lowest; 0.5 is a good value; not given: keep all",
+        default=argparse.SUPPRESS,
+    )
+    relax.add_argument(
+        "--window",
+        type=float,
+        metavar="KCAL",
+        help="keep conformers up to so many kcal/mol above the lowest of the molecule; 6 is a good value; not given: "
+        "keep all",
+        default=argparse.SUPPRESS,
+    )
+    relax.add_argument(
+        "--force-threshold", type=float, default=0.1, metavar="F", help="largest force on an atom, kcal/mol/angstrom"
+    )
+    relax.add_argument("--max-steps", type=int, default=500, help="limit of L-BFGS steps")
+    relax.add_argument(
+        "--optimizer",
+        choices=["lbfgs", "preconditioned"],
+        default="preconditioned",
+        help="plain L-BFGS, or one that starts from the Hessian of MMFF and needs fewer evaluations",
+    )
+    relax.add_argument("--slots", type=int, default=128, help="molecules relaxed at once")
+    add_device(relax)
+    add_cores(relax)
+    relax.set_defaults(command=_relax)
+
+
+def _relax(options: argparse.Namespace) -> int:
+    from golf.conformations import ConformationSet
+    from golf.domain import unlike_training
+    from golf.formats import format_of
+    from golf.library import fingerprint, relax_library
+    from golf.parallel import ThreadedPotential
+    from golf.pieces import Embedding, expected, pieces_of
+    from golf.potential import load, pick_device
+    from golf.relaxation import Optimizer, relax
+    from golf.structures import OUTPUTS
+    from golf.units import hartree
+
+    format_of(options.input)
+    check_output(options, OUTPUTS)
+    check_conformers(options)
+    for name in ("--cores", "--force-threshold", "--max-steps", "--slots"):
+        positive(name, getattr(options, name.strip("-").replace("-", "_")))
+    ensemble = _ensemble(options)
+    potential = load(options.model, pick_device(options.device))
+    embedding = Embedding(
+        options.conformers, PRUNE_STARTS if ensemble is not None else 0.0, seed=options.seed, threads=options.cores
+    )
+    with ThreadedPotential(potential, options.cores) as threaded:
+
+        def relaxed(conformations: ConformationSet, advance: Any) -> ConformationSet:
+            ends = relax(
+                conformations,
+                threaded,
+                force_threshold=hartree(options.force_threshold),
+                max_steps=options.max_steps,
+                slots=options.slots,
+                optimizer=Optimizer(options.optimizer),
+                advance=advance,
+            )
+            return ends if potential.domain is None else unlike_training(ends, potential.domain)
+
+        outcome = relax_library(
+            pieces_of(options.input, elements=potential.elements, size=PIECE, embedding=embedding),
+            options.output,
+            relaxed,
+            run=_run(options, ensemble) | {"contents": fingerprint(options.input, options.model)},
+            attrs=_attrs(options, potential),
+            ensemble=ensemble,
+            expected=expected(options.input, options.conformers),
+            restart=options.force,
+        )
+    _say(options, outcome)
+    return 1 if outcome.left_out else 0
+
+
+def _ensemble(options: argparse.Namespace) -> Ensemble | None:
+    """What --prune and --window ask for."""
+    from golf.ensembles import Ensemble
+
+    given = {name: getattr(options, name) for name in ("prune", "window") if name in options}
+    for name, value in given.items():
+        if not (value >= 0.0 and math.isfinite(value)):
+            raise UserError(f"--{name} {value}: must not be negative")
+    return Ensemble(**{"prune": 0.0, "window": math.inf, **given}) if given else None
+
+
+def _run(options: argparse.Namespace, ensemble: Ensemble | None) -> dict[str, Any]:
+    """What determines the result, but for the contents of the files."""
+    names = ("conformers", "seed", "force_threshold", "max_steps", "slots", "optimizer")
+    kept = "all" if ensemble is None else f"{ensemble.prune:g} angstrom, {ensemble.window:g} kcal/mol"
+    settings = {name: getattr(options, name) for name in names}
+    return settings | {"kept": kept, "input": str(options.input), "golf": __version__}
+
+
+def _attrs(options: argparse.Namespace, potential: Potential) -> dict[str, Any]:
+    return {"model": str(options.model), **potential.provenance.level}
+
+
+def _say(options: argparse.Namespace, outcome: Outcome) -> None:
+    """Tell on stderr what became of the library, where there is more to tell than that it was relaxed."""
+    for line in _lines(options, outcome):
+        print(f"golf: {line}", file=sys.stderr)
+
+
+def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
+    lines = [
+        f"{options.input}: line {out.line} ({out.name}) is left out: {out.reason}" for out in outcome.left_out[:SHOWN]
+    ]
+    if outcome.left_out:
+        lines.append(
+            f"{outcome.n_relaxed} conformations are in {options.output}; {len(outcome.left_out)} records were "
+            f"left out, listed in {options.output}.left_out.csv"
+        )
+    if outcome.ensembles:
+        counts = outcome.ensembles
+        lines.append(
+            f"{counts['kept']} of {sum(counts.values())} conformers kept; dropped: {counts['not_finite']} not finite, "
+            f"{counts['above_window']} above the window, {counts['pruned']} the same as a lower one"
+        )
+    for reason, (name, n) in list(outcome.unlike.items())[:SHOWN]:
+        others = f" and {n - 1} more" if n > 1 else ""
+        lines.append(f"warning: {name}{others}: unlike the training data: {reason}")
+    if len(outcome.unlike) > SHOWN:
+        n = len(outcome.unlike) - SHOWN
+        lines.append(f"warning: {n} more such reasons; see unlike_training in {options.output}")
+    return lines

@@ -155,14 +155,14 @@ def test_models_of_others_are_arms_and_starts(study, tmp_path):
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(journal, copy)
     theirs = str(study[0] / "results/models/final.pt")
-    config = tiny_config(nnp__initial=theirs, evaluation__models={"theirs": theirs}, evaluation__arms=["mmff"])
+    config = tiny_config(nnp__initial=theirs, evaluation__models={"theirs": theirs}, evaluation__arms=["golf"])
     config["golf"] |= {"rounds": 1, "labels_per_round": 2}
     config["evaluation"]["trajectory_conformations"] = 0
     done = run(tmp_path, config)
     assert done.returncode == 0, done.stderr[-5000:]
     with open(tmp_path / "results/evaluation/summary.csv", newline="") as stream:
         rows = {row["arm"]: row for row in csv.DictReader(stream)}
-    assert list(rows) == ["mmff", "theirs"] and rows["theirs"]["n_labels"] == rows["theirs"]["n_updates"] == "0"
+    assert list(rows) == ["golf", "theirs"] and rows["theirs"]["n_labels"] == rows["theirs"]["n_updates"] == "0"
     assert not list((tmp_path / "results").rglob("baseline_continued"))
     start, given = (load(path).state_dict() for path in (tmp_path / "results/models/baseline/model.pt", theirs))
     assert all((start[name] == given[name]).all() for name in given)

@@ -41,7 +41,8 @@ from golf.nabladft import read_nabladft
 from golf.parallel import ThreadedPotential
 from golf.potential import Potential
 from golf.published import import_checkpoint
-from golf.relaxation import Optimizer, SlotRelaxer, relax
+from golf.relaxation import relax
+from golf.slots import Optimizer, SlotRelaxer
 from golf.surrogate import MMFFSurrogate
 from golf.units import HARTREE_IN_KCAL_PER_MOL, hartree
 

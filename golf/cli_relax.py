@@ -81,7 +81,8 @@ def _relax(options: argparse.Namespace) -> int:
     from golf.parallel import ThreadedPotential
     from golf.pieces import Embedding, expected, pieces_of
     from golf.potential import load, pick_device
-    from golf.relaxation import Optimizer, relax
+    from golf.relaxation import relax
+    from golf.slots import Optimizer
     from golf.structures import OUTPUTS
     from golf.units import hartree
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from golf.conformations import ConformationSet, Status, StopReason
-from golf.relaxation import ForceProvider, Geometry, Optimizer, SlotRelaxer, Trajectory
+from golf.slots import ForceProvider, Geometry, Optimizer, SlotRelaxer, Trajectory
 from golf.surrogate import MMFFSurrogate
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def select_conformations(
     Args:
         surrogate: judges every step; None: nothing does.
         starts: training conformations. One whose `status` says that a label was tried is not selected itself.
-        force_threshold, slots, optimizer: see `golf.relaxation.SlotRelaxer`.
+        force_threshold, slots, optimizer: see `golf.slots.SlotRelaxer`.
 
     Returns:
         The selected conformations with ids `{molecule}/r{round}-{k}`, in the order in which they were found, and the

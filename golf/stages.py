@@ -36,9 +36,10 @@ from golf.potential import (
     load_training_state,
     pick_device,
 )
-from golf.relaxation import Optimizer, relax
+from golf.relaxation import relax
 from golf.repulsion import Wall, shortest_distances
 from golf.rounds import select_conformations
+from golf.slots import Optimizer
 from golf.surrogate import MMFFSurrogate, Variant
 from golf.training import Schedule, Settings, train
 

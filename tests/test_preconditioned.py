@@ -8,7 +8,8 @@ from mmff_potential import MMFFPotential, conformers
 from golf.conformations import StopReason
 from golf.errors import UserError
 from golf.preconditioned import ENERGY_NOISE, PreconditionedLBFGS
-from golf.relaxation import Optimizer, relax
+from golf.relaxation import relax
+from golf.slots import Optimizer
 from golf.surrogate import MMFFSurrogate
 from golf.units import hartree
 

@@ -8,7 +8,8 @@ from golf.conformations import StopReason
 from golf.errors import UserError
 from golf.hdf5 import read, write
 from golf.potential import Architecture, Potential
-from golf.relaxation import SlotRelaxer, relax
+from golf.relaxation import relax
+from golf.slots import SlotRelaxer
 from golf.surrogate import MMFFSurrogate, SurrogateError
 from golf.units import hartree
 

@@ -184,13 +184,12 @@ def test_status_is_watched_on_a_terminal(begun):
 
 
 def test_watching_ends_with_the_study(tmp_path, cheap_level, cheap_basis):
-    """A study of the MMFF arm alone, all of whose files are there."""
+    """A study of the MMFF arm alone, which trains nothing; all of its files are there."""
     config = study(tmp_path, golf={"rounds": 0}, evaluation={"arms": ["mmff"]})
     results = tmp_path / "results"
     check_oracle(config, cheap_level, cheap_basis)
     dataset = prepare(Source(**config["dataset"]), cheap_level, elements=[1, 6, 8], seed=1)
     files = {
-        "labels/initial": dataset.train,
         "evaluation/mmff/labels": dataset.test,
         "evaluation/reference": dataset.test,
     }
@@ -201,7 +200,7 @@ def test_watching_ends_with_the_study(tmp_path, cheap_level, cheap_basis):
     write(results / "evaluation/mmff/relaxed.h5", dataset.test)
     command = (sys.executable, "-m", "golf.cli", "status", tmp_path / "study.yaml", "--watch", "0.1")
     shown, _ = on_a_terminal(command, interrupt_after="Ctrl-C to leave")
-    assert "failed 6" in shown  # the summary is missing yet
+    assert f"failed {len(dataset.test)}" in shown  # the summary is missing yet
     (results / "evaluation/summary.csv").write_text("arm\n")
     shown, code = on_a_terminal(command)
     assert code == 0 and shown.count("\x1b[2J") == 1 and shown.rstrip().endswith(", done")

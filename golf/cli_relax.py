@@ -120,7 +120,7 @@ def _relax(options: argparse.Namespace) -> int:
             expected=expected(options.input, options.conformers),
             restart=options.force,
         )
-    _say(options, outcome)
+    _say(options, outcome, knows_its_training=potential.domain is not None)
     return 1 if outcome.left_out else 0
 
 
@@ -147,15 +147,19 @@ def _attrs(options: argparse.Namespace, potential: Potential) -> dict[str, Any]:
     return {"model": str(options.model), **potential.provenance.level}
 
 
-def _say(options: argparse.Namespace, outcome: Outcome) -> None:
+def _say(options: argparse.Namespace, outcome: Outcome, *, knows_its_training: bool) -> None:
     """Tell on stderr what became of the library, where there is more to tell than that it was relaxed."""
     for line in _lines(options, outcome):
+        print(f"golf: {line}", file=sys.stderr)
+    if not knows_its_training:
+        line = f"{options.model} does not say what it was trained on: nothing warns of molecules unlike that"
         print(f"golf: {line}", file=sys.stderr)
 
 
 def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
+    word = "line" if options.input.suffix in (".smi", ".csv") else "record"
     lines = [
-        f"{options.input}: line {out.line} ({out.name}) is left out: {out.reason}" for out in outcome.left_out[:SHOWN]
+        f"{options.input}: {word} {out.line} ({out.name}) is left out: {out.reason}" for out in outcome.left_out[:SHOWN]
     ]
     if outcome.left_out:
         lines.append(
@@ -166,7 +170,13 @@ def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
         counts = outcome.ensembles
         lines.append(
             f"{counts['kept']} of {sum(counts.values())} conformers kept; dropped: {counts['not_finite']} not finite, "
-            f"{counts['above_window']} above the window, {counts['pruned']} the same as a lower one"
+            f"{counts['not_converged']} not converged, {counts['above_window']} above the window, {counts['pruned']} "
+            "the same as a lower one"
+        )
+    elif outcome.n_not_converged:
+        lines.append(
+            f"warning: {outcome.n_not_converged} of {outcome.n_relaxed} did not converge in {options.max_steps} steps; "
+            f"see stop_reason in {options.output}"
         )
     for reason, (name, n) in list(outcome.unlike.items())[:SHOWN]:
         others = f" and {n - 1} more" if n > 1 else ""

@@ -100,6 +100,8 @@ def _fill_defaults(value: Any, part: Mapping[str, Any]) -> None:
         if "default" in sub and key not in value:
             value[key] = copy.deepcopy(sub["default"])
         if key in value:
+            if sub.get("type") == "integer" and isinstance(value[key], float) and value[key].is_integer():
+                value[key] = int(value[key])  # 10.0, which JSON calls an integer
             _fill_defaults(value[key], sub)
 
 
@@ -114,7 +116,21 @@ def _one_line(error: jsonschema.ValidationError) -> str:
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         return f"key {'.'.join([*path, missing])} is missing; set it"
-    return f"key {'.'.join(path) or '(top level)'}: {error.message.splitlines()[0][:200]}"
+    return f"key {'.'.join(path) or '(top level)'}: {error.message.splitlines()[0][:200]}{_hint(error)}"
+
+
+def _hint(error: jsonschema.ValidationError) -> str:
+    """How to write a value whose type is wrong, where that can be guessed."""
+    if error.validator != "type" or not isinstance(error.instance, str):
+        return ""
+    wanted = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+    if "array" in wanted:
+        return f"; write a list: [{error.instance}]"
+    try:
+        number = float(error.instance)
+    except ValueError:
+        return ""
+    return f"; to YAML it is a word, write {number!r}" if {"number", "integer"} & set(wanted) else ""
 
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:

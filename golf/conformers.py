@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -163,7 +164,7 @@ def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Recor
             with rdBase.BlockLogs():  # the reason is reported with the number of the record instead
                 supplier.SetData(block, removeHs=False)
                 mol = next(supplier, None)
-            name = block.partition("\n")[0].strip()
+            name = re.sub(r"/\d{4,}$", "", block.partition("\n")[0].strip())  # golf's own names of conformers
             properties = {} if mol is None else {key: mol.GetProp(key) for key in mol.GetPropNames()}
             yield Record(i, name or f"mol{i}", "record of an SDF file", mol, properties)
         return

@@ -114,12 +114,14 @@ class Ensemble:
     window: float
 
 
-OUTCOMES = ("kept", "not_finite", "above_window", "pruned")
+OUTCOMES = ("kept", "not_finite", "not_converged", "above_window", "pruned")
 """What becomes of the conformers of an ensemble."""
 
 
 def ensembles(relaxed: ConformationSet, which: Ensemble) -> tuple[ConformationSet, Counter[str]]:
     """The conformers that make up the ensemble of each molecule, the lowest first, and how many have which outcome.
+
+    A conformer that has not converged is in none: where a network leads nowhere, its energy may be far below others.
 
     Args:
         relaxed: all conformers of a molecule one after the other.
@@ -128,15 +130,19 @@ def ensembles(relaxed: ConformationSet, which: Ensemble) -> tuple[ConformationSe
     kept: list[int] = []
     for first, end in _runs(relaxed.molecule):
         members = np.arange(first, end)
-        finite = members[relaxed.values["stop_reason"][members] != StopReason.NOT_FINITE]
-        energies = relaxed.values["nnp_energy_last"][finite] * HARTREE_IN_KCAL_PER_MOL
+        reasons = relaxed.values["stop_reason"][members]
+        converged = members[reasons == StopReason.CONVERGED]
+        energies = relaxed.values["nnp_energy_last"][converged] * HARTREE_IN_KCAL_PER_MOL
         order = np.argsort(energies, kind="stable")
         low = order[energies[order] - energies[order[:1]] <= which.window]
-        own = _distinct(relaxed, finite[low], energies[low], which.prune) if which.prune > 0.0 else finite[low].tolist()
+        own = converged[low].tolist()
+        if which.prune > 0.0:
+            own = _distinct(relaxed, converged[low], energies[low], which.prune)
         kept += own
         outcomes["kept"] += len(own)
-        outcomes["not_finite"] += len(members) - len(finite)
-        outcomes["above_window"] += len(finite) - len(low)
+        outcomes["not_finite"] += int((reasons == StopReason.NOT_FINITE).sum())
+        outcomes["not_converged"] += len(members) - len(converged) - int((reasons == StopReason.NOT_FINITE).sum())
+        outcomes["above_window"] += len(converged) - len(low)
         outcomes["pruned"] += len(low) - len(own)
     return relaxed.subset(np.array(kept, dtype=np.int64)), outcomes
 

@@ -135,18 +135,26 @@ def _relax_piece(
     if len(conformations):
         relaxed = with_relative_energies(relax(conformations, advance))
         if ensemble is not None:
-            left_out = sorted([*left_out, *_not_finite(relaxed, piece.lines)], key=lambda out: out.line)
+            left_out = sorted([*left_out, *_not_converged(relaxed, piece.lines)], key=lambda out: out.line)
             relaxed, counts = ensembles(relaxed, ensemble)
         conformations = relaxed
     write_left_out(report, left_out)
     write(part, conformations, **{EXPECTED: piece.n_expected}, **_counts(counts))
 
 
-def _not_finite(relaxed: ConformationSet, lines: list[int]) -> list[LeftOut]:
-    reason = "its energy or forces stopped being finite numbers"
+def _not_converged(relaxed: ConformationSet, lines: list[int]) -> list[LeftOut]:
+    """Conformers that no ensemble takes."""
+    reasons, steps = relaxed.values["stop_reason"], relaxed.values["n_steps"]
     return [
-        LeftOut(lines[i], relaxed.id[i], relaxed.mapped_smiles[i], reason)
-        for i in np.flatnonzero(relaxed.values["stop_reason"] == StopReason.NOT_FINITE)
+        LeftOut(
+            lines[i],
+            relaxed.id[i],
+            relaxed.mapped_smiles[i],
+            "its energy or forces stopped being finite numbers"
+            if reasons[i] == StopReason.NOT_FINITE
+            else f"it did not converge in {steps[i]} steps",
+        )
+        for i in np.flatnonzero(reasons != StopReason.CONVERGED)
     ]
 
 

@@ -101,7 +101,10 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
     taken: set[str] = set()
 
     def problem(mol: Chem.Mol | None) -> str:
-        return structure_problem(mol) or _foreign((atom.GetAtomicNum() for atom in mol.GetAtoms()), known)  # type: ignore[union-attr]
+        found = structure_problem(mol)
+        if found or mol is None:
+            return found
+        return _radical(mol) or _foreign((atom.GetAtomicNum() for atom in mol.GetAtoms()), known)
 
     for records in _grouped(read_records(path), lambda record: record.name, max(1, size // per_record)):
         molecules, left_out = collect(records, path, problem=problem, taken=taken)
@@ -135,6 +138,11 @@ def _from_geometries(path: Path, kind: str, known: frozenset[int], size: int) ->
         left_out = [record for _, record in records if isinstance(record, LeftOut)]
         conformations = ConformationSet.build(record for _, record in good)
         yield _sorted_out(conformations, np.array([line for line, _ in good]), left_out, known)
+
+
+def _radical(mol: Chem.Mol) -> str:
+    is_one = any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
+    return "it is a radical; the model knows closed shells" if is_one else ""
 
 
 def _grouped(records: Iterable[T], name: Callable[[T], object], size: int) -> Iterator[list[T]]:

@@ -351,7 +351,7 @@ def _content(path: str | Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError as error:
         raise UserError(f"{path}: {(error.strerror or '').lower()}; {remedy}") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
         raise UserError(f"{path}: not a model file, or truncated ({_first_line(error)}); {remedy}") from None
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:

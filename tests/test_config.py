@@ -134,3 +134,14 @@ def test_a_finished_study_may_be_asked_for_more(tmp_path):
 def test_no_model_is_called_like_a_folder(name):
     with pytest.raises(UserError, match=f"evaluation.models: {name} is the name of"):
         validated({"dataset": {"train": "a.smi"}, "evaluation": {"models": {name: "a.pt"}}}, "a.yaml")
+
+
+def test_numbers_as_people_write_them():
+    config = validated({"dataset": {"train": "a.smi"}, "golf": {"labels_per_round": 10.0}}, "a.yaml")
+    assert config["golf"]["labels_per_round"] == 10 and isinstance(config["golf"]["labels_per_round"], int)
+    with pytest.raises(
+        UserError, match="learning_rate: '1e-3' is not of type 'number'; to YAML it is a word, write 0.001"
+    ):
+        validated({"dataset": {"train": "a.smi"}, "golf": yaml.safe_load("learning_rate: 1e-3")}, "a.yaml")
+    with pytest.raises(UserError, match=r"test_molecules: 'dms' is not of type 'array'; write a list: \[dms\]"):
+        validated({"dataset": {"train": "a.smi", "test_molecules": "dms"}}, "a.yaml")

@@ -155,4 +155,4 @@ def test_window_and_what_is_not_finite_are_of_each_molecule():
     part = relaxed(ConformationSet.build(rows), [3.0, -50.0, 9.1, 9.0, -5.0, np.nan, -4.0], reasons)
     kept, outcomes = ensembles(part, Ensemble(0.0, 6.0))
     assert kept.id == ["propanol/0", "propanol/3"]  # 6 kcal/mol is within the window; nothing of the other is finite
-    assert outcomes == {"kept": 2, "not_finite": 4, "above_window": 1, "pruned": 0}
+    assert outcomes == {"kept": 2, "not_finite": 4, "not_converged": 0, "above_window": 1, "pruned": 0}

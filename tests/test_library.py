@@ -277,11 +277,11 @@ def test_an_ensemble_has_the_conformers_that_it_says(tmp_path):
 
 
 def test_ensembles_on_the_command_line(model, smiles, tmp_path, capsys):
-    command = ("relax", smiles, "-m", model, "--conformers", 4, "--max-steps", 2)
+    command = ("relax", smiles, "-m", model, "--conformers", 4, "--force-threshold", 1e9)
     assert golf(*command, "--prune", 0.5, "--window", 6, "-o", tmp_path / "out.sdf") == 1
-    last = capsys.readouterr().err.splitlines()[-1]
+    (last,) = [line for line in capsys.readouterr().err.splitlines() if "conformers kept" in line]
     kept, of, *dropped = map(int, re.findall(r"\d+", last))
-    assert re.match(r"golf: \d+ of \d+ conformers kept; dropped: 0 not finite, \d+ above the window", last)
+    assert re.match(r"golf: \d+ of \d+ conformers kept; dropped: 0 not finite, 0 not converged, \d+ above", last)
     assert kept + sum(dropped) == of <= 20
     assert len(list(Chem.SDMolSupplier(str(tmp_path / "out.sdf")))) == kept
     for option in ("--prune", "--window"):
@@ -303,7 +303,7 @@ def test_conformers_that_do_not_stay_finite_are_reported(tmp_path):
             return away, np.zeros_like(geometry)
 
         potential = MMFFPotential(conformations, extra)
-        return relax(conformations, potential, force_threshold=1e-3, max_steps=9, slots=5, advance=advance)
+        return relax(conformations, potential, force_threshold=1e9, max_steps=9, slots=5, advance=advance)
 
     pieces = pieces_of(path, elements=ELEMENTS, size=1, embedding=Embedding(20, PRUNE_STARTS))
     outcome = relax_library(
@@ -323,3 +323,25 @@ def test_starts_that_differ_in_hydrogens_only_are_kept(tmp_path):
     mols = [molecule(part.mapped_smiles[i], part.position[part.rows(i)]) for i in range(len(part))]
     torsions = [abs(rdMolTransforms.GetDihedralDeg(mol.GetConformer(), 0, 1, 2, 8)) for mol in mols]
     assert min(torsions) < 90 and max(torsions) > 150  # gauche and trans
+
+
+def test_conformers_of_an_own_sdf_are_one_molecule_again(model, smiles, tmp_path):
+    golf("relax", smiles, "-m", model, "-o", tmp_path / "a.sdf", "--conformers", 3, "--max-steps", 1)
+    assert golf("relax", tmp_path / "a.sdf", "-m", model, "-o", tmp_path / "b.h5", "--max-steps", 1) == 0
+    again = read(tmp_path / "b.h5")
+    assert again.id[:3] == [f"methanol/{k:04d}" for k in range(3)] and len(set(again.molecule)) == 5
+    assert np.count_nonzero(again.values["relative_energy"] == 0.0) == 5
+
+
+def test_what_did_not_converge_is_said_and_in_no_ensemble(model, smiles, tmp_path, capsys):
+    options = ("-m", model, "--conformers", 2, "--max-steps", 1)
+    golf("relax", smiles, "-o", tmp_path / "a.sdf", *options)
+    assert "warning: 10 of 10 did not converge in 1 steps; see stop_reason" in capsys.readouterr().err
+    assert golf("relax", smiles, "-o", tmp_path / "b.sdf", "--window", 5, *options) == 2
+    assert "it did not converge in 1 steps" in capsys.readouterr().err and not (tmp_path / "b.sdf").exists()
+
+
+def test_radicals_are_left_out(model, tmp_path, capsys):
+    (tmp_path / "in.smi").write_text("C methane\n[CH3] methyl\n")
+    assert golf("relax", tmp_path / "in.smi", "-m", model, "-o", tmp_path / "a.sdf", "--max-steps", 1) == 1
+    assert "line 2 (methyl) is left out: it is a radical" in capsys.readouterr().err

@@ -96,9 +96,10 @@ def test_the_study_has_a_page_that_a_browser_shows(study, page):
     browser = page()
     browser.open(folder / "results/report.html")
     arms = browser.evaluate("[...document.querySelectorAll('.arm h3')].map(one => one.textContent)")
-    assert arms == ["golf", "mmff", "baseline"]
+    assert arms == ["golf", "mmff", "baseline", "random", "rdkit", "traj"]
     stages = browser.evaluate("[...document.querySelectorAll('#labels table tbody th')].map(one => one.textContent)")
-    assert stages[:4] == ["D0", "round 1", "round 2", "DFT minima"]
+    rounds = ["round 1", "round 2", "random round 1", "random round 2"]
+    assert stages[:8] == ["D0", *rounds, "arm rdkit", "arm traj", "DFT minima"]
     browser.click("button.open")
     assert browser.evaluate("document.querySelectorAll('#viewer canvas').length") == 1
     assert not browser.problems and len(browser.requests) == 1
@@ -166,7 +167,8 @@ def test_models_of_others_are_arms_and_starts(study, tmp_path):
     assert not list((tmp_path / "results").rglob("baseline_continued"))
     start, given = (load(path).state_dict() for path in (tmp_path / "results/models/baseline/model.pt", theirs))
     assert all((start[name] == given[name]).all() for name in given)
-    missing = run(tmp_path, tiny_config(nnp__initial="nowhere.pt"), "-n")
+    (tmp_path / "missing").mkdir()
+    missing = run(tmp_path / "missing", tiny_config(nnp__initial="nowhere.pt"), "-n")
     assert missing.returncode != 0 and "key nnp.initial: nowhere.pt: no such file" in missing.stderr
 
 

@@ -263,7 +263,9 @@ def test_no_rounds_is_the_baseline_alone(study, tmp_path):
 
 
 def test_any_number_of_rounds_and_labels_plans(tmp_path):
-    done = run(tmp_path, tiny_config(golf__rounds=30, golf__labels_per_round=100, oracle__batch_size=7), "-n")
+    config = tiny_config(golf__rounds=30, golf__labels_per_round=100, oracle__batch_size=7)
+    config["evaluation"]["arms"] = ["mmff", "baseline", "golf"]
+    done = run(tmp_path, config, "-n")
     assert done.returncode == 0, done.stderr
     counts = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
     assert counts["train_round"] == "30" and int(counts["label_batch"]) >= 30 * 15

@@ -91,7 +91,7 @@ def conformations_to_label(wildcards):
     if stage == "labels/initial":
         return f"{RESULTS}/dataset/train.h5"
     folder = os.path.dirname(stage)
-    if folder.endswith("/trajectory"):
+    if os.path.basename(folder) == "trajectory":
         return f"{RESULTS}/{folder}/states.h5"
     name = "relaxed" if folder.startswith("evaluation/") else "selected"
     return f"{RESULTS}/{folder}/{name}.h5"
@@ -107,7 +107,7 @@ def n_label_batches(stage):
         n_labels = planning.budget_of_round(config, int(stage.split("/")[1]))
     elif stage == "rdkit/labels":
         n_labels = planning.budget_of(config, "rdkit")
-    elif stage.endswith("/trajectory/labels"):
+    elif os.path.basename(os.path.dirname(stage)) == "trajectory":
         n_labels = planning.n_trajectory_states(config, SIZE.test_conformations)
     else:
         n_labels = SIZE.test_conformations

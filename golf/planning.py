@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from golf.config import CONTROLS
+from golf.config import CONTROLS, WITHOUT_NETWORK
 from golf.conformations import Status
 from golf.errors import UserError
 from golf.formats import GOLF, MOLECULES, count_conformations, count_unlabelled, format_of
@@ -152,7 +152,7 @@ def arms_of(config: Mapping[str, Any]) -> list[str]:
 def trained_arms(config: Mapping[str, Any]) -> list[str]:
     """The arms of a study that relax with a network which the study makes itself."""
     models = config["evaluation"]["models"]
-    return [arm for arm in arms_of(config) if arm != "mmff" and arm not in models]
+    return [arm for arm in arms_of(config) if arm not in WITHOUT_NETWORK and arm not in models]
 
 
 def needs_training(config: Mapping[str, Any]) -> bool:

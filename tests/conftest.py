@@ -47,14 +47,20 @@ def without_kernels(monkeypatch):
     return off
 
 
-@pytest.fixture
-def page(tmp_path_factory):
-    """Call it with a width in pixels to have a page of headless Chromium."""
+@pytest.fixture(scope="session")
+def chromium():
+    """The browser; where it is missing a test says so, and in CI fails."""
     names = ("chromium", "chromium-browser", "google-chrome")
-    chromium = next(filter(None, map(shutil.which, names)), None)
-    if chromium is None:
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
         absent = pytest.fail if os.environ.get("CI") else pytest.skip
         absent(f"none of {', '.join(names)} is installed; type: sudo apt-get install chromium")
+    return found
+
+
+@pytest.fixture
+def page(tmp_path_factory, chromium):
+    """Call it with a width in pixels to have a page of headless Chromium."""
     opened = []
 
     def new(width=1280, dark=False):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from golf import __version__
 from golf.cli_models import add_export, add_import_checkpoint, add_learning_curve, add_train
-from golf.cli_options import CONFIG_HELP, add_cores, add_input, add_output, check_conformers, check_output, positive
+from golf.cli_options import CONFIG_HELP, add_cores, add_input, add_output, check_input, check_output, positive
 from golf.cli_relax import add_relax
 from golf.errors import UserError
 from golf.files import DISK_FULL
@@ -100,7 +100,7 @@ def _label(options: argparse.Namespace) -> None:
     if not isinstance(options.keywords, dict):
         raise UserError('--keywords: must be a JSON object, such as \'{"scf_type": "pk"}\'')
     check_output(options, (".h5",))
-    check_conformers(options)
+    check_input(options)
     conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed).bare()
     label_to_file(
         conformations,

@@ -21,13 +21,32 @@ INPUT_HELP = (
 def add_input(command: argparse.ArgumentParser) -> None:
     """The input of conformations or molecules, with options --conformers and --seed."""
     command.add_argument("input", type=Path, metavar="IN", help=INPUT_HELP)
-    command.add_argument("--conformers", type=int, default=1, help="ETKDG conformers per SMILES (default: %(default)s)")
+    command.add_argument(
+        "--conformers",
+        type=int,
+        metavar="N",
+        help="ETKDG conformers per molecule (default: one of a SMILES, the geometries of an .sdf)",
+        default=argparse.SUPPRESS,
+    )
     command.add_argument("--seed", type=int, default=1, help="of the conformers (default: %(default)s)")
 
 
-def check_conformers(options: argparse.Namespace) -> None:
-    """Raise a UserError where --conformers or --seed are out of range."""
-    positive("--conformers", options.conformers)
+def check_input(options: argparse.Namespace) -> None:
+    """Set --conformers to None where it was not given.
+
+    Raises:
+        UserError: the input is of an unknown kind, --conformers or --seed are out of range, or the input has geometries
+            and no molecules.
+    """
+    from golf.formats import MOLECULES, format_of
+
+    kind = format_of(options.input)
+    if "conformers" not in options:
+        options.conformers = None
+    elif kind not in MOLECULES:
+        raise UserError(f"--conformers: {options.input} has geometries, which are taken as they are; leave it out")
+    else:
+        positive("--conformers", options.conformers)
     if options.seed < 0:
         raise UserError(f"--seed {options.seed}: must not be negative")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from golf import __version__
-from golf.cli_options import add_cores, add_device, add_input, add_output, check_conformers, check_output, positive
+from golf.cli_options import add_cores, add_device, add_input, add_output, check_input, check_output, positive
 from golf.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ def add_relax(commands: argparse._SubParsersAction) -> None:
 def _relax(options: argparse.Namespace) -> int:
     from golf.conformations import ConformationSet
     from golf.domain import unlike_training
-    from golf.formats import format_of
     from golf.library import fingerprint, relax_library
     from golf.parallel import ThreadedPotential
     from golf.pieces import Embedding, expected, pieces_of
@@ -86,9 +85,8 @@ def _relax(options: argparse.Namespace) -> int:
     from golf.structures import OUTPUTS
     from golf.units import hartree
 
-    format_of(options.input)
+    check_input(options)
     check_output(options, OUTPUTS)
-    check_conformers(options)
     for name in ("--cores", "--force-threshold", "--max-steps", "--slots"):
         positive(name, getattr(options, name.strip("-").replace("-", "_")))
     ensemble = _ensemble(options)
@@ -148,7 +146,7 @@ def _attrs(options: argparse.Namespace, potential: Potential) -> dict[str, Any]:
 
 
 def _say(options: argparse.Namespace, outcome: Outcome, *, knows_its_training: bool) -> None:
-    """Tell on stderr what became of the library, where there is more to tell than that it was relaxed."""
+    """Tell on stderr what became of the library."""
     for line in _lines(options, outcome):
         print(f"golf: {line}", file=sys.stderr)
     if not knows_its_training:
@@ -161,11 +159,9 @@ def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
     lines = [
         f"{options.input}: {word} {out.line} ({out.name}) is left out: {out.reason}" for out in outcome.left_out[:SHOWN]
     ]
-    if outcome.left_out:
-        lines.append(
-            f"{outcome.n_relaxed} conformations are in {options.output}; {len(outcome.left_out)} records were "
-            f"left out, listed in {options.output}.left_out.csv"
-        )
+    n = len(outcome.left_out)
+    left_out = f"; {n} records were left out, listed in {options.output}.left_out.csv" if n else ""
+    lines.append(f"{outcome.n_relaxed} conformations are in {options.output}{left_out}")
     if outcome.ensembles:
         counts = outcome.ensembles
         lines.append(

@@ -26,6 +26,8 @@ from golf.errors import UserError
 from golf.files import written_whole
 from golf.formats import MOLECULES, SUFFIXES
 
+EMBED = "ask for conformers (--conformers, in a study dataset.conformers)"
+
 
 @dataclass(frozen=True)
 class Molecule:
@@ -172,7 +174,9 @@ def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Recor
         if path.suffix == ".csv":
             reader = csv.DictReader(stream)
             if smiles_column not in (reader.fieldnames or []):
-                raise UserError(f"{path}: has no column {smiles_column!r}; set dataset.smiles_column")
+                raise UserError(
+                    f"{path}: has no column {smiles_column!r}; rename one (in a study: set dataset.smiles_column)"
+                )
             for row in reader:
                 smiles = (row[smiles_column] or "").strip()
                 name = (row.get(name_column) or "").strip()
@@ -285,9 +289,7 @@ def conformations_of(
         for molecule, positions in zip(molecules, pool.map(geometries, molecules), strict=True):
             mol = molecule.mol
             if len(positions) == 0:
-                reason = (
-                    "ETKDG cannot embed it" if n_conformers > 0 else "it has no 3D geometry; set dataset.conformers"
-                )
+                reason = "ETKDG cannot embed it" if n_conformers > 0 else f"it has no 3D geometry; {EMBED}"
                 left_out.append(LeftOut(molecule.line, molecule.name, Chem.MolToSmiles(mol), reason))
             numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
             smiles, charge = mapped_smiles(mol), Chem.GetFormalCharge(mol)

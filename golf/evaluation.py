@@ -31,6 +31,7 @@ from golf import metrics
 from golf.chemistry import canonical_smiles
 from golf.conformations import ConformationSet, Status, StopReason
 from golf.errors import UserError
+from golf.oracles.base import level_difference
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LEVEL = ("program", "method", "basis", "keywords")
 _NO_ENERGY_EXPECTED = (StopReason.NOT_FINITE, StopReason.FAILED)
 
 
@@ -74,7 +74,7 @@ def evaluate_arm(
     """
     from golf.ensembles import rmsd_to_minima  # needs RDKit, which the environment of the tables does not have
 
-    _check_levels(arm, relaxed, reference)
+    check_levels(arm, relaxed, reference)
     order = _match(arm, relaxed, reference)
     _check_starts(arm, relaxed, reference, order)
     final = _final_energies(arm, relaxed)
@@ -272,14 +272,11 @@ def _warn(arm: str, line: Mapping[str, Any]) -> None:
         logger.warning("%s: %d relaxations ended without a DFT energy: diverged", arm, line["n_without_energy"])
 
 
-def _check_levels(arm: str, relaxed: ConformationSet, reference: ConformationSet) -> None:
-    for name in _LEVEL:
-        found, wanted = relaxed.attrs.get(name), reference.attrs.get(name)
-        if found != wanted:
-            raise UserError(
-                f"arm {arm}: {name} of the labels is {found!r}, of the DFT minima {wanted!r}; "
-                "label the final geometries at the level of the minima"
-            )
+def check_levels(arm: str, labelled: ConformationSet, reference: ConformationSet) -> None:
+    """Raise a UserError where the labels of an arm and the DFT minima are of different levels of theory."""
+    difference = level_difference(labelled.attrs, reference.attrs)
+    if difference:
+        raise UserError(f"arm {arm}: its labels and the DFT minima differ in {difference}; label it at their level")
 
 
 def _has_geometry(relaxed: ConformationSet) -> NDArray[np.bool_]:

@@ -196,13 +196,15 @@ class JobTimes:
         except UserError:  # the job says what is wrong, in one line; a forecast does not end the whole study
             return math.ceil(START_MINUTES)
 
-    def reference_batch(
-        self, test: str, known: str | None, oracle: str, batch: int, n_batches: int, attempt: int
+    def optimization_batch(
+        self, starts: str, known: str | None, oracle: str, batch: int, n_batches: int, attempt: int
     ) -> int:
         """Minutes for one batch of DFT optimizations. Raises as `label_batch` does."""
-        changed = (_changed(test), 0 if known is None else _changed(known), _changed(oracle))
+        changed = (_changed(starts), 0 if known is None else _changed(known), _changed(oracle))
         try:
-            return self._minutes(*_reference_division(test, known, oracle, changed, n_batches)[batch], oracle, attempt)
+            return self._minutes(
+                *_optimization_division(starts, known, oracle, changed, n_batches)[batch], oracle, attempt
+            )
         except UserError:
             return math.ceil(START_MINUTES)
 
@@ -249,9 +251,11 @@ def _label_division(conformations: str, oracle: str, changed: tuple[int, ...], n
 
 
 @lru_cache(maxsize=2)
-def _reference_division(test: str, known: str | None, oracle: str, changed: tuple[int, ...], n_batches: int) -> Batches:
+def _optimization_division(
+    starts: str, known: str | None, oracle: str, changed: tuple[int, ...], n_batches: int
+) -> Batches:
     """The batches of the optimizations that are left."""
-    columns, _ = read_columns(test, "atoms/number", "atoms/offset", "conformation/id")
+    columns, _ = read_columns(starts, "atoms/number", "atoms/offset", "conformation/id")
     have: Any = [] if known is None else read_columns(known, "conformation/id")[0]["conformation/id"].astype(str)
     left = ~np.isin(columns["conformation/id"].astype(str), have)
     costs = label_costs(columns["atoms/number"], columns["atoms/offset"], read_basis(oracle))[left]

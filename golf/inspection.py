@@ -190,7 +190,7 @@ def _model(path: Path) -> Iterator[str]:
 
 
 def _row(name: str, text: str) -> str:
-    return f"  {name:<{_WIDTH}}{text}".rstrip()
+    return f"  {name:<{_WIDTH - 1}} {text}".rstrip()
 
 
 def _words(codes: NDArray, kind: type[IntEnum]) -> str:

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 HELPS = 0.10
 """Share of the error that twice the labels have to remove for more of them to help a lot."""
 
+UNDERTRAINED = 0.8
+"""Of the error on other molecules: a network that is no better on its own labels has not learnt these yet."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -37,6 +40,7 @@ class Point:
     n_labels: int
     force_error: float  # kcal/mol/angstrom
     energy_error: float  # kcal/mol
+    training_force_error: float  # kcal/mol/angstrom, on the labels that it was trained on
 
 
 COLUMNS = (
@@ -44,6 +48,7 @@ COLUMNS = (
     "n_labels",
     "validation_force_mae_kcal_per_mol_angstrom",
     "validation_energy_mae_kcal_per_mol",
+    "training_force_mae_kcal_per_mol_angstrom",
 )
 
 
@@ -96,7 +101,9 @@ def learning_curve(
             )
         except TrainingDiverged as error:
             raise UserError(f"training on {size} labels: {error}") from None
-        yield Point(fraction, size, *errors(trained, trained.molecules(validation)))
+        own = training.subset(np.sort(order[: min(size, len(validation))]))
+        training_error, _ = errors(trained, trained.molecules(own))
+        yield Point(fraction, size, *errors(trained, trained.molecules(validation)), training_error)
 
 
 def power_law(points: Sequence[Point]) -> tuple[float, float]:
@@ -116,6 +123,13 @@ def verdict(points: Sequence[Point]) -> str:
             " more of them: give more --updates, or look at the labels."
         )
     fewer = 1.0 - 2.0**-b
+    last = points[-1]
+    if fewer < HELPS and last.training_force_error > UNDERTRAINED * last.force_error:
+        return (
+            f"The network has not learnt the {n} labels that it has: its force error on them is"
+            f" {last.training_force_error:.2f} kcal/mol/angstrom, on other molecules {last.force_error:.2f}. Whether"
+            " more labels would help cannot be said: give more --updates."
+        )
     help_ = "would still help a lot" if fewer >= HELPS else "would not help a lot"
     return (
         f"More initial labels {help_}: by the fit {a:.3g} n^-{b:.2f}, {2 * n} instead of {n} would lower the force"

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from golf.conformations import Status, as_column
 from golf.errors import UserError
 from golf.hdf5 import read_columns, rewrite
-from golf.oracles.base import LABEL_COLUMNS, NO_LABEL, LevelOfTheory
+from golf.oracles.base import LABEL_COLUMNS, LEVEL_ATTRS, NO_LABEL, level_difference
 
 logger = logging.getLogger(__name__)
 
-_PROVENANCE = (*LevelOfTheory("", "", "").attrs(), "program_version")
+_PROVENANCE = (*LEVEL_ATTRS, "program_version")
 
 
 def merge(
@@ -91,12 +91,12 @@ class _Labels:
 
     def _agree(self, attrs: Mapping[str, Any]) -> None:
         """Hold a batch's level and program against those so far."""
-        for name in _PROVENANCE:
-            if name in attrs and self.attrs.setdefault(name, attrs[name]) != attrs[name]:
-                if name != "program_version":
-                    found = f"{self.attrs[name]} and {attrs[name]}"
-                    raise UserError(f"label batches differ in {name}: {found}; run again")
-                self.attrs[name] = "mixed"
+        stated = {name: attrs[name] for name in _PROVENANCE if name in attrs}
+        difference = level_difference(stated | self.attrs, self.attrs | stated)
+        if difference:
+            raise UserError(f"label batches differ in {difference}; run again")
+        versions = {source["program_version"] for source in (self.attrs, stated) if "program_version" in source}
+        self.attrs |= stated | ({"program_version": "mixed"} if len(versions) > 1 else {})
 
     def check_complete(self) -> None:
         left = np.flatnonzero(self.values["status"] == Status.NOT_COMPUTED)

@@ -13,10 +13,10 @@ from golf.conformations import ConformationSet
 from golf.domain import Domain
 from golf.errors import UserError
 from golf.hdf5 import read
+from golf.oracles.base import LEVEL_ATTRS, level_difference
 from golf.potential import Architecture, Potential, Provenance, load
 from golf.repulsion import shortest_distances
 from golf.stages import (
-    LEVEL_ATTRS,
     Machine,
     Outputs,
     TrainingOptions,
@@ -117,12 +117,11 @@ def train_on_labels(
 
 def _initial_model(initial: str, labelled: ConformationSet, path: str) -> Potential:
     start = load(initial)
-    level = level_of(labelled)
-    if dict(start.provenance.level) != level:
-        there = "/".join(start.provenance.level.get(name, "?") for name in ("method", "basis"))
+    difference = level_difference(start.provenance.level, labelled.attrs)
+    if difference:
         raise UserError(
-            f"{initial}: trained on {there}, {path} has {level['method']}/{level['basis']} or other keywords;"
-            " labels of different levels do not mix, train a new model"
+            f"{initial}: its training data and {path} differ in {difference}; labels of different levels do not mix, "
+            "train a new model"
         )
     start.check_elements(labelled, path)
     return start

@@ -38,9 +38,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class Embedding:
-    """How SMILES become geometries."""
+    """How molecules become geometries."""
 
-    conformers: int = 1  # per molecule
+    conformers: int | None = None  # per molecule; None: one of a SMILES, the geometries of an SDF file
     prune_rmsd: float = 0.0  # angstrom, all atoms
     seed: int = 1
     threads: int = 1
@@ -74,8 +74,8 @@ def pieces_of(path: str | Path, *, elements: Iterable[int], size: int, embedding
             yield _sorted_out(conformations.subset(rows).bare(), rows + 1, left_out if rows[0] == 0 else [], known)
 
 
-def expected(path: str | Path, conformers: int) -> int | None:
-    """How many conformations a file holds, or will with so many per SMILES; None where counting takes reading it.
+def expected(path: str | Path, conformers: int | None) -> int | None:
+    """How many conformations a file holds, or will with so many per molecule; None where counting takes reading it.
 
     Raises:
         UserError: the file is missing, of another kind, or not readable at all.
@@ -90,14 +90,14 @@ def expected(path: str | Path, conformers: int) -> int | None:
         return None
     with open(path, encoding="utf-8", errors="replace") as stream:
         if path.suffix == ".sdf":
-            return sum(line.startswith("$$$$") for line in stream)
-        n = sum(bool(line.strip()) and not line.startswith("#") for line in stream)
-        return conformers * (n - (path.suffix == ".csv"))
+            n = sum(line.startswith("$$$$") for line in stream)
+        else:
+            n = sum(bool(line.strip()) and not line.startswith("#") for line in stream) - (path.suffix == ".csv")
+    return n * (conformers or 1)
 
 
 def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embedding) -> Iterator[Piece]:
-    from_file = path.suffix == ".sdf"
-    per_record = 1 if from_file else embedding.conformers
+    per_record = embedding.conformers or 1
     taken: set[str] = set()
 
     def problem(mol: Chem.Mol | None) -> str:
@@ -110,7 +110,7 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
         molecules, left_out = collect(records, path, problem=problem, taken=taken)
         conformations, failed = conformations_of(
             molecules,
-            n_conformers=0 if from_file else embedding.conformers,
+            n_conformers=embedding.conformers or (0 if path.suffix == ".sdf" else 1),
             seed=embedding.seed,
             prune_rmsd=embedding.prune_rmsd,
             heavy_only=False,

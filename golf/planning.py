@@ -20,7 +20,7 @@ from golf.conformations import Status
 from golf.errors import UserError
 from golf.formats import GOLF, MOLECULES, count_conformations, count_unlabelled, format_of
 from golf.hdf5 import read_columns
-from golf.oracles.base import LevelOfTheory
+from golf.oracles.base import LEVEL_ATTRS, LevelOfTheory
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def n_batches(n_items: int, batch_size: int) -> int:
 
 def level_of(config: Mapping[str, Any]) -> LevelOfTheory:
     """The level of theory of a configuration."""
-    return LevelOfTheory(**{name: config["oracle"][name] for name in ("program", "method", "basis", "keywords")})
+    return LevelOfTheory(**{name: config["oracle"][name] for name in LEVEL_ATTRS})
 
 
 def arms_of(config: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import pickle
-import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -345,14 +345,14 @@ def _content(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; give a model.pt that golf has written")
     remedy = "give a model.pt that golf has written"
+    if _is_torchscript(path):
+        raise UserError(f"{path}: a TorchScript file, which is for other engines; {remedy}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of TorchScript files, which are refused
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError as error:
         raise UserError(f"{path}: {(error.strerror or '').lower()}; {remedy}") from None
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: not a model file, or truncated ({_first_line(error)}); {remedy}") from None
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError):  # in PyTorch's words
+        raise UserError(f"{path}: not a model file, or truncated; {remedy}") from None
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
         raise UserError(f"{path}: a PyTorch file, but not a golf potential; {remedy}")
@@ -360,6 +360,15 @@ def _content(path: str | Path) -> dict[str, Any]:
         version = content["format_version"]
         raise UserError(f"{path}: format version {version}, this golf reads up to {FORMAT_VERSION}; update golf")
     return content
+
+
+def _is_torchscript(path: str | Path) -> bool:
+    """Whether a file is what `torch.jit.save` writes: an archive with code in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(Path(name).name == "constants.pkl" for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from golf.hdf5 import write
 from golf.journal import Journal, beside
 from golf.labeling import journal_path
 from golf.minimizer import FORCE_THRESHOLD, Trajectory, minimize
-from golf.oracles.base import Label, LevelOfTheory, Oracle, Request, requests_from
+from golf.oracles.base import Label, LevelOfTheory, Oracle, Request, level_difference, requests_from
 from golf.oracles.pool import OraclePool
 from golf.progress import progress_bar
 
@@ -192,13 +192,18 @@ def _frames_along(trajectories: list[Trajectory]) -> Iterator[tuple[int, int, fl
                 yield i, step, label.energy, positions, label.forces
 
 
-def batch(test: ConformationSet, known: ConformationSet, index: int, n_batches: int, basis: Basis) -> ConformationSet:
-    """The test conformations without a known minimum of one of `n_batches` batches, the longest first.
+def batch(
+    conformations: ConformationSet, known: Collection[str], index: int, n_batches: int, basis: Basis
+) -> ConformationSet:
+    """The conformations to be optimized of one of `n_batches` batches, the longest first.
 
     Batches have equal predicted times; every batch comes from the same division, whoever asks and when.
+
+    Args:
+        known: ids of those whose minima are known.
     """
-    have = set(known.id)
-    left = test.subset([i for i, name in enumerate(test.id) if name not in have])
+    have = set(known)
+    left = conformations.subset([i for i, name in enumerate(conformations.id) if name not in have])
     costs = label_costs(left.number, left.offset, basis) * n_gradients(left.n_atoms)
     return left.subset(members(costs, index, n_batches))
 
@@ -213,15 +218,15 @@ def merge(test: ConformationSet, parts: Sequence[ConformationSet]) -> Conformati
         UserError: a test conformation is in no part, or parts are of different levels of theory.
     """
     parts = [part for part in parts if len(part)]
-    for name in LevelOfTheory("", "", "").attrs():
-        found = sorted({str(part.attrs.get(name)) for part in parts})
-        if len(found) > 1:
-            raise UserError(f"DFT minima differ in {name}: {found[0]} and {found[1]}; make them again at one level")
+    for part in parts[1:]:
+        difference = level_difference(parts[0].attrs, part.attrs)
+        if difference:
+            raise UserError(f"DFT minima differ in {difference}; make them again at one level")
     together = concatenate(parts)
     place = {name: i for i, name in enumerate(together.id)}
     for name in test.id:
         if name not in place:
-            raise UserError(f"{name} is in no batch of DFT minima; run optimize_reference_batch again")
+            raise UserError(f"{name} is in no batch of DFT minima; run optimize_batch again")
     order = {name: i for i, name in enumerate(test.id)}
     rows = [(order[part.id[row[0]]], *row[1:]) for part in parts for row in frames_of(part) if part.id[row[0]] in order]
     frames = Frames.build(sorted(rows, key=lambda row: row[:2]))

@@ -24,7 +24,7 @@ from golf.errors import UserError
 from golf.files import written_whole
 from golf.hdf5 import read, write
 from golf.locks import LockedFile
-from golf.oracles.base import LevelOfTheory
+from golf.oracles.base import LEVEL_ATTRS, LevelOfTheory
 from golf.parallel import ThreadedPotential
 from golf.potential import (
     Architecture,
@@ -44,9 +44,6 @@ from golf.surrogate import MMFFSurrogate, Variant
 from golf.training import Schedule, Settings, train
 
 logger = logging.getLogger(__name__)
-
-LEVEL_ATTRS = ("program", "method", "basis", "keywords")
-"""Root attributes of a file of labels that state their level of theory."""
 
 
 @dataclass(frozen=True)
@@ -353,7 +350,9 @@ def select_round(
     Args:
         variant: of the surrogate; None: states are drawn at random instead.
     """
-    starts = training_starts(read(labels), validation_fraction, validation_split, seed)
+    starts = training_starts(
+        labels, validation_fraction=validation_fraction, validation_split=validation_split, seed=seed
+    )
     with ThreadedPotential(load(model, pick_device(machine.device)), machine.threads) as potential:
         selected, _ = select_conformations(
             potential,
@@ -366,9 +365,15 @@ def select_round(
     write(output, selected, config_sha256=config_sha256, seed=seed)
 
 
-def training_starts(labelled: ConformationSet, fraction: float, by: str, seed: int) -> ConformationSet:
-    """The conformations that new ones may be derived from: where validation is by molecule, none of those molecules."""
-    return split_validation(labelled, fraction, seed, by)[0] if by == "molecule" else labelled
+def training_starts(labels: str, *, validation_fraction: float, validation_split: str, seed: int) -> ConformationSet:
+    """The conformations of a file that new ones may be derived from.
+
+    Where validation is by molecule, none of those molecules is among them.
+    """
+    labelled = read(labels)
+    if validation_split == "conformation":
+        return labelled
+    return split_validation(labelled, validation_fraction, seed, validation_split)[0]
 
 
 def relax_test(

@@ -31,11 +31,12 @@ ConformationRecord = tuple[str, str, str, int, int, np.ndarray, np.ndarray]
 OUTPUTS = (".h5", ".sdf", ".xyz", ".extxyz")
 
 
-def read_structures(path: str | Path, *, conformers: int = 1, seed: int = 1) -> ConformationSet:
+def read_structures(path: str | Path, *, conformers: int | None = None, seed: int = 1) -> ConformationSet:
     """Conformations of a file of any kind that we read.
 
-    SMILES are embedded (`conformers` each). Molecules of an ASE .db that is not of nablaDFT have no bonds; these are
-    derived from the geometry, with the total charge of the column charge where it is given.
+    Molecules are embedded (`conformers` each; None: once, but those of an SDF keep its geometries). Molecules of an
+    ASE .db that is not of nablaDFT have no bonds; these are derived from the geometry, with the total charge of the
+    column charge where it is given.
 
     Raises:
         UserError: the file is missing, of another kind, empty, or a record cannot be used; names the record.
@@ -44,9 +45,8 @@ def read_structures(path: str | Path, *, conformers: int = 1, seed: int = 1) -> 
     kind = format_of(path)
     if kind in MOLECULES:
         molecules, left_out = read_molecules(path)
-        conformations, failed = conformations_of(
-            molecules, n_conformers=0 if kind == SDF else conformers, seed=seed, prune_rmsd=0.0
-        )
+        n_conformers = conformers or (0 if kind == SDF else 1)
+        conformations, failed = conformations_of(molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=0.0)
         left_out = [*left_out, *failed]
     elif kind == NABLADFT and not is_nabladft(path):
         records = [record for _, record in records_of(path, kind)]

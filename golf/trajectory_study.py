@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from golf import metrics
 from golf.conformations import ConformationSet, Status, StopReason
 from golf.errors import UserError
+from golf.evaluation import check_levels
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 if TYPE_CHECKING:
@@ -208,13 +209,7 @@ def _check(arm: str, states: ConformationSet, relaxed: ConformationSet, referenc
     missing += [name for name in ("n_steps", "stop_reason") if name not in relaxed.values]
     if missing:
         raise UserError(f"arm {arm}: the states have no {missing[0]}; keep them when relaxing and label them")
-    for name in ("program", "method", "basis", "keywords"):
-        found, wanted = states.attrs.get(name), reference.attrs.get(name)
-        if found != wanted:
-            raise UserError(
-                f"arm {arm}: {name} of the labels is {found!r}, of the DFT minima {wanted!r}; "
-                "label the states at the level of the minima"
-            )
+    check_levels(arm, states, reference)
     known = set(reference.id)
     starts = _starts(relaxed)
     for name in starts:

@@ -15,10 +15,11 @@ from golf import config as golf_config
 from golf.conformations import ConformationSet
 from golf.costs import Basis, label_costs, n_gradients, read_basis
 from golf.elements import MMFF_NUMBERS
+from golf.errors import UserError
 from golf.formats import MOLECULES, format_of
 from golf.hdf5 import read
 from golf.labeling import pending
-from golf.planning import Source, level_of, pool_settings
+from golf.planning import Source, level_of, pool_settings, to_download
 
 
 def basis_of(config: Mapping[str, Any]) -> tuple[Basis, str]:
@@ -77,6 +78,8 @@ def workload(config: Mapping[str, Any], basis: Basis) -> Workload:
         train, test, reference = map(read, files)
         if train.attrs.get("config_sha256") == golf_config.sha256(config):
             return _workload(train, test, set(reference.id), basis, f"{prepared}/train.h5 and test.h5")
+    for path in to_download(source):
+        raise UserError(f"{path}: is not there yet; run the study, which downloads it first, then ask again")
     if format_of(source.train, source.format) not in MOLECULES:
         from golf.datasets import prepare, usable_elements
 

@@ -60,6 +60,7 @@ wildcard_constraints:
     round=r"[1-9]\d*",
     arm=r"[a-z][a-z0-9_-]*",
     control=r"rdkit|traj",
+    optimizations=r"evaluation/reference|traj/optimizations",
     loop=r"rounds|random",
     stage=r"labels/initial|(rounds|random)/\d+/labels|rdkit/labels|evaluation/[a-z0-9_-]+/(trajectory/)?labels",
 
@@ -119,30 +120,32 @@ def label_batches(wildcards):
     return [f"{RESULTS}/{stage}/{batch}.h5" for batch in range(n_label_batches(stage))]
 
 
-def n_reference_batches():
+def conformations_to_optimize(wildcards):
+    """What DFT optimizes, and what of it came with its minima."""
+    if wildcards.optimizations == "traj/optimizations":
+        return {"starts": f"{RESULTS}/traj/starts.h5"}
+    return {
+        "starts": f"{RESULTS}/dataset/test.h5",
+        "known": f"{RESULTS}/dataset/reference.h5",
+    }
+
+
+def n_optimization_batches(optimizations):
+    """Jobs that optimize; those of arm traj are as many as its labels would have."""
+    if optimizations == "traj/optimizations":
+        return planning.n_batches(
+            planning.budget_of(config, "traj"), config["oracle"]["batch_size"]
+        )
     return planning.n_batches(
         SIZE.references, config["evaluation"]["reference_batch_size"]
     )
 
 
-def reference_batches(wildcards):
-    return [
-        f"{RESULTS}/evaluation/reference/{batch}.h5"
-        for batch in range(n_reference_batches())
-    ]
-
-
-def n_optimization_batches():
-    """Jobs of arm traj: as many as its labels would have."""
-    return planning.n_batches(
-        planning.budget_of(config, "traj"), config["oracle"]["batch_size"]
-    )
-
-
-def optimization_batches(wildcards):
-    return [
-        f"{RESULTS}/traj/optimizations/{batch}.h5"
-        for batch in range(n_optimization_batches())
+def optimization_batches(optimizations):
+    """Input function: the files of all batches."""
+    return lambda wildcards: [
+        f"{RESULTS}/{optimizations}/{batch}.h5"
+        for batch in range(n_optimization_batches(optimizations))
     ]
 
 
@@ -308,24 +311,14 @@ def label_minutes(wildcards, input, attempt):
     )
 
 
-def reference_minutes(wildcards, input, attempt):
-    return JOB_TIMES.reference_batch(
-        input.test,
-        input.known,
-        input.oracle,
-        int(wildcards.batch),
-        n_reference_batches(),
-        attempt,
-    )
-
-
 def optimization_minutes(wildcards, input, attempt):
-    return JOB_TIMES.reference_batch(
+    """As `label_minutes`."""
+    return JOB_TIMES.optimization_batch(
         input.starts,
-        None,
+        input.get("known"),
         input.oracle,
         int(wildcards.batch),
-        n_optimization_batches(),
+        n_optimization_batches(wildcards.optimizations),
         attempt,
     )
 

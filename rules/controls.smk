@@ -48,37 +48,11 @@ rule select_trajectory_starts:
         "../workflow_scripts/select_trajectory_starts.py"
 
 
-rule optimize_training_batch:
-    """Arm traj: DFT optimizations of a batch of training conformations."""
-    input:
-        starts=f"{RESULTS}/traj/starts.h5",
-        oracle=f"{RESULTS}/dataset/oracle.json",
-    output:
-        f"{RESULTS}/traj/optimizations/{{batch}}.h5",
-    log:
-        f"{LOGS}/optimize_training_batch/{{batch}}.log",
-    benchmark:
-        f"{BENCHMARKS}/optimize_training_batch/{{batch}}.tsv"
-    conda:
-        LABEL_ENV
-    threads: label_threads
-    resources:
-        mem_mb=per_attempt(label_memory_mb),
-        runtime=optimization_minutes,
-    params:
-        level=LEVEL,
-        n_batches=n_optimization_batches(),
-        max_steps=config["evaluation"]["reference_max_steps"],
-        stamp=STAMP,
-    script:
-        "../workflow_scripts/optimize_training_batch.py"
-
-
 rule collect_trajectories:
     """Arm traj: the gradients of all optimizations as labels, as many as the budget has."""
     input:
         starts=f"{RESULTS}/traj/starts.h5",
-        batches=optimization_batches,
+        batches=optimization_batches("traj/optimizations"),
     output:
         f"{RESULTS}/traj/labels.h5",
     log:

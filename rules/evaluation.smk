@@ -1,35 +1,8 @@
-rule optimize_reference_batch:
-    """DFT minima of the test conformations that came without."""
-    input:
-        test=f"{RESULTS}/dataset/test.h5",
-        known=f"{RESULTS}/dataset/reference.h5",
-        oracle=f"{RESULTS}/dataset/oracle.json",
-    output:
-        f"{RESULTS}/evaluation/reference/{{batch}}.h5",
-    log:
-        f"{LOGS}/optimize_reference_batch/{{batch}}.log",
-    benchmark:
-        f"{BENCHMARKS}/optimize_reference_batch/{{batch}}.tsv"
-    conda:
-        LABEL_ENV
-    threads: label_threads
-    resources:
-        mem_mb=per_attempt(label_memory_mb),
-        runtime=reference_minutes,
-    params:
-        level=LEVEL,
-        n_batches=n_reference_batches(),
-        max_steps=config["evaluation"]["reference_max_steps"],
-        stamp=STAMP,
-    script:
-        "../workflow_scripts/optimize_reference_batch.py"
-
-
 rule merge_references:
     input:
         test=f"{RESULTS}/dataset/test.h5",
         known=f"{RESULTS}/dataset/reference.h5",
-        batches=reference_batches,
+        batches=optimization_batches("evaluation/reference"),
     output:
         f"{RESULTS}/evaluation/reference.h5",
     log:

@@ -43,3 +43,29 @@ rule merge_labels:
         stamp=STAMP,
     script:
         "../workflow_scripts/merge_labels.py"
+
+
+rule optimize_batch:
+    """DFT optimizations: of the test conformations that came without a minimum, and of the starts of arm traj."""
+    input:
+        unpack(conformations_to_optimize),
+        oracle=f"{RESULTS}/dataset/oracle.json",
+    output:
+        f"{RESULTS}/{{optimizations}}/{{batch}}.h5",
+    log:
+        f"{LOGS}/optimize_batch/{{optimizations}}/{{batch}}.log",
+    benchmark:
+        f"{BENCHMARKS}/optimize_batch/{{optimizations}}/{{batch}}.tsv"
+    conda:
+        LABEL_ENV
+    threads: label_threads
+    resources:
+        mem_mb=per_attempt(label_memory_mb),
+        runtime=optimization_minutes,
+    params:
+        level=LEVEL,
+        n_batches=lambda wildcards: n_optimization_batches(wildcards.optimizations),
+        max_steps=config["evaluation"]["reference_max_steps"],
+        stamp=STAMP,
+    script:
+        "../workflow_scripts/optimize_batch.py"

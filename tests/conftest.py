@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from browser import Page
+from data_sets import labelled_part
 
 from golf import kernels
 from golf.costs import Basis
@@ -34,6 +35,12 @@ def reference_data():
         absent = pytest.fail if os.environ.get("CI") else pytest.skip
         absent(f"{REFERENCE}: no published data and checkpoints there; set GOLF_REFERENCE_DATA")
     return REFERENCE
+
+
+@pytest.fixture(scope="session")
+def labelled():
+    """Real conformations of three molecules, four each, with DFT labels at nablaDFT's level."""
+    return labelled_part()
 
 
 @pytest.fixture

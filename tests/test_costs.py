@@ -237,6 +237,6 @@ def test_reference_jobs_leave_out_what_is_known(tmp_path, oracle_json):
     for known in ([], [0, 1]):
         write(files[1], test.subset(known))
         os.utime(files[1], ns=(len(known), len(known)))
-        minutes.append(job_times(tmp_path, n_workers=1).reference_batch(*files, oracle_json, 0, 1, 1))
+        minutes.append(job_times(tmp_path, n_workers=1).optimization_batch(*files, oracle_json, 0, 1, 1))
     each = costs_of(test)[0] / 1e6 * n_gradients(np.array([12]))[0]
     assert minutes == [np.ceil(START_MINUTES + 2 * MARGIN * n * each / 60) for n in (4, 2)]

@@ -140,7 +140,7 @@ def test_missing_files_suffixes_and_names_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"unknown suffix '\.mol2'"):
         size(source(tmp_path / "molecules.mol2"), LEVEL)
     (tmp_path / "table.csv").write_text("structure,name\nCO,methanol\n")
-    with pytest.raises(UserError, match=r"table\.csv: has no column 'smiles'; set dataset\.smiles_column"):
+    with pytest.raises(UserError, match=r"table\.csv: has no column 'smiles'; rename one .*dataset\.smiles_column"):
         prepared(source(tmp_path / "table.csv"), LEVEL, seed=1)
     with pytest.raises(UserError, match=r"dataset\.test_molecules: 'water' is not in"):
         prepared(source(smiles_file(tmp_path, "CO methanol"), test_molecules=["water"]), LEVEL, seed=1)

@@ -273,6 +273,7 @@ def test_a_machine_with_fewer_cores_than_processes(tmp_path):
         (["estimate", "typo.yaml"], "unknown key golf.round; did you mean golf.rounds?"),
         (["estimate", "broken.yaml"], "broken.yaml: not YAML"),
         (["estimate", "study.yaml", "--jobs", "0"], "--jobs 0: must be positive"),
+        (["estimate", "public.yaml"], "there.h5: is not there yet; run the study, which downloads it first"),
         (["status"], "config.yaml: no such file"),
     ],
 )
@@ -281,6 +282,8 @@ def test_wrong_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, messa
     study(tmp_path)
     (tmp_path / "typo.yaml").write_text((tmp_path / "study.yaml").read_text().replace("rounds:", "round:"))
     (tmp_path / "broken.yaml").write_text("dataset: [")
+    public = {"url": "https://example.org/there.h5", "to": "there.h5"}
+    (tmp_path / "public.yaml").write_text(yaml.safe_dump({"dataset": {"train": "there.h5", "download": [public]}}))
     assert main(arguments) == 2
     errors = capsys.readouterr().err
     assert message in errors and len(errors.splitlines()) == 1

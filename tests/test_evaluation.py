@@ -211,7 +211,10 @@ def test_file_and_table(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda ends: ends.with_columns(basis="def2-svp"), "basis of the labels is 'def2-svp'"),
+        (
+            lambda ends: ends.with_columns(basis="def2-svp"),
+            "differ in basis: def2-svp and sto-3g; label it",
+        ),
         (lambda ends: ends.subset([0, 1, 2, 3]), "amine/1 was not relaxed"),
         (lambda ends: ends.bare().with_columns(**LEVEL.attrs()), "no DFT labels"),
         (lambda ends: ends.with_columns(values={"status": [0, 0, 1, 0, 0]}), "water/2 has no DFT label"),

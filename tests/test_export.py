@@ -151,4 +151,4 @@ def test_wrong_input_is_one_line_and_status_2(tmp_path, capsys):
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert main(["export", str(model), "-o", str(tmp_path / "there.pt"), "--force"]) == 0
     assert main(["export", str(tmp_path / "there.pt"), "-o", str(out)]) == 2  # an export is no model
-    assert "there.pt: not a model file" in capsys.readouterr().err
+    assert "there.pt: a TorchScript file, which is for other engines; give a model.pt" in capsys.readouterr().err

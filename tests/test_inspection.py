@@ -66,7 +66,7 @@ def test_labels_and_relaxations_by_word(tmp_path):
         program_version="1.9",
         **LEVEL.attrs(),
     )
-    hdf5.write(tmp_path / "labels.h5", part, arm="golf")
+    hdf5.write(tmp_path / "labels.h5", part, arm="golf", percent_optimized_mean=99.4)
     text = describe(tmp_path / "labels.h5")
     found = rows(text)
     assert found["level of theory"] == "wb97x-d/def2-svp (psi4 1.9, dft_radial_points=99)"
@@ -82,6 +82,7 @@ def test_labels_and_relaxations_by_word(tmp_path):
     assert found["residual energy"] == "0.00 to 0.63, mean 0.31 kcal/mol"
     assert found["diverged"] == "1 of 3"
     assert found["arm"] == "golf"
+    assert "  percent_optimized_mean 99.4" in text.splitlines()
 
 
 def test_empty_batch(tmp_path):

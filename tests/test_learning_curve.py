@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,15 +21,13 @@ training: {batch_size: 8, learning_rate: 3.0e-3, validation_interval: 50}
 """
 
 
-def points(a, b, *sizes):
-    return [Point(n / sizes[-1], n, a * n**-b, 1.0) for n in sizes]
+def points(a, b, *sizes, on_own_labels=0.1):
+    return [Point(n / sizes[-1], n, a * n**-b, 1.0, on_own_labels * a * n**-b) for n in sizes]
 
 
 def test_the_fit_finds_the_law_that_made_the_errors():
     assert power_law(points(30.0, 0.4, 50, 100, 200)) == pytest.approx((30.0, 0.4))
-    noisy = [
-        Point(p.fraction, p.n_labels, p.force_error * f, 1.0) for p, f in zip(points(30, 0.4, 50, 800), (1.1, 0.9))
-    ]
+    noisy = [replace(p, force_error=p.force_error * f) for p, f in zip(points(30, 0.4, 50, 800), (1.1, 0.9))]
     assert power_law(noisy)[1] == pytest.approx(0.4 + np.log(1.1 / 0.9) / np.log(16))
 
 
@@ -49,6 +48,12 @@ def test_the_fit_finds_the_law_that_made_the_errors():
 def test_more_labels_help_where_twice_as_many_remove_a_tenth(b, says):
     sentence = verdict(points(30.0, b, 50, 100, 200))
     assert re.search(says, sentence) and sentence.count(". ") == 0 and sentence.endswith(".")
+
+
+def test_a_network_that_has_not_learnt_its_labels_says_nothing_about_more_of_them():
+    sentence = verdict(points(30.0, 0.1, 50, 100, 200, on_own_labels=0.9))
+    assert "has not learnt the 200 labels that it has" in sentence and "give more --updates" in sentence
+    assert "would still help a lot" in verdict(points(30.0, 0.4, 50, 100, 200, on_own_labels=0.9))
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +81,8 @@ def test_errors_on_other_molecules_fall_with_labels(folder, capsys):
     assert [int(row["n_labels"]) for row in rows] == [5, 14, 48]
     found = [float(row["validation_force_mae_kcal_per_mol_angstrom"]) for row in rows]
     assert found[0] > found[2] > 0.0
+    own = [float(row["training_force_mae_kcal_per_mol_angstrom"]) for row in rows]
+    assert 0.0 < own[0] < found[0], "five labels are learnt by heart"
     assert said[-1].startswith("More initial labels ") and len(said) == 4 and not (folder / "curve.work").exists()
     before = (folder / "curve.csv").read_text()
     assert curve(folder, "curve.csv", *options) == 2 and "exists" in capsys.readouterr().err

@@ -333,6 +333,24 @@ def test_conformers_of_an_own_sdf_are_one_molecule_again(model, smiles, tmp_path
     assert np.count_nonzero(again.values["relative_energy"] == 0.0) == 5
 
 
+def test_new_conformers_of_an_sdf_where_they_are_asked_for(model, smiles, tmp_path, capsys):
+    path = tmp_path / "in.sdf"
+    golf("relax", smiles, "-m", model, "-o", path, "--conformers", 2, "--max-steps", 1)
+    flat = Chem.MolFromSmiles("CCO")
+    flat.SetProp("_Name", "flat")
+    with open(path, "a") as stream:
+        stream.write(Chem.SDWriter.GetText(flat))
+    options = ("-m", model, "--max-steps", 1)
+    assert golf("relax", path, "-o", tmp_path / "few.h5", *options) == 1
+    assert "record 11 (flat) is left out: it has no 3D geometry; ask for conformers" in capsys.readouterr().err
+    assert golf("relax", path, "-o", tmp_path / "many.h5", "--conformers", 3, *options) == 0
+    assert "18 conformations are in" in capsys.readouterr().err
+    few, many = read(tmp_path / "few.h5"), read(tmp_path / "many.h5")
+    assert len(few) == 10 and len(many) == 18 and set(many.molecule) == {*few.molecule, "flat"}
+    assert golf("relax", tmp_path / "few.h5", "-o", tmp_path / "out.h5", "--conformers", 3, *options) == 2
+    assert "--conformers: " in (said := capsys.readouterr().err) and "taken as they are; leave it out" in said
+
+
 def test_what_did_not_converge_is_said_and_in_no_ensemble(model, smiles, tmp_path, capsys):
     options = ("-m", model, "--conformers", 2, "--max-steps", 1)
     golf("relax", smiles, "-o", tmp_path / "a.sdf", *options)

@@ -160,7 +160,12 @@ def bad_inputs(folder, labelled):
         "out.h5: unknown suffix": (labels, "-o", folder / "out.h5"),
         "missing does not exist or cannot": (labels, "-o", folder / "missing" / "out.pt"),
         "text.pt: not a model file": (labels, *out, "--initial", folder / "text.pt"),
-        "a.pt: trained on hf/sto-3g, ": (folder / "other-level.h5", *out, "--initial", folder / "a.pt"),
+        "other-level.h5 differ in method: hf and wb97x-d; ": (
+            folder / "other-level.h5",
+            *out,
+            "--initial",
+            folder / "a.pt",
+        ),
         "nitrogen.h5: conformation 'CN/0000' has N": (folder / "nitrogen.h5", *out, "--initial", folder / "a.pt"),
         "leaves none to train on": (folder / "nitrogen.h5", *out, "--by", "molecule"),
         "key training.updates: 0 is less than": (labels, *out, "--updates", 0),

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from test_formats import spice_group
+from data_sets import spice_group
 
 from golf.budget import label_parts, network
 from golf.cli import main
@@ -105,7 +105,7 @@ def test_golf_1k(folder):
     tests, states = 4 * 2, 3 * state_batches(8)
     assert jobs["label_batch"] == 21 * 6 + tests + states
     assert jobs["evaluate_arm"] == 4 and jobs["relax_test"] == 3 and jobs["minimize_test"] == 1
-    assert jobs["optimize_reference_batch"] == 1 and jobs["start_from_model"] == jobs["publish_model"] == 1
+    assert jobs["optimize_batch"] == 1 and jobs["start_from_model"] == jobs["publish_model"] == 1
     assert not {"train_baseline", "continue_baseline", "download_data"} & set(jobs)
 
 
@@ -119,7 +119,7 @@ def test_golf_10k(folder):
 def test_trajectories_without_golf_rounds(folder):
     (folder / "fewer.yaml").write_text("controls: {rdkit_labels: 40}")
     jobs = planned(folder, "paper-traj", folder / "fewer.yaml")
-    assert jobs["optimize_training_batch"] == 200 and jobs["train_control"] == 2
+    assert jobs["optimize_batch"] == 200 + 1 and jobs["train_control"] == 2
     assert jobs["label_batch"] == 1 + 4 * 1 + 3 * state_batches(50)
     assert jobs["evaluate_arm"] == 4 and jobs["train_baseline"] == 1
     assert not {"relax_round", "train_round", "publish_model"} & set(jobs)
@@ -143,7 +143,7 @@ def test_spice(folder, monkeypatch):
 
 def test_published_checkpoints_train_nothing(folder):
     jobs = planned(folder, "published-checkpoints")
-    assert jobs["label_batch"] == 6 and jobs["optimize_reference_batch"] == 4 and jobs["evaluate_arm"] == 3
+    assert jobs["label_batch"] == 6 and jobs["optimize_batch"] == 4 and jobs["evaluate_arm"] == 3
     assert not {rule for rule in jobs if "train" in rule or "baseline" in rule or "publish" in rule}
     config = read_config(REPOSITORY / "configs/published-checkpoints.yaml")
     assert not needs_training(config) and not publishes_model(config)

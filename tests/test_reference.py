@@ -259,7 +259,7 @@ def test_criteria_are_those_of_gaussian():
 def test_batches_leave_out_what_is_known_and_come_together_in_order(minima, cheap_basis, tmp_path):
     test = starts(water=WATER, methanol=METHANOL, cyanide=HYDROGEN_CYANIDE)
     known = minima.subset([1])
-    batches = [batch(test, known, index, 3, cheap_basis) for index in range(3)]
+    batches = [batch(test, known.id, index, 3, cheap_basis) for index in range(3)]
     assert [part.id for part in batches] == [["cyanide/0000"], ["water/0000"], []], "the longest in the first"
     optimize_to_file(batches[2], tmp_path / "2.h5", level=LEVEL, n_workers=4)
     parts = [minima.subset([2]), known, hdf5.read(tmp_path / "2.h5"), minima.subset([0])]
@@ -272,7 +272,7 @@ def test_batches_leave_out_what_is_known_and_come_together_in_order(minima, chea
     assert merged.attrs["method"] == "hf"
     with pytest.raises(UserError, match="water/0000 is in no batch"):
         merge(test, parts[:3])
-    with pytest.raises(UserError, match="differ in basis: def2-svp and sto-3g"):
+    with pytest.raises(UserError, match="differ in basis: sto-3g and def2-svp"):
         merge(test, [*parts, known.with_columns(basis="def2-svp")])
 
 

@@ -18,7 +18,6 @@ from faults import Faults
 from studies import REPOSITORY, Study
 
 GPU_RULES = ("train_baseline", "continue_baseline", "train_round", "train_control", "relax_round", "relax_test")
-OPTIMIZATIONS = ("optimize_reference_batch", "optimize_training_batch")
 LOCAL_RULES = ("merge_labels", "merge_references", "evaluate_arm", "summarize", "publish_model")
 
 
@@ -52,7 +51,7 @@ def test_the_tiny_study_runs_on_slurm(tmp_path):
     assert table and table in study.terminal()
     jobs = study.jobs()
     rules = {job.rule for job in jobs}
-    assert {"check_oracle", "prepare_dataset", "label_batch", *OPTIMIZATIONS, *GPU_RULES} <= rules
+    assert {"check_oracle", "prepare_dataset", "label_batch", "optimize_batch", *GPU_RULES} <= rules
     assert not rules & set(LOCAL_RULES)
     assert {job.state for job in jobs} == {"COMPLETED"}
     for job in jobs:
@@ -60,7 +59,7 @@ def test_the_tiny_study_runs_on_slurm(tmp_path):
         assert job.asked.endswith("gpu:1") == (job.rule in GPU_RULES), job
     labels = [job for job in jobs if job.rule == "label_batch"]
     assert any(a is not b and a.start < b.end and b.start < a.end for a in labels for b in labels)  # in parallel
-    minima = [job for job in jobs if job.rule in OPTIMIZATIONS]
+    minima = [job for job in jobs if job.rule == "optimize_batch"]
     assert len(labels) + len(minima) == len(list(study.folder.rglob("[0-9].h5")))  # one job for each batch
 
 

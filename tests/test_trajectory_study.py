@@ -155,7 +155,10 @@ def test_nothing_labelled():
     ("change", "message"),
     [
         (lambda part: part.with_columns(values={"step": [1, 1, 4, 1, 2, 4]}), "a/0 has two states at step 1"),
-        (lambda part: part.with_columns(basis="def2-svp"), "basis of the labels is 'def2-svp'"),
+        (
+            lambda part: part.with_columns(basis="def2-svp"),
+            "differ in basis: def2-svp and sto-3g; label it",
+        ),
         (lambda part: part.with_columns(values={"start_id": ["c/0", *part.values["start_id"][1:]]}), "c/0 has states"),
         (lambda part: part.bare().with_columns(**LEVEL.attrs()), "have no start_id"),
     ],

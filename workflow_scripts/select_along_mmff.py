@@ -1,19 +1,16 @@
 """Conformations of arm rdkit: states of MMFF minimizations, drawn at random."""
 
 from golf.controls import select_along_mmff
-from golf.hdf5 import read, write
+from golf.hdf5 import write
 from golf.job import job
 from golf.stages import training_starts
 from golf.surrogate import MMFFSurrogate
 
 with job(snakemake.log[0]):
     params = snakemake.params
-    validation = params.validation
     seed = params.stamp["seed"]
     selected = select_along_mmff(
-        training_starts(
-            read(snakemake.input.labels), validation["validation_fraction"], validation["validation_split"], seed
-        ),
+        training_starts(snakemake.input.labels, **params.validation, seed=seed),
         MMFFSurrogate(params.variant),
         n_select=params.n_select,
         seed=seed,

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from golf.conformations import ConformationSet, Status
 from golf.oracles.programs import NO_BASIS
 
+LEVEL_ATTRS = ("program", "method", "basis", "keywords")
+"""Root attributes of a file of labels that state their level of theory."""
+
 
 @dataclass(frozen=True)
 class LevelOfTheory:
@@ -34,8 +37,8 @@ class LevelOfTheory:
         }
 
     def matches(self, attrs: Mapping[str, Any]) -> bool:
-        """Whether a file with these root attributes holds labels of this level; d3(bj) is d3bj."""
-        return all(_plain(attrs.get(name)) == _plain(value) for name, value in self.attrs().items())
+        """Whether a file with these root attributes holds labels of this level."""
+        return not level_difference(self.attrs(), attrs)
 
     def __str__(self) -> str:
         return described(self.attrs())
@@ -48,6 +51,18 @@ def described(attrs: Mapping[str, Any]) -> str:
     version = f" {attrs['program_version']}" if "program_version" in attrs else ""
     basis = "" if attrs.get("basis") == NO_BASIS else f"/{attrs.get('basis')}"
     return f"{attrs.get('method')}{basis} ({attrs.get('program')}{version}{words})"
+
+
+def level_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """In what the levels of theory that two files state differ first, in words; empty where they agree.
+
+    d3(bj) is d3bj. What one of them does not state counts as a difference.
+    """
+    for name in LEVEL_ATTRS:
+        found, wanted = one.get(name), other.get(name)
+        if _plain(found) != _plain(wanted):
+            return f"{name}: {found or 'not stated'} and {wanted or 'not stated'}"
+    return ""
 
 
 def _plain(value: Any) -> str:

@@ -31,6 +31,9 @@ from golf.units import BOHR_IN_ANGSTROM
 
 logger = logging.getLogger(__name__)
 
+NAMED = 4
+"""Elements that a message names one by one."""
+
 RECYCLE_FACTOR = 2.0
 """Psi4 1.3 keeps some 7 MB of every label: a child that has grown to this many times its memory is replaced."""
 
@@ -234,9 +237,12 @@ class OraclePool:
         finally:
             self._idle.put(child)
         if not answer["covered"]:
-            elements = " ".join(answer["refusals"])
-            reason = next(iter(answer["refusals"].values()))
-            raise UserError(f"{self._key()} does not serve {elements}: {reason}")
+            refusals = answer["refusals"]
+            more = f" and {len(refusals) - NAMED} more elements" if len(refusals) > NAMED else ""
+            raise UserError(
+                f"{self._key()} does not serve {' '.join([*refusals][:NAMED])}{more}: "
+                f"{next(iter(refusals.values()))}; give one that {self.program_name} knows"
+            )
         covered = {SYMBOLS.index(symbol): counts for symbol, counts in answer["covered"].items()}
         return Basis({z: n for z, (n, _) in covered.items()}, frozenset(z for z, (_, ecp) in covered.items() if ecp))
 

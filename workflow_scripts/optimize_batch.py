@@ -1,4 +1,4 @@
-"""DFT optimizations of a batch of training conformations; an interrupted batch goes on from its journal."""
+"""DFT optimizations of a batch of conformations; an interrupted batch goes on from its journal."""
 
 from golf.costs import read_basis
 from golf.hdf5 import read
@@ -8,11 +8,11 @@ from golf.planning import pool_settings
 from golf.reference import batch, optimize_to_file
 
 with job(snakemake.log[0]) as deadline:
-    starts = read(snakemake.input.starts)
+    known = snakemake.input.get("known")
     optimize_to_file(
         batch(
-            starts,
-            starts.subset([]),
+            read(snakemake.input.starts),
+            read(known).id if known else (),
             int(snakemake.wildcards.batch),
             snakemake.params.n_batches,
             read_basis(snakemake.input.oracle),

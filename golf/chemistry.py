@@ -48,6 +48,24 @@ def canonical_smiles(smiles: str) -> str:
     return Chem.MolToSmiles(Chem.RemoveHs(molecule(smiles)))
 
 
+def has_open_stereo(mol: Chem.Mol) -> bool:
+    """Whether a molecule is a mixture of stereoisomers: a stereocenter or double bond of it is not specified.
+
+    An imine's N-H is not counted, for it turns over.
+    """
+    for element in Chem.FindPotentialStereo(mol):
+        if element.specified != Chem.StereoSpecified.Unspecified:
+            continue
+        if element.type == Chem.StereoType.Atom_Tetrahedral:
+            return True
+        if element.type == Chem.StereoType.Bond_Double:
+            bond = mol.GetBondWithIdx(element.centeredOn)
+            ends = (bond.GetBeginAtom(), bond.GetEndAtom())
+            if not any(end.GetSymbol() == "N" and end.GetTotalNumHs(includeNeighbors=True) for end in ends):
+                return True
+    return False
+
+
 def molecule(smiles: str, positions: NDArray | None = None) -> Chem.Mol:
     """The molecule of a mapped SMILES, atoms in row order, without atom-map numbers.
 

@@ -160,8 +160,11 @@ def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
         f"{options.input}: {word} {out.line} ({out.name}) is left out: {out.reason}" for out in outcome.left_out[:SHOWN]
     ]
     n = len(outcome.left_out)
-    left_out = f"; {n} records were left out, listed in {options.output}.left_out.csv" if n else ""
-    lines.append(f"{outcome.n_relaxed} conformations are in {options.output}{left_out}")
+    left_out = (
+        f"; {n} record{'s were' if n > 1 else ' was'} left out, listed in {options.output}.left_out.csv" if n else ""
+    )
+    are = "conformation is" if outcome.n_relaxed == 1 else "conformations are"
+    lines.append(f"{outcome.n_relaxed} {are} in {options.output}{left_out}")
     if outcome.ensembles:
         counts = outcome.ensembles
         lines.append(

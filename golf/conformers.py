@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import re
 import signal
 import threading
@@ -19,12 +20,20 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-from golf.chemistry import mapped_smiles
+from golf.chemistry import has_open_stereo, mapped_smiles
 from golf.conformations import ConformationSet
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import written_whole
 from golf.formats import MOLECULES, SUFFIXES
+
+logger = logging.getLogger(__name__)
+
+PROPERTIES = "properties"
+"""Column of conformations: properties of the record that they come from (JSON)."""
+
+OWN_PROPERTIES = frozenset({"energy_hartree", "stop_reason"})
+"""Properties by which an SDF record of golf's is known."""
 
 EMBED = "ask for conformers (--conformers, in a study dataset.conformers)"
 
@@ -117,30 +126,41 @@ def collect(
 
     Args:
         problem: why a molecule cannot be used; empty if it can.
-        taken: names that stood before, to which those of these records are added. A name that stands again is made
-            unique with the number of its record. None: it is an error.
+        taken: names that stood before, to which those of these records are added. A name that stands for another
+            molecule, or again after others, is made unique with the number of its record. None: another molecule of a
+            name is an error, and records of one molecule need not stand one after the other.
     """
-    molecules: dict[str, Molecule] = {}
-    left_out: dict[str, LeftOut] = {}
+    molecules: list[Molecule] = []
+    left_out: list[LeftOut] = []
+    of_name: dict[str, list[Molecule]] = {}
     word = "record" if Path(path).suffix == ".sdf" else "line"
     for record in records:
         name = record.name
-        first = molecules.get(name) or left_out.get(name)
-        if isinstance(first, Molecule) and _add_conformer(first, record):
+        if taken is not None and name not in of_name:
+            of_name.clear()
+        known = of_name.setdefault(name, [])
+        if any(_add_conformer(molecule, record) for molecule in known):
             continue
-        if first is not None and taken is None:
-            line = f"{word} {record.line}"
-            raise UserError(f"{path}: {line}: name {name!r} stands already in {word} {first.line}; rename one")
-        if taken is not None:
-            name = name if name not in taken else f"{name}#{record.line}"
-            taken.add(name)
         reason = problem(record.mol)
         if reason:
-            left_out[name] = LeftOut(record.line, name, record.text, reason)
-        else:
-            mol = Chem.AddHs(record.mol, addCoords=True)
-            molecules[name] = Molecule(name, mol, record.line, [record.properties])
-    return list(molecules.values()), list(left_out.values())
+            left_out.append(LeftOut(record.line, name, record.text, reason))
+            continue
+        if known and taken is None:
+            line = f"{word} {record.line}"
+            raise UserError(f"{path}: {line}: name {name!r} stands already in {word} {known[0].line}; rename one")
+        unique = name if taken is None else unique_name(name, record.line, taken)
+        mol = Chem.AddHs(record.mol, addCoords=True)
+        known.append(Molecule(unique, mol, record.line, [record.properties]))
+        molecules.append(known[-1])
+    return molecules, left_out
+
+
+def unique_name(name: str, line: int, taken: set[str]) -> str:
+    """The name, or where it is taken one with the number of its record; taken from now on."""
+    while name in taken:
+        name = f"{name}#{line}"
+    taken.add(name)
+    return name
 
 
 def _add_conformer(first: Molecule, record: Record) -> bool:
@@ -166,8 +186,10 @@ def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Recor
             with rdBase.BlockLogs():  # the reason is reported with the number of the record instead
                 supplier.SetData(block, removeHs=False)
                 mol = next(supplier, None)
-            name = re.sub(r"/\d{4,}$", "", block.partition("\n")[0].strip())  # golf's own names of conformers
+            name = block.partition("\n")[0].strip()
             properties = {} if mol is None else {key: mol.GetProp(key) for key in mol.GetPropNames()}
+            if properties.keys() >= OWN_PROPERTIES:
+                name = re.sub(r"/\d{4,}$", "", name)  # of a conformer that golf has written
             yield Record(i, name or f"mol{i}", "record of an SDF file", mol, properties)
         return
     with open(path, newline="", encoding="utf-8-sig") as stream:
@@ -194,7 +216,7 @@ def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Recor
 
 def _sdf_blocks(path: Path) -> Iterator[str]:
     """Text of each record. (RDKit's own stream reader cannot tell a cut-off last record from blank lines.)"""
-    with open(path, encoding="utf-8", errors="replace") as stream:
+    with open(path, encoding="utf-8-sig", errors="replace") as stream:
         lines: list[str] = []
         for line in stream:
             lines.append(line)
@@ -275,19 +297,24 @@ def conformations_of(
 ) -> tuple[ConformationSet, list[LeftOut]]:
     """Conformers of every molecule (for SDF input with `n_conformers` 0: the geometries of the file).
 
+    Of a molecule with open stereocenters one stereoisomer is drawn, so that all its conformers are of one compound; a
+    warning says so.
+
     Args:
         prune_rmsd, heavy_only: of `embed`.
         threads: molecules embedded at a time; the result does not depend on it.
-        keep_properties: have those of the records in the column `properties`.
+        keep_properties: have those of the records in the column `PROPERTIES`.
     """
     geometries = partial(
         _geometries, n_conformers=n_conformers, seed=seed, prune_rmsd=prune_rmsd, heavy_only=heavy_only
     )
     records, properties = [], []
     left_out: list[LeftOut] = []
+    drawn = []
     with _embedding_threads(threads) as pool:
-        for molecule, positions in zip(molecules, pool.map(geometries, molecules), strict=True):
-            mol = molecule.mol
+        for molecule, (mol, positions) in zip(molecules, pool.map(geometries, molecules), strict=True):
+            if mol is not molecule.mol:
+                drawn.append(molecule.name)
             if len(positions) == 0:
                 reason = "ETKDG cannot embed it" if n_conformers > 0 else f"it has no 3D geometry; {EMBED}"
                 left_out.append(LeftOut(molecule.line, molecule.name, Chem.MolToSmiles(mol), reason))
@@ -297,9 +324,16 @@ def conformations_of(
             for i, (source, xyz) in enumerate(positions):
                 records.append((f"{molecule.name}/{i:0{width}d}", molecule.name, smiles, charge, 1, numbers, xyz))
                 properties.append(json.dumps(molecule.properties[source]) if molecule.properties else "")
+    if drawn:
+        others = f" and {len(drawn) - 1} more" if drawn[1:] else ""
+        logger.warning(
+            "%s%s: stereocenters are not specified; one stereoisomer was drawn of each, write the one you mean",
+            drawn[0],
+            others,
+        )
     conformations = ConformationSet.build(records)
     if keep_properties:
-        conformations = conformations.with_columns(values={"properties": properties})
+        conformations = conformations.with_columns(values={PROPERTIES: properties})
     return conformations, left_out
 
 
@@ -320,15 +354,33 @@ def _embedding_threads(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 def _geometries(
     molecule: Molecule, *, n_conformers: int, seed: int, prune_rmsd: float, heavy_only: bool
-) -> list[tuple[int, NDArray[np.float64]]]:
-    """Index of the record and positions [n, 3] of each geometry."""
+) -> tuple[Chem.Mol, list[tuple[int, NDArray[np.float64]]]]:
+    """The molecule, or its stereoisomer that was drawn; index of the record and positions [n, 3] of each geometry."""
     mol = molecule.mol
     if n_conformers == 0:
-        return [(i, conformer.GetPositions()) for i, conformer in enumerate(mol.GetConformers()) if conformer.Is3D()]
+        given = [(i, one.GetPositions()) for i, one in enumerate(mol.GetConformers()) if one.Is3D()]
+        return mol, given
     # The seed depends on the molecule alone, not on what stands before it in the file.
     own = int(np.random.SeedSequence([seed, *Chem.MolToSmiles(mol).encode()]).generate_state(1)[0] & 0x7FFFFFFF)
+    if has_open_stereo(mol):
+        mol = _one_stereoisomer(mol, own)
     found = embed(mol, n_conformers, seed=own, prune_rmsd=prune_rmsd, heavy_only=heavy_only)
-    return [(0, positions) for positions in found]
+    return mol, [(0, positions) for positions in found]
+
+
+def _one_stereoisomer(mol: Chem.Mol, seed: int) -> Chem.Mol:
+    """That of an ETKDG geometry; the molecule itself where it cannot be embedded."""
+    positions = embed(mol, 1, seed=seed)
+    if not len(positions):
+        return mol
+    isomer = Chem.Mol(mol)
+    isomer.RemoveAllConformers()
+    conformer = Chem.Conformer(mol.GetNumAtoms())
+    conformer.SetPositions(positions[0])
+    isomer.AddConformer(conformer)
+    Chem.AssignStereochemistryFrom3D(isomer, replaceExistingTags=False)
+    isomer.RemoveAllConformers()
+    return isomer
 
 
 def write_left_out(path: str | Path, left_out: Iterable[LeftOut]) -> None:

@@ -124,12 +124,14 @@ def ensembles(relaxed: ConformationSet, which: Ensemble) -> tuple[ConformationSe
     A conformer that has not converged is in none: where a network leads nowhere, its energy may be far below others.
 
     Args:
-        relaxed: all conformers of a molecule one after the other.
+        relaxed: conformers; those of one name are of one molecule.
+
+    Returns:
+        Molecules in the order in which they first appear.
     """
     outcomes: Counter[str] = Counter()
     kept: list[int] = []
-    for first, end in _runs(relaxed.molecule):
-        members = np.arange(first, end)
+    for members in _members(relaxed.molecule):
         reasons = relaxed.values["stop_reason"][members]
         converged = members[reasons == StopReason.CONVERGED]
         energies = relaxed.values["nnp_energy_last"][converged] * HARTREE_IN_KCAL_PER_MOL
@@ -147,10 +149,12 @@ def ensembles(relaxed: ConformationSet, which: Ensemble) -> tuple[ConformationSe
     return relaxed.subset(np.array(kept, dtype=np.int64)), outcomes
 
 
-def _runs(names: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """First and end of each run of equal names."""
-    starts = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
-    return zip(starts, [*starts[1:], len(names)], strict=True)
+def _members(names: Sequence[str]) -> Iterator[NDArray[np.int64]]:
+    """Rows of each name."""
+    rows: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        rows.setdefault(name, []).append(i)
+    return (np.array(own) for own in rows.values())
 
 
 def _distinct(

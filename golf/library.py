@@ -13,7 +13,8 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from typing import Any
 import numpy as np
 
 from golf.conformations import ConformationSet, StopReason
-from golf.conformers import LeftOut, write_left_out
+from golf.conformers import PROPERTIES, LeftOut, write_left_out
 from golf.ensembles import OUTCOMES, Ensemble, ensembles
 from golf.errors import UserError
 from golf.files import written_whole
 from golf.hdf5 import concatenate_files, read, read_columns, write
+from golf.locks import LockedFile
 from golf.pieces import Piece
 from golf.progress import progress_bar
 from golf.structures import write_structures
@@ -82,27 +84,42 @@ def relax_library(
         restart: remove the parts of another run instead of refusing them.
 
     Raises:
-        UserError: no record can be used, or the folder of parts is another run's.
+        UserError: no record can be used, the folder of parts is another run's, or another process writes this output.
     """
     output = Path(output)
-    folder = _parts_folder(output, run, restart)
-    try:
-        parts, outcome = _relaxed_parts(pieces, folder, relax, ensemble, expected)
-    finally:
-        if not any(folder.glob("*.h5")):  # nothing to go on from
-            shutil.rmtree(folder)
-    if outcome.n_relaxed == 0:
+    with _alone(output):
+        folder = _parts_folder(output, run, restart)
+        try:
+            parts, outcome = _relaxed_parts(pieces, folder, relax, ensemble, expected)
+        finally:
+            if not any(folder.glob("*.h5")):  # nothing to go on from
+                shutil.rmtree(folder)
+        if outcome.n_relaxed:
+            _put_together(parts, output, {**attrs, EXPECTED: outcome.n_expected, **_counts(outcome.ensembles)})
+        report = output.with_name(f"{output.name}.left_out.csv")
+        report.unlink(missing_ok=True)
+        if len(outcome.left_out) > (0 if outcome.n_relaxed else 1):  # the message has the first one
+            write_left_out(report, outcome.left_out)
         shutil.rmtree(folder, ignore_errors=True)
+    if not outcome.n_relaxed:
         left_out = outcome.left_out
         first = f" (first: line {left_out[0].line}, {left_out[0].name}: {left_out[0].reason})" if left_out else ""
         raise UserError(f"{run['input']}: holds no molecules that can be relaxed{first}")
-    _put_together(parts, output, {**attrs, EXPECTED: outcome.n_expected, **_counts(outcome.ensembles)})
-    report = output.with_name(f"{output.name}.left_out.csv")
-    report.unlink(missing_ok=True)
-    if outcome.left_out:
-        write_left_out(report, outcome.left_out)
-    shutil.rmtree(folder)
     return outcome
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Keep other processes from the output and its parts.
+
+    Raises:
+        UserError: another one is at work on it.
+    """
+    with LockedFile(output.with_name(f".{output.name}.lock"), wait=False) as lock:
+        try:
+            yield
+        finally:
+            lock.path.unlink(missing_ok=True)
 
 
 def _relaxed_parts(
@@ -133,11 +150,13 @@ def _relax_piece(
     conformations, left_out = piece.conformations, piece.left_out
     counts: Counter[str] = Counter()
     if len(conformations):
-        relaxed = with_relative_energies(relax(conformations, advance))
+        relaxed = relax(conformations, advance)
+        if PROPERTIES in conformations.values:
+            relaxed = relaxed.with_columns(values={PROPERTIES: conformations.values[PROPERTIES]})
         if ensemble is not None:
             left_out = sorted([*left_out, *_not_converged(relaxed, piece.lines)], key=lambda out: out.line)
             relaxed, counts = ensembles(relaxed, ensemble)
-        conformations = relaxed
+        conformations = with_relative_energies(relaxed)
     write_left_out(report, left_out)
     write(part, conformations, **{EXPECTED: piece.n_expected}, **_counts(counts))
 
@@ -187,7 +206,7 @@ def _parts_folder(output: Path, run: Mapping[str, Any], restart: bool) -> Path:
 
 
 def with_relative_energies(relaxed: ConformationSet) -> ConformationSet:
-    """With `relative_energy`: that above the lowest conformer of the same molecule, of those that stayed finite."""
+    """With `relative_energy`: that above the lowest one of these conformers of the molecule that is finite."""
     energies = relaxed.values["nnp_energy_last"]
     usable = relaxed.values["stop_reason"] != StopReason.NOT_FINITE
     lowest: dict[str, float] = {}

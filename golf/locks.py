@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from golf.deadline import Deadline, OutOfTime
+from golf.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +33,16 @@ class LockedFile:
 
     Args:
         deadline: of the job that waits.
+        wait: for a process that has it open; else that is an error.
 
     Raises (on opening):
         OutOfTime: another process had it open until the deadline.
+        UserError: another process has it open, and `wait` is false.
     """
 
-    def __init__(self, path: Path, deadline: Deadline | None = None) -> None:
+    def __init__(self, path: Path, deadline: Deadline | None = None, *, wait: bool = True) -> None:
         self.path = path
+        self._wait = wait
         self.descriptor = -1
         self._deadline = deadline or Deadline()
         self._note = path.with_name(f".{path.name}.owner")
@@ -72,7 +76,7 @@ class LockedFile:
         self.descriptor = -1
 
     def _acquire(self) -> None:
-        waiting = _Waiting(self.path, self._note, self._deadline)
+        waiting = _Waiting(self.path, self._note, self._deadline if self._wait else None)
         while True:
             try:
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -184,9 +188,12 @@ class Lease:
 
 
 class _Waiting:
-    """The pauses of one who waits for a file; the first one is logged, with the owner's name."""
+    """The pauses of one who waits for a file; the first one is logged, with the owner's name.
 
-    def __init__(self, path: Path, note: Path, deadline: Deadline) -> None:
+    Without a deadline there is no waiting.
+    """
+
+    def __init__(self, path: Path, note: Path, deadline: Deadline | None) -> None:
         self._path, self._note, self._deadline = path, note, deadline
         self._told = False
 
@@ -195,6 +202,8 @@ class _Waiting:
             owner = self._note.read_text() or "another process"
         except FileNotFoundError:  # it is just opening or closing the file
             owner = "another process"
+        if self._deadline is None:
+            raise UserError(f"{self._path} is in use by {owner}; wait until that is done")
         if not self._told:
             logger.warning("%s is in use by %s; waiting until it is done", self._path, owner)
             self._told = True

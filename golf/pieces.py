@@ -10,9 +10,11 @@ from typing import TypeVar
 import numpy as np
 from rdkit import Chem
 
+from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet
 from golf.conformers import LeftOut, collect, conformations_of, read_records, structure_problem
 from golf.elements import SYMBOLS
+from golf.errors import UserError
 from golf.formats import EXTXYZ, GOLF, MOLECULES, comments, format_of
 from golf.hdf5 import read, read_columns
 from golf.sources import read_conformations
@@ -97,7 +99,7 @@ def expected(path: str | Path, conformers: int | None) -> int | None:
 
 
 def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embedding) -> Iterator[Piece]:
-    per_record = embedding.conformers or 1
+    n_conformers = embedding.conformers or (0 if path.suffix == ".sdf" else 1)
     taken: set[str] = set()
 
     def problem(mol: Chem.Mol | None) -> str:
@@ -106,11 +108,11 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
             return found
         return _radical(mol) or _foreign((atom.GetAtomicNum() for atom in mol.GetAtoms()), known)
 
-    for records in _grouped(read_records(path), lambda record: record.name, max(1, size // per_record)):
+    for records in _grouped(read_records(path), lambda record: record.name, max(1, size // (n_conformers or 1))):
         molecules, left_out = collect(records, path, problem=problem, taken=taken)
         conformations, failed = conformations_of(
             molecules,
-            n_conformers=embedding.conformers or (0 if path.suffix == ".sdf" else 1),
+            n_conformers=n_conformers,
             seed=embedding.seed,
             prune_rmsd=embedding.prune_rmsd,
             heavy_only=False,
@@ -119,9 +121,8 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
         )
         lines = {molecule.name: molecule.line for molecule in molecules}
         usable, kept, broken = _finite(conformations, [lines[name] for name in conformations.molecule])
-        yield Piece(
-            usable, sorted([*left_out, *failed, *broken], key=lambda out: out.line), kept, len(records) * per_record
-        )
+        n_expected = n_conformers * (len(molecules) + len(left_out)) if n_conformers else len(records)
+        yield Piece(usable, sorted([*left_out, *failed, *broken], key=lambda out: out.line), kept, n_expected)
 
 
 def _from_h5(path: Path, known: frozenset[int], size: int) -> Iterator[Piece]:
@@ -129,13 +130,26 @@ def _from_h5(path: Path, known: frozenset[int], size: int) -> Iterator[Piece]:
     numbered = enumerate(columns["conformation/molecule"])
     for rows in _grouped(numbered, lambda row: row[1], size):
         indices = np.array([i for i, _ in rows])
-        yield _sorted_out(read(path, indices).bare(), indices + 1, [], known)
+        conformations = read(path, indices).bare()
+        _check_names(path, conformations)
+        yield _sorted_out(conformations, indices + 1, [], known)
+
+
+def _check_names(path: Path, conformations: ConformationSet) -> None:
+    first: dict[str, tuple[str, str]] = {}
+    columns = zip(conformations.id, conformations.molecule, map(canonical_smiles, conformations.mapped_smiles))
+    for name, molecule_name, smiles in columns:
+        other, known = first.setdefault(molecule_name, (name, smiles))
+        if smiles != known:
+            raise UserError(
+                f"{path}: {other} and {name} are both of {molecule_name} and are not the same molecule; rename one"
+            )
 
 
 def _from_geometries(path: Path, kind: str, known: frozenset[int], size: int) -> Iterator[Piece]:
-    for records in _grouped(records_of(path, kind), lambda record: record[0], size):
-        good = [(line, record) for line, record in records if not isinstance(record, LeftOut)]
-        left_out = [record for _, record in records if isinstance(record, LeftOut)]
+    for records in _grouped(records_of(path, kind), lambda record: record[1], size):
+        good = [(line, record) for line, _, record in records if not isinstance(record, LeftOut)]
+        left_out = [record for _, _, record in records if isinstance(record, LeftOut)]
         conformations = ConformationSet.build(record for _, record in good)
         yield _sorted_out(conformations, np.array([line for line, _ in good]), left_out, known)
 
@@ -143,6 +157,12 @@ def _from_geometries(path: Path, kind: str, known: frozenset[int], size: int) ->
 def _radical(mol: Chem.Mol) -> str:
     is_one = any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
     return "it is a radical; the model knows closed shells" if is_one else ""
+
+
+def _open_shell(conformations: ConformationSet, i: int) -> str:
+    if conformations.multiplicity[i] != 1:
+        return f"its multiplicity is {conformations.multiplicity[i]}; the model knows closed shells"
+    return _radical(molecule(conformations.mapped_smiles[i]))
 
 
 def _grouped(records: Iterable[T], name: Callable[[T], object], size: int) -> Iterator[list[T]]:
@@ -163,7 +183,7 @@ def _sorted_out(
     n_expected = len(conformations) + len(left_out)
     usable = []
     for i, name in enumerate(conformations.id):
-        reason = _foreign(conformations.number[conformations.rows(i)].tolist(), known)
+        reason = _foreign(conformations.number[conformations.rows(i)].tolist(), known) or _open_shell(conformations, i)
         if reason:
             left_out.append(LeftOut(int(lines[i]), name, conformations.mapped_smiles[i], reason))
         else:

@@ -7,7 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import ase.db
 import ase.io
@@ -15,9 +15,9 @@ import numpy as np
 from ase import Atoms
 from rdkit import Chem
 
-from golf.chemistry import molecule
+from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet, StopReason
-from golf.conformers import LeftOut, conformations_of, read_molecules
+from golf.conformers import PROPERTIES, LeftOut, conformations_of, read_molecules, unique_name
 from golf.errors import UserError
 from golf.extxyz import derived_bonds, frames, identity
 from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, format_of
@@ -27,6 +27,16 @@ from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
 
 ConformationRecord = tuple[str, str, str, int, int, np.ndarray, np.ndarray]
 """What `ConformationSet.build` takes."""
+
+OWN_NAMES = (
+    "energy_hartree",
+    "relative_energy_kcal_mol",
+    "largest_force_kcal_mol_angstrom",
+    "stop_reason",
+    "n_steps",
+    "unlike_training",
+)
+"""Properties of a record that golf has written. Those of an older relaxation in the input are not kept."""
 
 OUTPUTS = (".h5", ".sdf", ".xyz", ".extxyz")
 
@@ -49,7 +59,7 @@ def read_structures(path: str | Path, *, conformers: int | None = None, seed: in
         conformations, failed = conformations_of(molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=0.0)
         left_out = [*left_out, *failed]
     elif kind == NABLADFT and not is_nabladft(path):
-        records = [record for _, record in records_of(path, kind)]
+        records = [record for _, _, record in records_of(path, kind)]
         left_out = [record for record in records if isinstance(record, LeftOut)]
         conformations = ConformationSet.build(record for record in records if not isinstance(record, LeftOut))
     else:
@@ -69,13 +79,18 @@ def is_stream(path: Path, kind: str) -> bool:
     return kind == EXTXYZ or (kind == NABLADFT and not is_nabladft(path))
 
 
-def records_of(path: Path, kind: str) -> Iterator[tuple[int, ConformationRecord | LeftOut]]:
-    """Number and conformation of each record of an extended XYZ file or an ASE database, or why it cannot be used.
+def records_of(path: Path, kind: str) -> Iterator[tuple[int, str, ConformationRecord | LeftOut]]:
+    """Number, name and conformation of each record of an extended XYZ file or ASE database, or why it cannot be used.
+
+    Records of one name that stand one after the other are conformers where they are of one molecule. Another molecule
+    of the name, or one after others, gets a name with the number of its record.
 
     Raises:
         UserError: the file cannot be read.
     """
     seen: Counter[str] = Counter()
+    taken: set[str] = set()
+    group, unique = "", dict[str, str]()  # the present name, and what its molecules are called
     for i, atoms in enumerate(frames(path) if kind == EXTXYZ else _rows(path), start=1):
         where = f"record {i}"
         try:
@@ -85,10 +100,17 @@ def records_of(path: Path, kind: str) -> Iterator[tuple[int, ConformationRecord 
                 charge, spin = int(atoms.info["charge"]), 1
                 name, smiles = f"{path.stem}-{i}", derived_bonds(atoms, charge, where)
         except UserError as error:
-            yield i, LeftOut(i, where, atoms.get_chemical_formula(), str(error).removeprefix(f"{where}: "))
+            reason = str(error).removeprefix(f"{where}: ")
+            yield i, group, LeftOut(i, where, atoms.get_chemical_formula(), reason)
             continue
-        yield i, (f"{name}/{seen[name]:04d}", name, smiles, charge, spin, atoms.numbers, atoms.positions)
-        seen[name] += 1
+        if name != group:
+            group, unique = name, {}
+        own = canonical_smiles(smiles)
+        if own not in unique:
+            unique[own] = unique_name(name, i, taken)
+        called = unique[own]
+        yield i, name, (f"{called}/{seen[called]:04d}", called, smiles, charge, spin, atoms.numbers, atoms.positions)
+        seen[called] += 1
 
 
 def _rows(path: Path) -> Iterator[Atoms]:
@@ -105,29 +127,42 @@ def _rows(path: Path) -> Iterator[Atoms]:
 def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> None:
     """Append relaxed conformations to a .sdf, or to a .xyz or .extxyz (energies in eV, as ASE has them).
 
-    Columns go along with their units in the names, and so do the properties that the input had.
+    Columns go along with their units in the names, and so do the properties that the input had; in .xyz and .extxyz
+    these begin with `input_`, so that they cannot be taken for what the file says itself.
     """
     for i, name in enumerate(relaxed.id):
-        properties = _properties(relaxed, i)
+        given, own = _given(relaxed, i), _own(relaxed, i)
         positions = relaxed.position[relaxed.rows(i)]
         if suffix == ".sdf":
             mol = molecule(relaxed.mapped_smiles[i], positions)
             mol.SetProp("_Name", name)
-            for key, value in properties.items():
-                mol.SetProp(key, str(value))
+            for key, value in ({key: given[key] for key in given if key not in OWN_NAMES} | own).items():
+                mol.SetProp(key, "\n".join(filter(None, value.splitlines())))  # an empty line would end it
             stream.write(Chem.SDWriter.GetText(mol))  # RDKit's own writer does not say when the disk is full
         else:
             atoms = Atoms(numbers=relaxed.number[relaxed.rows(i)], positions=positions)
             energy = float(relaxed.values["nnp_energy_last"][i]) * HARTREE_IN_EV
-            atoms.info = {"name": name, "energy_eV": energy, "charge": int(relaxed.charge[i]), **properties}
+            texts = {"name": name, **own, **{f"input_{key}": value for key, value in given.items()}}
+            atoms.info = {"energy_eV": energy, "charge": int(relaxed.charge[i])}
+            atoms.info |= {key: _one_line(value) for key, value in texts.items()}
             ase.io.write(stream, atoms, format="extxyz")
 
 
-def _properties(relaxed: ConformationSet, i: int) -> dict[str, Any]:
+def _one_line(value: str) -> str:
+    """Text of a comment line from which ASE reads the same; it takes a backslash for the beginning of an escape."""
+    return " ".join(value.splitlines()).replace("\\", "\\\\")
+
+
+def _given(relaxed: ConformationSet, i: int) -> dict[str, str]:
+    """The properties of the record that a conformation comes from."""
+    return json.loads(relaxed.values[PROPERTIES][i] or "{}") if PROPERTIES in relaxed.values else {}
+
+
+def _own(relaxed: ConformationSet, i: int) -> dict[str, str]:
+    """What the relaxation says, by `OWN_NAMES`."""
     values = relaxed.values
-    given = json.loads(values["properties"][i] or "{}") if "properties" in values else {}
     unlike = str(values["unlike_training"][i]) if "unlike_training" in values else ""
-    return given | {
+    return {
         "energy_hartree": f"{values['nnp_energy_last'][i]:.8f}",
         "relative_energy_kcal_mol": f"{values['relative_energy'][i] * HARTREE_IN_KCAL_PER_MOL:.4f}",
         "largest_force_kcal_mol_angstrom": f"{values['largest_force'][i] * HARTREE_IN_KCAL_PER_MOL:.4f}",

@@ -1,0 +1,286 @@
+"""What the records of a file become: molecules and their names, conformers, stereoisomers, properties in and out."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import pytest
+import torch
+from ase import Atoms
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom
+
+from golf.chemistry import canonical_smiles, has_open_stereo, mapped_smiles, molecule
+from golf.cli import main
+from golf.conformations import ConformationSet, StopReason
+from golf.conformers import conformations_of, read_molecules
+from golf.ensembles import Ensemble
+from golf.hdf5 import read, write
+from golf.library import relax_library
+from golf.pieces import Embedding, pieces_of
+from golf.potential import Architecture, Potential
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ELEMENTS = (1, 6, 7, 8, 9)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    torch.manual_seed(1)
+    Potential(Architecture(n_atom_basis=8, n_interactions=1, n_rbf=6), dict.fromkeys(ELEMENTS, -0.5)).save(path)
+    return path
+
+
+def golf(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def relaxed(source, output, model, *options):
+    return golf("relax", source, "-m", model, "-o", output, "--max-steps", 1, *options)
+
+
+def embedded(smiles, n=1, name="", properties=()):
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    assert rdDistGeom.EmbedMultipleConfs(mol, n, randomSeed=3) or n
+    mol.SetProp("_Name", name)
+    for key, value in dict(properties).items():
+        mol.SetProp(key, value)
+    return mol
+
+
+def sdf(path, *mols):
+    path.write_text("".join(Chem.SDWriter.GetText(mol, confId=c.GetId()) for mol in mols for c in mol.GetConformers()))
+    return path
+
+
+def atoms_of(mol, conformer=0, **info):
+    atoms = Atoms([atom.GetSymbol() for atom in mol.GetAtoms()], mol.GetConformer(conformer).GetPositions())
+    atoms.info = info
+    return atoms
+
+
+def pieces(path, size=100, **embedding):
+    return list(pieces_of(path, elements=ELEMENTS, size=size, embedding=Embedding(**embedding)))
+
+
+def ids(found):
+    return [name for piece in found for name in piece.conformations.id]
+
+
+# ---------------------------------------------------------------------------------------------------------- properties
+
+
+def test_properties_of_the_input_are_in_every_output(model, tmp_path):
+    text = "first line\nsecond line"
+    odd = {
+        "isomer": "C/C=C\\C",
+        "name": "of the vendor",
+        "charge": "7",
+        "smiles": "C",
+        "energy": "-1",
+        "unlike_training": "old",
+        "note": text,
+    }
+    source = sdf(tmp_path / "in.sdf", embedded("CCO", name="ethanol", properties=odd))
+    for suffix in (".h5", ".sdf", ".extxyz"):
+        assert relaxed(source, tmp_path / f"out{suffix}", model) == 0
+    assert json.loads(read(tmp_path / "out.h5").values["properties"][0]) == odd
+    (mol,) = Chem.SDMolSupplier(str(tmp_path / "out.sdf"), removeHs=False)
+    assert mol.GetProp("name") == "of the vendor" and mol.GetProp("note") == text
+    assert mol.HasProp("energy_hartree") and not mol.HasProp("unlike_training")
+    frame = ase.io.read(tmp_path / "out.extxyz")
+    assert frame.info["name"] == "ethanol/0000" and frame.info["charge"] == 0
+    assert frame.info["input_note"] == "first line second line" and frame.info["input_isomer"] == odd["isomer"]
+    assert frame.calc is None
+    assert relaxed(tmp_path / "out.extxyz", tmp_path / "again.h5", model) == 0
+    assert read(tmp_path / "again.h5").id == ["ethanol/0000"]
+
+
+def test_properties_of_a_csv_are_kept(model, tmp_path):
+    (tmp_path / "in.csv").write_text('name,smiles,batch,note\nethanol,CCO,17,"first\n\nthird"\n')
+    assert relaxed(tmp_path / "in.csv", tmp_path / "out.sdf", model, "--conformers", 2) == 0
+    mols = list(Chem.SDMolSupplier(str(tmp_path / "out.sdf")))
+    assert [(mol.GetProp("batch"), mol.GetProp("note")) for mol in mols] == [("17", "first\nthird")] * 2
+    assert [mol.GetProp("stop_reason") for mol in mols] == ["step_limit"] * 2
+
+
+# --------------------------------------------------------------------------------------------------------------- names
+
+
+def test_only_names_of_own_conformers_lose_their_number(model, tmp_path):
+    vendor = ("AK-968/41170204", "AK-968/41170205")
+    source = sdf(tmp_path / "in.sdf", *(embedded("CCO", name=name) for name in vendor))
+    assert ids(pieces(source)) == [f"{name}/0000" for name in vendor]
+    assert len(read_molecules(source)[0]) == 2
+    assert relaxed(source, tmp_path / "own.sdf", model, "--conformers", 2) == 0
+    assert ids(pieces(tmp_path / "own.sdf")) == [f"{name}/{k:04d}" for name in vendor for k in range(2)]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    path = sdf(tmp_path / "in.sdf", embedded("CCO", 2, name="ethanol"))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert ids(pieces(path)) == ["ethanol/0000", "ethanol/0001"]
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_an_unreadable_record_does_not_scatter_the_others(tmp_path, size):
+    path = sdf(tmp_path / "in.sdf", embedded("CCO", 3, name="ethanol"))
+    first = path.read_text().index("M  END")
+    path.write_text(path.read_text()[:first].replace("V2000", "V9999") + path.read_text()[first:])
+    found = pieces(path, size)
+    assert ids(found) == ["ethanol/0000", "ethanol/0001"] and len(found) == 1
+    assert [(out.line, out.name) for out in found[0].left_out] == [(1, "ethanol")]
+
+
+def test_stereoisomers_of_one_name_are_molecules_of_their_own(tmp_path):
+    pair = [embedded(smiles, 2, name="x") for smiles in ("C[C@H](F)O", "C[C@@H](F)O")]
+    assert ids(pieces(sdf(tmp_path / "in.sdf", *pair))) == ["x/0000", "x/0001", "x#3/0000", "x#3/0001"]
+
+
+def test_a_molecule_that_cannot_be_used_is_left_out_with_all_its_records(tmp_path):
+    path = sdf(tmp_path / "in.sdf", embedded("C[AsH2]", 2, name="arsine"), embedded("CO", 2, name="methanol"))
+    molecules, left_out = read_molecules(path)
+    assert [one.mol.GetNumConformers() for one in molecules] == [2] and len(left_out) == 2
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_frames_of_one_name_stay_together_if_they_are_of_one_molecule(tmp_path, size):
+    ethanol, propanol = embedded("CCO", 3), embedded("CCCO", 2)
+    order = [(ethanol, 0), (propanol, 0), (ethanol, 1), (propanol, 1), (ethanol, 2)]
+    frames = [atoms_of(mol, conformer, molecule="m") for mol, conformer in order]
+    ase.io.write(tmp_path / "in.extxyz", [*frames, atoms_of(embedded("CO"), molecule="other"), frames[0]])
+    found = pieces(tmp_path / "in.extxyz", size)
+    assert ids(found) == ["m/0000", "m#2/0000", "m/0001", "m#2/0001", "m/0002", "other/0000", "m#7/0000"]
+    assert len(found[0].conformations) >= 5
+
+
+def test_ensembles_of_frames_of_one_name(model, tmp_path):
+    """Of another molecule's conformers an energy is higher by thousands of kcal/mol."""
+    both = [atoms_of(mol, i, molecule="m") for i in (0, 1) for mol in (embedded("CCO", 2), embedded("CCCO", 2))]
+    ase.io.write(tmp_path / "in.extxyz", both)
+    options = ("--window", 50, "--prune", 0.01, "--force-threshold", 1e9)
+    assert relaxed(tmp_path / "in.extxyz", tmp_path / "out.h5", model, *options) == 0
+    kept = read(tmp_path / "out.h5")
+    assert set(kept.molecule) == {"m", "m#2"} and kept.values["relative_energy"].max() < 50 / 627.5
+
+
+def test_an_h5_with_two_molecules_of_one_name_is_refused(model, tmp_path, capsys):
+    mols = [embedded("CCO"), embedded("COC")]
+    rows = [
+        (f"m/{i}", "m", mapped_smiles(mol), 0, 1, atoms_of(mol).numbers, mol.GetConformer().GetPositions())
+        for i, mol in enumerate(mols)
+    ]
+    write(tmp_path / "in.h5", ConformationSet.build(rows))
+    assert relaxed(tmp_path / "in.h5", tmp_path / "out.h5", model) == 2
+    assert "m/0 and m/1 are both of m and are not the same molecule; rename one" in capsys.readouterr().err
+
+
+def test_geometries_of_open_shells_are_left_out(tmp_path):
+    triplet, methyl = atoms_of(embedded("C"), multiplicity=3), embedded("[CH3]")
+    ase.io.write(tmp_path / "in.extxyz", [triplet, atoms_of(methyl, mapped_smiles=mapped_smiles(methyl))])
+    (piece,) = pieces(tmp_path / "in.extxyz")
+    assert not len(piece.conformations)
+    assert ["multiplicity is 3" in piece.left_out[0].reason, "radical" in piece.left_out[1].reason] == [True, True]
+
+
+def test_what_is_expected_of_an_sdf(tmp_path):
+    path = sdf(tmp_path / "in.sdf", embedded("CCO", 3, name="ethanol"))
+    assert [piece.n_expected for piece in (*pieces(path), *pieces(path, conformers=4))] == [3, 4]
+
+
+# ------------------------------------------------------------------------------------------------------ stereoisomers
+
+
+@pytest.mark.parametrize(
+    ("smiles", "is_open"),
+    [("CC(F)C(O)C", 1), ("C[C@H](F)O", 0), ("CC=CF", 1), ("C/C=C/F", 0), ("CC(=N)N", 0), ("CCO", 0), ("CN(C)CC", 0)],
+)
+def test_open_stereocenters(smiles, is_open):
+    assert has_open_stereo(Chem.AddHs(Chem.MolFromSmiles(smiles))) == is_open
+
+
+def test_conformers_are_of_one_stereoisomer(tmp_path, caplog):
+    (tmp_path / "in.smi").write_text("CC(F)C(O)C mixture\nCC=CF alkene\nC[C@H](F)O one\n")
+    molecules, _ = read_molecules(tmp_path / "in.smi")
+    part, _ = conformations_of(molecules, n_conformers=12, seed=1, prune_rmsd=0.0)
+    assert "mixture and 1 more: stereocenters are not specified" in caplog.text
+    for name in ("mixture", "alkene", "one"):
+        isomers = set()
+        for i in (i for i in range(len(part)) if part.molecule[i] == name):
+            mol = molecule(part.mapped_smiles[i], part.position[part.rows(i)])
+            Chem.AssignStereochemistryFrom3D(mol)
+            isomers.add(Chem.MolToSmiles(Chem.RemoveHs(mol)))
+            assert isomers == {canonical_smiles(part.mapped_smiles[i])}
+        assert not has_open_stereo(Chem.MolFromSmiles(isomers.pop()))
+
+
+# ------------------------------------------------------------------------------------------------------------- library
+
+
+def test_energies_of_an_ensemble_are_above_its_lowest_conformer(tmp_path):
+    """And not above one that did not converge, which is in no ensemble."""
+    (tmp_path / "in.smi").write_text("CCCO propanol\n")
+
+    def relaxing(conformations, advance):
+        reasons = [StopReason.STEP_LIMIT, StopReason.CONVERGED, StopReason.CONVERGED]
+        columns = {"stop_reason": reasons, "n_steps": [1] * 3, "nnp_energy_last": [-9.0, -5.0, -5.001]}
+        return conformations.bare().with_columns(values=columns | {"largest_force": [0.0] * 3})
+
+    found = pieces_of(tmp_path / "in.smi", elements=ELEMENTS, size=9, embedding=Embedding(3))
+    kept = Ensemble(0.0, 5.0)
+    relax_library(found, tmp_path / "out.h5", relaxing, run={"input": "in"}, attrs={}, ensemble=kept)
+    assert read(tmp_path / "out.h5").values["relative_energy"] == pytest.approx([0.0, 0.001])
+
+
+def test_what_was_left_out_is_listed_where_nothing_could_be_relaxed(model, tmp_path, capsys):
+    (tmp_path / "in.smi").write_text("C1CC broken\nB boron\n")
+    assert relaxed(tmp_path / "in.smi", tmp_path / "out.sdf", model) == 2
+    assert "line 1, broken" in capsys.readouterr().err and not (tmp_path / "out.sdf").exists()
+    with open(tmp_path / "out.sdf.left_out.csv", newline="") as stream:
+        assert [row["name"] for row in csv.DictReader(stream)] == ["broken", "boron"]
+
+
+def test_two_at_a_time_on_one_output(model, tmp_path, capsys):
+    (tmp_path / "in.smi").write_text("".join(f"CCCCO m{i}\n" for i in range(400)))
+    slow = ["relax", tmp_path / "in.smi", "-m", model, "-o", tmp_path / "out.h5", "--max-steps", 10**6]
+    slow += ["--force-threshold", 1e-12, "--optimizer", "lbfgs"]
+    first = subprocess.Popen([sys.executable, "-m", "golf.cli", *map(str, slow)], cwd=REPOSITORY)
+    try:
+        while not (tmp_path / "out.h5.parts").exists():
+            assert first.poll() is None
+            time.sleep(0.1)
+        assert relaxed(tmp_path / "in.smi", tmp_path / "out.h5", model, "--force") == 2
+        assert f"out.h5.lock is in use by process {first.pid} on " in capsys.readouterr().err
+    finally:
+        first.terminate()
+        first.wait()
+    assert relaxed(tmp_path / "in.smi", tmp_path / "out.h5", model, "--force") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.smi", "out.h5"]
+
+
+def test_parts_of_a_run_that_ended_are_still_there_for_the_next(model, tmp_path):
+    """The lock goes, the parts stay."""
+    (tmp_path / "in.smi").write_text("CO a\nCCO b\nCCCO c\n")
+    calls = []
+
+    def relaxing(conformations, advance):
+        calls.append(conformations.molecule[0])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        columns = {"stop_reason": [0], "n_steps": [1], "nnp_energy_last": [-1.0], "largest_force": [0.0]}
+        return conformations.bare().with_columns(values=columns)
+
+    def run():
+        found = pieces_of(tmp_path / "in.smi", elements=ELEMENTS, size=1, embedding=Embedding())
+        return relax_library(found, tmp_path / "out.h5", relaxing, run={"input": "in"}, attrs={}, ensemble=None)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.smi", "out.h5.parts"]
+    assert run().n_relaxed == 3 and calls == ["a", "b", "b", "c"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.smi", "out.h5"]

@@ -36,7 +36,7 @@ OWN_NAMES = (
     "n_steps",
     "unlike_training",
 )
-"""Properties of a record that golf has written. Those of an older relaxation in the input are not kept."""
+"""Properties of a record that golf has written."""
 
 OUTPUTS = (".h5", ".sdf", ".xyz", ".extxyz")
 
@@ -136,7 +136,7 @@ def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> N
         if suffix == ".sdf":
             mol = molecule(relaxed.mapped_smiles[i], positions)
             mol.SetProp("_Name", name)
-            for key, value in ({key: given[key] for key in given if key not in OWN_NAMES} | own).items():
+            for key, value in (given | own).items():
                 mol.SetProp(key, "\n".join(filter(None, value.splitlines())))  # an empty line would end it
             stream.write(Chem.SDWriter.GetText(mol))  # RDKit's own writer does not say when the disk is full
         else:
@@ -154,8 +154,9 @@ def _one_line(value: str) -> str:
 
 
 def _given(relaxed: ConformationSet, i: int) -> dict[str, str]:
-    """The properties of the record that a conformation comes from."""
-    return json.loads(relaxed.values[PROPERTIES][i] or "{}") if PROPERTIES in relaxed.values else {}
+    """The properties of the record that a conformation comes from, but for those of an older relaxation."""
+    given = json.loads(relaxed.values[PROPERTIES][i] or "{}") if PROPERTIES in relaxed.values else {}
+    return {key: value for key, value in given.items() if key not in OWN_NAMES}
 
 
 def _own(relaxed: ConformationSet, i: int) -> dict[str, str]:

@@ -193,6 +193,12 @@ def test_an_unreadable_record_among_others(suffix, folder, capfd):
     assert "\n2,record 2,C2," in (left_out := Path("out.sdf.left_out.csv").read_text()) or ",bad," in left_out
 
 
+def test_an_element_that_no_model_knows(folder, capfd):
+    Path("in.smi").write_text("CO methanol\nO=[U+2]=O uranyl\n")
+    assert main(arguments("relax")) == 1
+    assert "in.smi: line 2 (uranyl) is left out: has U, which the model never saw" in capfd.readouterr().err
+
+
 def cut_in_the_middle(path):
     """Zeros where the data of an HDF5 file lie."""
     whole = path.read_bytes()

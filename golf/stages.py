@@ -24,7 +24,7 @@ from golf.errors import UserError
 from golf.files import written_whole
 from golf.hdf5 import read, write
 from golf.locks import LockedFile
-from golf.oracles.base import LEVEL_ATTRS, LevelOfTheory
+from golf.oracles.base import LEVEL_ATTRS, LevelOfTheory, level_difference
 from golf.parallel import ThreadedPotential
 from golf.potential import (
     Architecture,
@@ -221,9 +221,12 @@ def start_from(model: str, conformations: str, level: LevelOfTheory, output: str
 
 
 def _check_level(model: str, potential: Potential, level: LevelOfTheory) -> None:
-    if not level.matches(potential.provenance.level):
-        found = "/".join(str(potential.provenance.level.get(name, "unknown")) for name in ("method", "basis"))
-        raise UserError(f"{model}: was trained on {found}, the oracle is {level}; give a model of that level")
+    difference = level_difference(potential.provenance.level, level.attrs())
+    if difference:
+        raise UserError(
+            f"{model}: its training data and the oracle differ in {difference}; give a model of the oracle's level "
+            "of theory"
+        )
 
 
 def continue_baseline(

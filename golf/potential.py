@@ -259,7 +259,9 @@ def pick_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"key resources.device: {name} is asked for, but PyTorch sees no GPU; use auto or cpu")
+        raise UserError(
+            f"device {name}: PyTorch sees no GPU; ask for auto or cpu (--device, in a study resources.device)"
+        )
     return name
 
 

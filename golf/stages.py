@@ -107,7 +107,13 @@ class Machine:
 
 
 def split_validation(
-    labelled: ConformationSet, fraction: float, seed: int, by: str
+    labelled: ConformationSet,
+    fraction: float,
+    seed: int,
+    by: str,
+    *,
+    where: str = "key training.validation_split",
+    remedy: str = "split by conformation, or label more molecules",
 ) -> tuple[ConformationSet, ConformationSet | None]:
     """Training and validation part of the initial labels; the same split in every training of a study.
 
@@ -115,6 +121,7 @@ def split_validation(
         fraction: of the conformations, or of the molecules, that have a label.
         by: conformation, or molecule: then no conformation of a validation molecule is trained on, and there is at
             least one such molecule unless the fraction is 0.
+        where, remedy: of the message where that fails; as given, those of a study.
 
     Raises:
         UserError: a split by molecule leaves none to train on.
@@ -129,8 +136,8 @@ def split_validation(
         n_validation = max(1, round(fraction * len(molecules)))
         if n_validation >= len(molecules):
             raise UserError(
-                f"key training.validation_split: {n_validation} of {len(molecules)} molecules for validation leaves"
-                " none to train on; split by conformation, or label more molecules"
+                f"{where}: {n_validation} of {len(molecules)} molecules for validation leaves none to train on;"
+                f" {remedy}"
             )
         mask = np.isin(labelled.molecule, rng.permutation(molecules)[:n_validation])
     return (labelled.subset(~mask), labelled.subset(mask)) if mask.any() else (labelled, None)

@@ -199,6 +199,16 @@ def test_an_element_that_no_model_knows(folder, capfd):
     assert "in.smi: line 2 (uranyl) is left out: has U, which the model never saw" in capfd.readouterr().err
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("command", ["relax", "train", "learning-curve"])
+def test_a_device_that_is_not_there(command, folder, capfd):
+    assert main([*arguments(command), "--device", "cuda"]) == 2
+    assert capfd.readouterr().err.startswith(
+        "golf: error: device cuda: PyTorch sees no GPU; ask for auto or cpu (--dev"
+    )
+    assert not (folder / OUTPUTS[command]).exists()
+
+
 def cut_in_the_middle(path):
     """Zeros where the data of an HDF5 file lie."""
     whole = path.read_bytes()

@@ -82,7 +82,7 @@ def test_labels_cost_what_their_columns_say(study, report):
     assert "round 1 timed out <60 s> & no end 1" in labels
     assert "ends of golf failed PSIO error 1" in labels
     assert "second_order 2" in labels
-    assert "took 1.00 hours of wall time to train" in labels
+    assert "took 1.00 hours of wall time to train; relaxations, MMFF's among them, took 0.50 hours." in labels
 
 
 def test_labels_that_came_with_the_data_cost_nothing(study, tmp_path):

@@ -17,11 +17,10 @@ from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.formats import EXTXYZ, GOLF, LEVELS, MOLECULES, NABLADFT, SPICE, SUFFIXES, format_of
 from golf.hdf5 import FORMAT, read
-from golf.oracles.base import LEVEL_ATTRS, described
+from golf.oracles.base import ORIGIN_ATTRS, described
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 _WIDTH = 22
-_LEVEL = (*LEVEL_ATTRS, "program_version")
 _STAMP = ("format", "format_version", "created_by", "created_utc", "config_sha256", "seed")
 _UNITS = "angstrom, hartree, hartree/angstrom; energies are total energies"
 _NO_DOMAIN = "not recorded: golf relax cannot say which molecules look unlike them"
@@ -149,7 +148,7 @@ def _golf(part: ConformationSet) -> Iterator[str]:
     if "method" in attrs:
         yield _row("level of theory", described(attrs))
     yield _row("units", _UNITS)
-    for name in sorted(attrs.keys() - {*_LEVEL, *_STAMP}):
+    for name in sorted(attrs.keys() - {*ORIGIN_ATTRS, *_STAMP}):
         yield _row(name, _short(attrs[name]))
     yield ""
     yield from _conformations(part)

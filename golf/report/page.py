@@ -23,6 +23,7 @@ from golf.conformations import ConformationSet
 from golf.files import written_whole
 from golf.hdf5 import read
 from golf.hours import hours_spent
+from golf.oracles.base import described
 from golf.report import costs, figures, provenance
 from golf.report.molecules import N_WORST, Relaxed, worst
 
@@ -106,7 +107,7 @@ def write_report(output: str | Path, files: StudyFiles, *, config: Mapping[str, 
         config=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
         config_sha256=config_sha256,
         seed=config["seed"],
-        level=provenance.level_of_labels(reference.attrs),
+        level=described(reference.attrs),
         optimizer=reference.attrs.get("optimizer", "not stated"),
         versions=provenance.versions(reference.attrs),
         hashes=provenance.hashes([*files.inputs, *files.models]),

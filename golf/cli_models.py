@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,11 @@ def _add_training(command: argparse.ArgumentParser, metavar: str, text: str) -> 
 
 
 def _training_config(options: argparse.Namespace, **further: Any) -> dict[str, Any]:
-    """The configuration of a study that has these settings, validated."""
+    """The configuration of a study that has these settings, validated.
+
+    Raises:
+        UserError: the file of --config or an option is wrong; names the option as it was typed.
+    """
     from golf.config import read_config, validated
 
     positive("--cores", options.cores)
@@ -58,7 +63,11 @@ def _training_config(options: argparse.Namespace, **further: Any) -> dict[str, A
     }
     training = base.get("training", {}) | {name: value for name, value in given.items() if value is not None}
     raw = {"seed": options.seed, "dataset": {"train": str(options.labels)}, "training": training}
-    return validated(raw | {"nnp": base.get("nnp", {})}, "options")
+    try:
+        return validated(raw | {"nnp": base.get("nnp", {})}, "options")
+    except UserError as error:  # --config has been found right, so one of the options is wrong
+        option = re.sub(r"^options: key (?:training\.)?(\w+)", lambda key: "--" + key[1].replace("_", "-"), str(error))
+        raise UserError(option) from None
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from golf.elements import SYMBOLS
+from golf.elements import NETWORK_SYMBOLS
 from golf.errors import UserError
 from golf.formats import AUTO, SMILES, SUFFIXES
 from golf.oracles.programs import program, wrong_setting
@@ -160,9 +160,10 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"key evaluation.models: {name} is the name of a folder of the results; choose another"
     if wrong := wrong_setting(oracle["program"], oracle["basis"], oracle["python"]):
         yield wrong
-    unknown = set(config["nnp"]["reference_energies"] or {}) - set(SYMBOLS)
+    unknown = set(config["nnp"]["reference_energies"] or {}) - set(NETWORK_SYMBOLS)
     if unknown:
-        yield f"key nnp.reference_energies: {min(unknown)!r} is not the symbol of an element"
+        last = NETWORK_SYMBOLS[-1]
+        yield f"key nnp.reference_energies: {min(unknown)!r} is not the symbol of an element up to {last}"
     if training["force_weight"] + training["energy_weight"] == 0:
         yield "key training.force_weight: force_weight and energy_weight cannot both be 0"
 

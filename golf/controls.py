@@ -15,6 +15,7 @@ import numpy as np
 from golf.conformations import ConformationSet, Status
 from golf.costs import n_gradients
 from golf.errors import UserError
+from golf.oracles.base import ORIGIN_ATTRS
 from golf.reference import frames_of
 from golf.surrogate import MMFFSurrogate
 
@@ -108,9 +109,8 @@ def labels_along(optimizations: ConformationSet, *, n_labels: int, max_force_nor
         forces.append(force)
         too_large = max_force_norm is not None and np.linalg.norm(force) > max_force_norm
         status.append(Status.REJECTED if too_large else Status.OK)
-    level = ("program", "program_version", "method", "basis", "keywords")
     return ConformationSet.build(
-        records, **{name: optimizations.attrs[name] for name in level if name in optimizations.attrs}
+        records, **{name: optimizations.attrs[name] for name in ORIGIN_ATTRS if name in optimizations.attrs}
     ).with_columns(
         atoms={"force": np.concatenate([np.zeros((0, 3)), *forces])},
         values={

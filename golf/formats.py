@@ -6,11 +6,12 @@ file no more is read than names and shapes.
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
@@ -79,6 +80,38 @@ def _is_spice(path: Path) -> bool:
             return file.attrs.get("format") != FORMAT and isinstance(first, h5py.Group) and "conformations" in first
     except (OSError, RuntimeError):  # the reader says what is wrong with it
         return False
+
+
+def count_records(path: str | Path) -> int:
+    """Records of a file of molecules (.smi, .csv, .sdf), as `golf.conformers.read_records` will read them.
+
+    A .smi may have comments, which begin with #; a .csv has none, and a field of it may have several lines.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        with open(path, newline="", encoding="utf-8-sig", errors="replace") as stream:
+            if path.suffix == ".sdf":
+                return _count_sdf(stream)
+            if path.suffix == ".csv":
+                rows = csv.reader(stream)
+                next(rows, None)  # names of the columns
+                return sum(bool(row) for row in rows)
+            return sum(bool(line.strip()) and not line.startswith("#") for line in stream)
+    except (OSError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as {path.suffix}: {error}") from None
+
+
+def _count_sdf(lines: Iterable[str]) -> int:
+    """Records, also a last one that is cut off."""
+    n, begun = 0, False
+    for line in lines:
+        ends = line.startswith("$$$$")
+        n += ends
+        begun = not ends and (begun or bool(line.strip()))
+    return n + begun
 
 
 def count_conformations(path: str | Path, kind: str, subsets: Collection[str] = ()) -> dict[str, int]:

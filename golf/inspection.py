@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.formats import EXTXYZ, GOLF, LEVELS, MOLECULES, NABLADFT, SPICE, SUFFIXES, format_of
 from golf.hdf5 import FORMAT, read
-from golf.oracles.base import described
+from golf.oracles.base import ORIGIN_ATTRS, described
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 _WIDTH = 22
-_LEVEL = ("program", "program_version", "method", "basis", "keywords")
 _STAMP = ("format", "format_version", "created_by", "created_utc", "config_sha256", "seed")
 _UNITS = "angstrom, hartree, hartree/angstrom; energies are total energies"
 _NO_DOMAIN = "not recorded: golf relax cannot say which molecules look unlike them"
+_NAMED = 3  # records that cannot be used
 _ZIP = b"PK"  # what torch.save writes
 
 
@@ -46,12 +46,10 @@ def describe(path: str | Path) -> str:
         lines = list(_spice(path))
     elif kind == GOLF and h5py.is_hdf5(path):
         lines = list(_golf(read(path)))
-    elif kind in (NABLADFT, EXTXYZ, *MOLECULES):
-        from golf.structures import read_structures  # RDKit is loaded only for these
-
-        part = read_structures(path)
-        level = [_row("level of theory", described(part.attrs))] if "method" in part.attrs else []
-        lines = [_row("format", kind), *level, _row("units", f"{_UNITS}, as golf reads it"), "", *_conformations(part)]
+    elif kind in MOLECULES:
+        lines = [_row("format", kind), "", *_molecules(path)]
+    elif kind in (NABLADFT, EXTXYZ):
+        lines = [_row("format", kind), *_foreign(path, kind)]
     else:
         raise UserError(f"{path}: neither conformations nor a model of golf; give one of the files under results/")
     return "\n".join([str(path), *lines])
@@ -70,6 +68,76 @@ def _spice(path: Path) -> Iterator[str]:
         yield _row("" if i else "subsets", f"{subset}: {conformations} of {molecules}")
 
 
+def _molecules(path: Path) -> Iterator[str]:
+    """Of SMILES or SDF: what stands there; nothing is embedded."""
+    from rdkit import Chem
+
+    from golf.conformers import read_records, structure_problem
+
+    word = "record" if path.suffix == ".sdf" else "line"
+    names, with_geometry = set(), set()
+    numbers, charges, n_atoms = Counter[int](), [], []
+    unusable, n_geometries = [], 0
+    for record in read_records(path):
+        problem = structure_problem(record.mol)
+        mol = Chem.Mol() if problem else Chem.AddHs(record.mol)
+        has_geometry = any(conformer.Is3D() for conformer in mol.GetConformers())
+        if has_geometry and not np.isfinite(mol.GetConformer().GetPositions()).all():
+            problem = "positions that are not finite numbers"
+        if problem:
+            unusable.append(f"{word} {record.line} ({record.name}): {problem}")
+            continue
+        names.add(record.name)
+        with_geometry.update([record.name] if has_geometry else [])
+        n_geometries += has_geometry
+        numbers.update(atom.GetAtomicNum() for atom in mol.GetAtoms())
+        n_atoms.append(mol.GetNumAtoms())
+        charges.append(Chem.GetFormalCharge(mol))
+    yield from _records(path, unusable, len(n_atoms))
+    yield _row("molecules", f"{len(names)}{'' if with_geometry else ', none with a geometry'}")
+    if with_geometry:
+        yield _row("conformations", f"{n_geometries} of {len(with_geometry)} molecules")
+    yield _row("atoms", f"{sum(n_atoms)}, {_range(n_atoms, 'd')} per record, hydrogens counted")
+    yield _row("elements", _elements(*zip(*sorted(numbers.items()), strict=True)))
+    if any(charges):
+        yield _row("charge", _range(charges, "d"))
+
+
+def _foreign(path: Path, kind: str) -> Iterator[str]:
+    """Of conformations that others have written."""
+    from golf.conformers import LeftOut  # RDKit is loaded only where it is needed
+    from golf.sources import read_conformations
+    from golf.structures import is_stream, records_of
+
+    records = [record for _, record in records_of(path, kind)] if is_stream(path, kind) else []
+    left_out = [record for record in records if isinstance(record, LeftOut)]
+    if left_out or (records and kind != EXTXYZ):
+        part = ConformationSet.build(record for record in records if not isinstance(record, LeftOut))
+    else:
+        part, _ = read_conformations(path, kind)
+    if "method" in part.attrs:
+        yield _row("level of theory", described(part.attrs))
+    yield _row("units", f"{_UNITS}, as golf reads it")
+    yield ""
+    yield from _records(path, [f"{out.name}: {out.reason}" for out in left_out], len(part))
+    yield from _conformations(part)
+    if left_out and kind == EXTXYZ:
+        yield _row("labels", "not looked at, as some records cannot be used")
+
+
+def _records(path: Path, unusable: Sequence[str], n_usable: int) -> Iterator[str]:
+    """How many records there are, and what is wrong with the first of those that cannot be used.
+
+    Raises:
+        UserError: there are none, or none can be used.
+    """
+    if not n_usable:
+        raise UserError(f"{path}: " + (f"no record can be used; {unusable[0]}" if unusable else "holds no records"))
+    yield _row("records", str(n_usable + len(unusable)))
+    for i, reason in enumerate(unusable[:_NAMED]):
+        yield _row("" if i else "cannot be used", reason if i else f"{len(unusable)}, first {reason}")
+
+
 def _golf(part: ConformationSet) -> Iterator[str]:
     attrs = part.attrs
     yield _row("format", f"{FORMAT} {attrs['format_version']}, by {attrs.get('created_by', '?')}")
@@ -80,7 +148,7 @@ def _golf(part: ConformationSet) -> Iterator[str]:
     if "method" in attrs:
         yield _row("level of theory", described(attrs))
     yield _row("units", _UNITS)
-    for name in sorted(attrs.keys() - {*_LEVEL, *_STAMP}):
+    for name in sorted(attrs.keys() - {*ORIGIN_ATTRS, *_STAMP}):
         yield _row(name, _short(attrs[name]))
     yield ""
     yield from _conformations(part)
@@ -91,7 +159,7 @@ def _conformations(part: ConformationSet) -> Iterator[str]:
     if not len(part):
         return
     yield _row("atoms", f"{len(part.number)}, {_range(part.n_atoms, 'd')} per conformation")
-    yield _row("elements", _elements(part.number))
+    yield _row("elements", _elements(*np.unique(part.number, return_counts=True)))
     broken = [
         part.id[i] for i, positions in enumerate(part.positions_by_conformation()) if not np.isfinite(positions).all()
     ]
@@ -198,9 +266,8 @@ def _words(codes: NDArray, kind: type[IntEnum]) -> str:
     return ", ".join(f"{kind(code).name.lower()} {n}" for code, n in sorted(counts.items()))
 
 
-def _elements(numbers: NDArray) -> str:
-    found, counts = np.unique(numbers, return_counts=True)
-    return " ".join(f"{SYMBOLS[z]}:{n}" for z, n in zip(found, counts, strict=True))
+def _elements(numbers: Iterable[int], counts: Iterable[int]) -> str:
+    return " ".join(f"{SYMBOLS[z]}:{n}" for z, n in zip(numbers, counts, strict=True))
 
 
 def _range(values: NDArray | Sequence, style: str) -> str:

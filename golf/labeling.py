@@ -24,6 +24,7 @@ from golf.journal import SUFFIX, Journal, beside
 from golf.oracles.base import (
     LABEL_COLUMNS,
     NO_LABEL,
+    ORIGIN_ATTRS,
     Label,
     LevelOfTheory,
     Oracle,
@@ -203,9 +204,8 @@ def with_labels_of(
             columns = {name: labelled.values[name][k] for name in LABEL_COLUMNS if name in labelled.values}
             columns["status"] = Status(columns["status"])
             known[i] = Label(forces=labelled.atoms["force"][labelled.rows(k)], **columns)
-    names = (*LevelOfTheory("", "", "").attrs(), "program_version")
     return _with_labels(conformations, known).with_columns(
-        **{name: labelled.attrs[name] for name in names if name in labelled.attrs}
+        **{name: labelled.attrs[name] for name in ORIGIN_ATTRS if name in labelled.attrs}
     )
 
 

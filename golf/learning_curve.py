@@ -75,7 +75,14 @@ def learning_curve(
     Raises:
         UserError: a subset is empty or has the size of another, or there is no molecule to spare for validation.
     """
-    training, validation = split_validation(labelled, options.validation_fraction, seed, "molecule")
+    training, validation = split_validation(
+        labelled,
+        options.validation_fraction,
+        seed,
+        "molecule",
+        where=f"--validation-fraction {options.validation_fraction:g}",
+        remedy="give labels of more molecules, or a smaller fraction",
+    )
     if validation is None:
         raise UserError("--validation-fraction 0: a learning curve needs validation molecules; give more")
     sizes = [round(fraction * len(training)) for fraction in fractions]

@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 from golf.conformations import Status, as_column
 from golf.errors import UserError
 from golf.hdf5 import read_columns, rewrite
-from golf.oracles.base import LABEL_COLUMNS, LEVEL_ATTRS, NO_LABEL, level_difference
+from golf.oracles.base import LABEL_COLUMNS, NO_LABEL, ORIGIN_ATTRS, level_difference
 
 logger = logging.getLogger(__name__)
-
-_PROVENANCE = (*LEVEL_ATTRS, "program_version")
 
 
 def merge(
@@ -73,7 +71,7 @@ class _Labels:
             }
         self.force: NDArray[np.float64] = columns["atoms/force"]
         self.values = {name: columns[f"conformation/{name}"] for name in LABEL_COLUMNS}
-        self.attrs: dict[str, Any] = {name: attrs[name] for name in _PROVENANCE if name in attrs}
+        self.attrs: dict[str, Any] = {name: attrs[name] for name in ORIGIN_ATTRS if name in attrs}
 
     def fill_in(self, path: str | Path) -> None:
         names = ("atoms/offset", "atoms/force", "conformation/id", *(f"conformation/{name}" for name in self.values))
@@ -91,7 +89,7 @@ class _Labels:
 
     def _agree(self, attrs: Mapping[str, Any]) -> None:
         """Hold a batch's level and program against those so far."""
-        stated = {name: attrs[name] for name in _PROVENANCE if name in attrs}
+        stated = {name: attrs[name] for name in ORIGIN_ATTRS if name in attrs}
         difference = level_difference(stated | self.attrs, self.attrs | stated)
         if difference:
             raise UserError(f"label batches differ in {difference}; run again")

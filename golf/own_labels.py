@@ -87,7 +87,14 @@ def train_on_labels(
         UserError: the labels or the model cannot be used, or the training diverged.
     """
     labelled = read_labels(path)
-    training, validation = split_validation(labelled, options.validation_fraction, seed, options.validation_split)
+    training, validation = split_validation(
+        labelled,
+        options.validation_fraction,
+        seed,
+        options.validation_split,
+        where=path,
+        remedy="give --by conformation, labels of more molecules, or a smaller --validation-fraction",
+    )
     if initial is None:
         provenance = Provenance(level_of(labelled), config_sha256, seed)
         energies = reference_energies(labelled, given_energies, path)

@@ -18,7 +18,7 @@ from typing import Any
 from golf.config import CONTROLS, WITHOUT_NETWORK
 from golf.conformations import Status
 from golf.errors import UserError
-from golf.formats import GOLF, MOLECULES, count_conformations, count_unlabelled, format_of
+from golf.formats import GOLF, MOLECULES, count_conformations, count_records, count_unlabelled, format_of
 from golf.hdf5 import read_columns
 from golf.oracles.base import LEVEL_ATTRS, LevelOfTheory
 
@@ -77,7 +77,7 @@ def size(source: Source, level: LevelOfTheory) -> Size:
         return Size(0, 0, 0, 0, 0)
     kind = _format(source, "train")
     if kind in MOLECULES:
-        records = _count_records(Path(source.train))
+        records = count_records(source.train)
         initial = n_train = records * (source.conformers or 1)
         n_test = records * (source.test_conformers or 1)
     else:
@@ -93,7 +93,7 @@ def size(source: Source, level: LevelOfTheory) -> Size:
         return Size(initial, n_test, n_test, n_train, n_train)
     kind = _format(source, "test")
     if kind in MOLECULES:
-        n_test = _count_records(Path(source.test)) * max(1, source.test_conformers if source.conformers else 1)
+        n_test = count_records(source.test) * max(1, source.test_conformers if source.conformers else 1)
     else:
         n_test = sum(count_conformations(source.test, kind, source.subsets).values())
     references = _count_without_minimum(source.test, level) if kind == GOLF else n_test
@@ -121,15 +121,6 @@ def to_download(source: Source) -> dict[str, Mapping[str, str]]:
     """The public files of a study that are not there yet, by path."""
     paths = {os.path.normpath(one["to"]): one for one in source.download}
     return {path: one for path, one in paths.items() if not Path(path).exists()}
-
-
-def _count_records(path: Path) -> int:
-    """Records of a file of molecules; every molecule of an SDF may come in several records."""
-    if path.suffix == ".sdf":
-        *_, last = records = path.read_text(errors="replace").split("$$$$")
-        return len(records) - (not last.strip())
-    lines = path.read_text(errors="replace").splitlines()
-    return sum(bool(line.strip()) and not line.startswith("#") for line in lines) - (path.suffix == ".csv")
 
 
 def n_batches(n_items: int, batch_size: int) -> int:

@@ -37,7 +37,7 @@ from golf._schnetpack import (
 from golf.batches import Batch, LabelledMolecules, batch_of, labelled_indices
 from golf.conformations import ConformationSet
 from golf.domain import Domain
-from golf.elements import SYMBOLS
+from golf.elements import MAX_NUMBER, SYMBOLS
 from golf.errors import UserError
 from golf.files import written_whole
 from golf.networks import scalar_features
@@ -47,8 +47,6 @@ FORMAT = "golf-potential"
 FORMAT_VERSION = 1
 UNITS = {"length": "angstrom", "energy": "hartree", "force": "hartree/angstrom"}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-MAX_NUMBER = 100
-"""Rows of SchNetPack's embedding: atomic numbers below this."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +259,9 @@ def pick_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"key resources.device: {name} is asked for, but PyTorch sees no GPU; use auto or cpu")
+        raise UserError(
+            f"device {name}: PyTorch sees no GPU; ask for auto or cpu (--device, in a study resources.device)"
+        )
     return name
 
 

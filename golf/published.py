@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from golf.elements import SYMBOLS
+from golf.elements import NETWORK_SYMBOLS, SYMBOLS
 from golf.errors import UserError
 from golf.formats import LEVELS, NABLADFT
 from golf.potential import Architecture, Potential, Provenance
@@ -72,15 +72,17 @@ def read_energies(path: str | Path) -> dict[str, float]:
     """
     try:
         energies = json.loads(Path(path).read_text())
-        unknown = [symbol for symbol in energies if symbol not in SYMBOLS[1:]]
+        unknown = [symbol for symbol in energies if symbol not in NETWORK_SYMBOLS]
         if energies and not unknown and all(math.isfinite(float(energy)) for energy in energies.values()):
             return {symbol: float(energy) for symbol, energy in energies.items()}
     except OSError as error:
         raise UserError(f"{path}: {(error.strerror or str(error)).lower()}; give a JSON file") from None
     except (ValueError, TypeError, AttributeError):
         unknown = []
-    found = f"{unknown[0]!r} is not the symbol of an element" if unknown else "not a JSON object of numbers"
-    raise UserError(f'{path}: {found}; give one such as {{"H": -0.5025, "C": -37.798}}, hartree')
+    wrong = f"{unknown[0]!r} is not the symbol of an element up to {NETWORK_SYMBOLS[-1]}" if unknown else ""
+    raise UserError(
+        f'{path}: {wrong or "not a JSON object of numbers"}; give one such as {{"H": -0.5025, "C": -37.798}}, hartree'
+    )
 
 
 def _architecture(path: Path) -> Architecture:

@@ -13,9 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from golf.batches import Batch, LabelledMolecules
-from golf.elements import SYMBOLS
-
-MAX_NUMBER = 100
+from golf.elements import MAX_NUMBER, SYMBOLS
 
 REACH = 0.9
 """Of the shortest distance among the labels: DFT minima may lie a little further in than the conformers do."""

@@ -24,7 +24,7 @@ from golf.errors import UserError
 from golf.files import written_whole
 from golf.hdf5 import read, write
 from golf.locks import LockedFile
-from golf.oracles.base import LEVEL_ATTRS, LevelOfTheory
+from golf.oracles.base import LEVEL_ATTRS, LevelOfTheory, level_difference
 from golf.parallel import ThreadedPotential
 from golf.potential import (
     Architecture,
@@ -107,7 +107,13 @@ class Machine:
 
 
 def split_validation(
-    labelled: ConformationSet, fraction: float, seed: int, by: str
+    labelled: ConformationSet,
+    fraction: float,
+    seed: int,
+    by: str,
+    *,
+    where: str = "key training.validation_split",
+    remedy: str = "split by conformation, or label more molecules",
 ) -> tuple[ConformationSet, ConformationSet | None]:
     """Training and validation part of the initial labels; the same split in every training of a study.
 
@@ -115,6 +121,7 @@ def split_validation(
         fraction: of the conformations, or of the molecules, that have a label.
         by: conformation, or molecule: then no conformation of a validation molecule is trained on, and there is at
             least one such molecule unless the fraction is 0.
+        where, remedy: of the message where that fails; as given, those of a study.
 
     Raises:
         UserError: a split by molecule leaves none to train on.
@@ -129,8 +136,8 @@ def split_validation(
         n_validation = max(1, round(fraction * len(molecules)))
         if n_validation >= len(molecules):
             raise UserError(
-                f"key training.validation_split: {n_validation} of {len(molecules)} molecules for validation leaves"
-                " none to train on; split by conformation, or label more molecules"
+                f"{where}: {n_validation} of {len(molecules)} molecules for validation leaves none to train on;"
+                f" {remedy}"
             )
         mask = np.isin(labelled.molecule, rng.permutation(molecules)[:n_validation])
     return (labelled.subset(~mask), labelled.subset(mask)) if mask.any() else (labelled, None)
@@ -221,9 +228,12 @@ def start_from(model: str, conformations: str, level: LevelOfTheory, output: str
 
 
 def _check_level(model: str, potential: Potential, level: LevelOfTheory) -> None:
-    if not level.matches(potential.provenance.level):
-        found = "/".join(str(potential.provenance.level.get(name, "unknown")) for name in ("method", "basis"))
-        raise UserError(f"{model}: was trained on {found}, the oracle is {level}; give a model of that level")
+    difference = level_difference(potential.provenance.level, level.attrs())
+    if difference:
+        raise UserError(
+            f"{model}: its training data and the oracle differ in {difference}; give a model of the oracle's level "
+            "of theory"
+        )
 
 
 def continue_baseline(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from golf.conformations import Status
 from golf.errors import UserError
 from golf.forecast import calibrated, input_of
 from golf.hdf5 import read_columns
+from golf.hours import hours_spent
 from golf.journal import SUFFIX, outcomes
 from golf.labeling import without_label
 from golf.planning import controls_of, level_of, needs_training, processes_on, trained_arms
@@ -212,19 +212,9 @@ def _network_line(config: Mapping[str, Any], net: Network) -> str:
         n_trained_all += sum((results / f"random/{r}/model.pt").is_file() for r in range(1, golf["rounds"] + 1))
     own = 0 if config["nnp"]["initial"] else config["training"]["updates"]
     n_updates = has_baseline * own + n_trained_all * of_round
-    spent = 0.0
-    for pattern in (
-        "train_baseline.tsv",
-        "continue_baseline.tsv",
-        "train_round/*/*.tsv",
-        "train_control/*.tsv",
-        "relax_*/**/*.tsv",
-    ):
-        for path in (results / "benchmarks").glob(pattern):
-            with open(path, newline="") as stream:
-                spent += sum(float(row["s"]) for row in csv.DictReader(stream, delimiter="\t"))
+    spent = sum(hours_spent(results / "benchmarks").values())
     left = net.training * max(0.0, 1 - n_updates / max(1, net.n_updates))
     return (
-        f"Baseline {'trained' if has_baseline else 'to come'}, {n_trained} of {rounds} rounds trained; network "
-        f"{spent / 3600:.2f} h so far, {left:.2f} h of training left on {net.device} ({net.source})"
+        f"Baseline {'trained' if has_baseline else 'to come'}, {n_trained} of {rounds} rounds trained; training and "
+        f"relaxations {spent:.2f} h so far, {left:.2f} h of training left on {net.device} ({net.source})"
     )

@@ -71,4 +71,4 @@ rule publish_model:
         mem_mb=per_attempt(500),
         runtime=per_attempt(10),
     shell:
-        "cp {input} {output} 2> {log}"
+        "cp {input:q} {output:q} 2> {log:q}"

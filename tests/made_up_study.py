@@ -137,6 +137,7 @@ def finish(
     save(plots.training_curves(curves, of_rounds), folder / "training.svg", folder / "training.png")
     (folder / "left_out.csv").write_text("line,name,input,reason\n7,odd,C[<b>]C,cannot be parsed\n")
     (folder / "train_baseline.tsv").write_text("s\th:m:s\n3600.0\t1:00:00\n")
+    (folder / "minimize_test.tsv").write_text("s\th:m:s\n1800.0\t0:30:00\n")
     return StudyFiles(
         summary=folder / "summary.csv",
         by_molecules=folder / "by_molecules.csv",

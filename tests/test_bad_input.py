@@ -185,12 +185,30 @@ def test_an_unreadable_record_among_others(suffix, folder, capfd):
     path = with_a_broken_record(folder, suffix)
     capfd.readouterr()
     where = r"(line|record|frame) \d"
-    for command in ("label", "inspect"):
-        refused(arguments(command, path.name), folder, capfd, rf"three\{suffix}: .*{where}")
+    refused(arguments("label", path.name), folder, capfd, rf"three\{suffix}: .*{where}")
+    assert main(arguments("inspect", path.name)) == 0
+    said = " ".join(capfd.readouterr().out.split())
+    assert re.search(rf"records (3|4) cannot be used 1, first {where}", said), said
     assert main(arguments("relax", path.name)) == 1
     assert re.search(rf"three\{suffix}: (line|record) 2 ", capfd.readouterr().err) or suffix == ".csv"
     assert Path("out.sdf").read_text().count("$$$$") == (3 if suffix == ".extxyz" else 2)
     assert "\n2,record 2,C2," in (left_out := Path("out.sdf.left_out.csv").read_text()) or ",bad," in left_out
+
+
+def test_an_element_that_no_model_knows(folder, capfd):
+    Path("in.smi").write_text("CO methanol\nO=[U+2]=O uranyl\n")
+    assert main(arguments("relax")) == 1
+    assert "in.smi: line 2 (uranyl) is left out: has U, which the model never saw" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("command", ["relax", "train", "learning-curve"])
+def test_a_device_that_is_not_there(command, folder, capfd):
+    assert main([*arguments(command), "--device", "cuda"]) == 2
+    assert capfd.readouterr().err.startswith(
+        "golf: error: device cuda: PyTorch sees no GPU; ask for auto or cpu (--dev"
+    )
+    assert not (folder / OUTPUTS[command]).exists()
 
 
 def cut_in_the_middle(path):
@@ -248,9 +266,11 @@ def not_a_number(folder, suffix):
 def test_coordinates_that_are_no_numbers(suffix, folder, capfd):
     path = not_a_number(folder, suffix)
     capfd.readouterr()
-    commands = ["label", *(["train", "learning-curve"] if suffix == ".h5" else ["inspect"])]
-    for command in commands:
+    for command in ["label", *(["train", "learning-curve"] if suffix == ".h5" else [])]:
         refused(arguments(command, path.name), folder, capfd, rf"nan\{suffix}: .*")
+    assert main(arguments("inspect", path.name)) == 0
+    said = " ".join(capfd.readouterr().out.split())
+    assert re.search("cannot be used 1, first record 1|positions not finite numbers in 1 conformations, first ", said)
     assert main(arguments("relax", path.name)) == 1
     assert re.search(r"is left out: |not finite", capfd.readouterr().err)
     assert "nan" not in Path("out.sdf").read_text()

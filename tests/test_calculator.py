@@ -131,6 +131,7 @@ def test_vibrations_at_the_minimum(model, methanol, tmp_path):
     ("atoms", "message"),
     [
         (molecule("BF3"), "BF3 has B, which the model never saw .it knows H, C, N, O, F, S, Cl, Br.; train with such"),
+        (Atoms("UO2", np.eye(3)), "O2U has U, which the model never saw .it knows H,"),
         (Atoms("OH2", np.eye(3), cell=[9, 9, 9], pbc=True), "H2O is periodic, the model is for molecules"),
         (Atoms("OH2", np.eye(3) * np.nan), "H2O: positions are not finite numbers"),
         (Atoms(), "there are no atoms"),

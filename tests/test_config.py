@@ -71,6 +71,7 @@ def test_every_key_has_a_type_a_default_and_a_description():
         ),
         (with_key("nnp.cutoff", float("nan")), r"key nnp\.cutoff: nan is not a finite number"),
         (with_key("nnp.reference_energies", {"Q": 1.0}), r"key nnp\.reference_energies: 'Q' is not the symbol"),
+        (with_key("nnp.reference_energies", {"Og": 1.0}), r"key nnp\.reference_energies: 'Og' is .* up to Es"),
         ({**MINIMAL, "golf": 3}, r"key golf: 3 is not of type 'object'"),
     ],
 )

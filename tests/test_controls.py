@@ -149,9 +149,14 @@ def test_a_study_starts_from_a_model_of_its_own_level_alone(tmp_path):
     Potential(shape, energies, provenance=Provenance(level.attrs())).save(tmp_path / "a.pt", {"n_updates": 7})
     start_from(str(tmp_path / "a.pt"), str(tmp_path / "labels.h5"), level, str(tmp_path / "b.pt"))
     assert load_training_state(tmp_path / "b.pt") is None
-    other = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
-    with pytest.raises(UserError, match="a.pt: was trained on hf/sto-3g, the oracle is wb97x-d/def2-svp"):
-        start_from(str(tmp_path / "a.pt"), str(tmp_path / "labels.h5"), other, str(tmp_path / "c.pt"))
+    others = {
+        "method: hf and wb97x-d": LevelOfTheory("psi4", "wb97x-d", "def2-svp"),
+        "program: psi4 and pyscf": LevelOfTheory("pyscf", "hf", "sto-3g"),
+        'keywords: {} and {"scf_type": "pk"}': LevelOfTheory("psi4", "hf", "sto-3g", {"scf_type": "pk"}),
+    }
+    for difference, other in others.items():
+        with pytest.raises(UserError, match=f"a.pt: its training data and the oracle differ in {difference}; give"):
+            start_from(str(tmp_path / "a.pt"), str(tmp_path / "labels.h5"), other, str(tmp_path / "c.pt"))
     Potential(shape, {1: -0.5, 6: -37.0}, provenance=Provenance(level.attrs())).save(tmp_path / "d.pt")
     with pytest.raises(UserError, match="which the model never saw"):
         start_from(str(tmp_path / "d.pt"), str(tmp_path / "labels.h5"), level, str(tmp_path / "c.pt"))

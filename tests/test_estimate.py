@@ -22,6 +22,7 @@ from golf.errors import UserError
 from golf.estimate import table
 from golf.forecast import Model, calibrated
 from golf.hdf5 import read, write
+from golf.hours import hours_spent
 from golf.labeling import label_to_file, read_batch, unlabelled
 from golf.planning import Source, pool_settings, processes_on
 from golf.workload import workload
@@ -149,6 +150,23 @@ def test_status_says_what_is_done_failed_and_left(begun, capsys):
         assert re.search(rf"^{name} +to come +0 of {planned} ", shown, re.MULTILINE), shown
     assert re.search(r"^sum +3 of 26 ", shown, re.MULTILINE)
     assert "Baseline to come, 0 of 2 rounds trained" in shown
+
+
+def test_status_and_report_count_the_same_hours(begun, capsys):
+    """Benchmark files as Snakemake lays them out; labels and the rest are not counted."""
+    folder, _ = begun
+    benchmarks = folder / "results/benchmarks"
+    training = ["train_baseline", "continue_baseline", "train_round/rounds/1", "train_round/random/2"]
+    relaxation = ["relax_round/rounds/1", "relax_round/random/1", "relax_test/golf", "minimize_test"]
+    others = ["label_batch/labels/initial/0", "evaluate_arm/mmff", "optimize_batch/evaluation/reference/0"]
+    for name in [*training, "train_control/rdkit", *relaxation, *others]:
+        path = benchmarks / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("s\th:m:s\tmax_rss\n900.0\t0:15:00\t-\n")
+    assert hours_spent(benchmarks) == {"training": 1.25, "relaxation": 1.0}
+    assert main(["status", str(folder / "study.yaml")]) == 0
+    shutil.rmtree(benchmarks)
+    assert "training and relaxations 2.25 h so far" in capsys.readouterr().out
 
 
 def test_status_counts_the_merged_file_once_it_is_there(begun, capsys):

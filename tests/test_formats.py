@@ -23,10 +23,11 @@ from data_sets import (
 
 from golf.cli import main
 from golf.conformations import Status
+from golf.conformers import read_records
 from golf.datasets import prepare
 from golf.elements import MMFF_NUMBERS
 from golf.errors import UserError
-from golf.formats import LEVELS, NABLADFT
+from golf.formats import LEVELS, NABLADFT, count_records
 from golf.hdf5 import read, write
 from golf.inspection import describe
 from golf.merging import merge
@@ -119,6 +120,41 @@ def test_minima_of_another_level_are_dropped_and_their_starts_kept():
     dataset = prepared(REPOSITORY / "data/initial.h5", level, **chosen)
     assert len(dataset.reference) == 0 and len(dataset.test) == len(read(path))
     np.testing.assert_array_equal(dataset.test.position, read(path).atoms["initial_position"])
+
+
+SDF = "{}\n     golf\n\n  0  0  0  0  0  0  0  0  0  0999 V2000\nM  END\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "n"),
+    [
+        ("comments.smi", "# a note\nCO a\n\n#CO b\n #C c\n   \nCCO", 3),
+        ("bom.smi", "\ufeff# a note\r\nCO a\r\n", 1),
+        ("old.smi", "CO a\rCCO b\r", 2),
+        ("page.smi", "CO a\x0cb\nCCO c\u2028d\n", 2),
+        ("numbered.csv", "name,smiles\n#1,CO\n#2,CCO\n", 2),
+        ("blank.csv", "smiles,name\nCO,a\n\n\nCCO,b\n,\n", 3),
+        ("quoted.csv", '\ufeffsmiles,name,note\nCO,a,"two\nlines"\nCCO,b,"a\n\n#b"\n', 2),
+        ("header.csv", "smiles,name", 0),
+        ("ended.sdf", f"{SDF.format('a')}$$$$\n{SDF.format('b')}$$$$\n\n", 2),
+        ("open.sdf", f"{SDF.format('a')}$$$$\n{SDF.format('b')}> <price>\n9 $$$$\n", 2),
+    ],
+)
+def test_as_many_records_are_planned_as_will_be_read(tmp_path, name, text, n):
+    (tmp_path / name).write_bytes(text.encode())
+    assert count_records(tmp_path / name) == len(list(read_records(tmp_path / name))) == n
+
+
+def test_a_csv_whose_names_begin_with_a_number_sign_is_planned(tmp_path):
+    """`prepared` compares what there is with the plan."""
+    (tmp_path / "a.csv").write_text("name,smiles\n#1,CO\n#2,CCO\n")
+    assert len(prepared(tmp_path / "a.csv", OTHER).train) == size(source(tmp_path / "a.csv"), OTHER).initial_labels
+
+
+def test_a_table_that_cannot_be_read_is_refused_while_planning(tmp_path):
+    (tmp_path / "a.csv").write_text(f"smiles,name\n{'C' * 200_000},long\n")
+    with pytest.raises(UserError, match=r"a\.csv: cannot be read as \.csv: field larger than field limit"):
+        size(source(tmp_path / "a.csv"), OTHER)
 
 
 def test_unknown_formats_are_refused(tmp_path):

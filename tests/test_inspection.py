@@ -1,9 +1,14 @@
 """`golf inspect`: says what is in a file, and what is wrong with one that is not ours."""
 
+import ase.db
+import ase.io
 import h5py
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from rdkit import Chem
+from rdkit.Chem import rdDepictor, rdDistGeom
 
 from golf import hdf5
 from golf.conformations import ConformationSet, Frames, Status, StopReason
@@ -83,6 +88,67 @@ def test_labels_and_relaxations_by_word(tmp_path):
     assert found["diverged"] == "1 of 3"
     assert found["arm"] == "golf"
     assert "  percent_optimized_mean 99.4" in text.splitlines()
+
+
+def test_molecules_are_counted_and_not_embedded(tmp_path):
+    """ETKDG cannot embed cyclopropyne, and MMFF94 knows neither uranium nor boron."""
+    lines = ["C1#CC1 cyclopropyne", "O=[U+2]=O uranyl", "C1CC ring", "", "B borane", "[Na+].[Cl-] salt", "CC(=O)[O-] a"]
+    (tmp_path / "in.smi").write_text("\n".join([*lines, "C1 b", "C2 c", ""]))
+    text = describe(tmp_path / "in.smi")
+    found = rows(text)
+    assert found["records"] == "8" and found["molecules"] == "4, none with a geometry"
+    assert found["cannot be used"] == "4, first line 3 (ring): RDKit cannot read it as a molecule"
+    assert "line 6 (salt): it has several disconnected parts" in text and "line 8 (b)" in text and "(c)" not in text
+    assert found["atoms"] == "19, 3 to 7 per record, hydrogens counted"
+    assert found["elements"] == "H:8 B:1 C:5 O:4 U:1" and found["charge"] == "-1 to 2"
+    assert "conformations" not in found
+
+
+NO_NUMBER = """water
+     golf          3D
+
+  0  0  0  0  0  0            999 V3000
+M  V30 BEGIN CTAB
+M  V30 COUNTS 1 0 0 0 0
+M  V30 BEGIN ATOM
+M  V30 1 O nan 0 1 0
+M  V30 END ATOM
+M  V30 END CTAB
+M  END
+$$$$
+"""
+
+
+def test_geometries_that_no_study_could_use(tmp_path):
+    """Own relaxations of hydrogen, whose molecule MMFF94 does not have, and a flat drawing."""
+    hydrogen = Chem.AddHs(Chem.MolFromSmiles("[H][H]"))
+    rdDistGeom.EmbedMultipleConfs(hydrogen, 2, randomSeed=1)
+    hydrogen.SetProp("_Name", "hydrogen")
+    flat = Chem.MolFromSmiles("CO")
+    rdDepictor.Compute2DCoords(flat)
+    flat.SetProp("_Name", "methanol")
+    with Chem.SDWriter(str(tmp_path / "in.sdf")) as writer:
+        for mol, conformer in ((hydrogen, 0), (hydrogen, 1), (flat, 0)):
+            writer.write(mol, confId=conformer)
+    with open(tmp_path / "in.sdf", "a") as stream:
+        stream.write(NO_NUMBER)
+    found = rows(describe(tmp_path / "in.sdf"))
+    assert found["records"] == "4" and found["molecules"] == "2" and found["conformations"] == "2 of 1 molecules"
+    assert found["cannot be used"] == "1, first record 4 (water): positions that are not finite numbers"
+    assert found["elements"] == "H:8 C:1 O:1" and found["atoms"].startswith("10, 2 to 6 per record")
+
+
+def test_frames_that_cannot_be_used_are_counted(tmp_path):
+    good = Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], info={"charge": 0, "name": "water"})
+    torn = Atoms("CH", [[0, 0, 0], [5, 0, 0]], info={"charge": 0, "name": "torn"})
+    ase.io.write(tmp_path / "in.extxyz", [good, torn, good])
+    with ase.db.connect(tmp_path / "in.db") as database:
+        for atoms in (good, torn, good):
+            database.write(atoms)
+    for name in ("in.extxyz", "in.db"):
+        found = rows(describe(tmp_path / name))
+        assert found["records"] == "3" and found["cannot be used"].startswith("1, first record 2: no bonds can be")
+        assert found["conformations"].startswith("2 of ") and found["elements"] == "H:4 O:2"
 
 
 def test_empty_batch(tmp_path):

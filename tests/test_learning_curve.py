@@ -104,7 +104,11 @@ def test_wrong_input_is_one_line_and_status_2(folder, capsys):
     for message, arguments in {
         "nowhere.h5: no such file": (folder / "nowhere.h5", *out),
         "empty.h5: not a readable HDF5 file": (folder / "empty.h5", *out),
-        "1 of 1 molecules for validation leaves none": (folder / "one.h5", *out),
+        "error: --validation-fraction 0.2: 1 of 1 molecules for validation leaves none to train on; give labels of": (
+            folder / "one.h5",
+            *out,
+        ),
+        "error: --updates: 0 is less than": (labels, *out, "--updates", 0),
         "--fractions: give at least two numbers above 0": (labels, *out, "--fractions", 1),
         "--fractions: give at least two numbers above 0 and": (labels, *out, "--fractions", 0.5, 1.5),
         "--fractions: give [0, 48] of 48 labels": (labels, *out, "--fractions", 0.001, 1),

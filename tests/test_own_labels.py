@@ -167,9 +167,17 @@ def bad_inputs(folder, labelled):
             folder / "a.pt",
         ),
         "nitrogen.h5: conformation 'CN/0000' has N": (folder / "nitrogen.h5", *out, "--initial", folder / "a.pt"),
-        "leaves none to train on": (folder / "nitrogen.h5", *out, "--by", "molecule"),
-        "key training.updates: 0 is less than": (labels, *out, "--updates", 0),
-        "key training.validation_fraction: 1.0": (labels, *out, "--validation-fraction", 1),
+        "nitrogen.h5: 1 of 1 molecules for validation leaves none to train on; give --by conformation": (
+            folder / "nitrogen.h5",
+            *out,
+            "--by",
+            "molecule",
+        ),
+        "error: --updates: 0 is less than": (labels, *out, "--updates", 0),
+        "error: --batch-size: -1 is less than": (labels, *out, "--batch-size", -1),
+        "error: --validation-fraction: 1.0": (labels, *out, "--validation-fraction", 1),
+        "error: --learning-rate: nan is not a finite": (labels, *out, "--learning-rate", "nan"),
+        "error: --seed: -1 is less than": (labels, *out, "--seed", -1),
         "--cores 0: must be positive": (labels, *out, "--cores", 0),
         "nowhere.yaml: no such file": (labels, "-o", folder / "out.pt", "--config", folder / "nowhere.yaml"),
         "lower the learning rate": (labels, *out, "--learning-rate", 1e30),
@@ -209,7 +217,7 @@ def test_a_split_by_conformation_is_of_labels(labelled):
     assert len(validation) == 5 and sorted(training.id + validation.id) == sorted(labelled.id)
     assert split_validation(labelled, 0.0, 1, "conformation")[1] is None
     assert split_validation(labelled, 0.0, 1, "molecule")[1] is None
-    with pytest.raises(UserError, match="3 of 4 molecules|4 of 4 molecules"):
+    with pytest.raises(UserError, match="^key training.validation_split: 4 of 4 .* on; split by conformation"):
         split_validation(labelled, 0.9, 1, "molecule")
 
 

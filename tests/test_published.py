@@ -162,6 +162,7 @@ def other(folder, **values):
     ("text", "message"),
     [
         ('{"H": -0.5, "Xx": 1}', "'Xx' is not the symbol"),
+        ('{"H": -0.5, "Fm": 1}', "'Fm' is not the symbol of an element up to Es"),
         ("{}", "not a JSON object"),
         ('{"H": NaN}', "not a JSON object"),
         ('{"H": "?"}', "not a JSON object"),

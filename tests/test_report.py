@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 from golf import chemistry
 from golf.config import sha256, validated
 from golf.hdf5 import read, write
+from golf.oracles.programs import NO_BASIS
 from golf.report import LabelStage, costs, figures, molecules, write_report
 from golf.report.page import number
 
@@ -82,7 +83,7 @@ def test_labels_cost_what_their_columns_say(study, report):
     assert "round 1 timed out <60 s> & no end 1" in labels
     assert "ends of golf failed PSIO error 1" in labels
     assert "second_order 2" in labels
-    assert "took 1.00 hours of wall time to train" in labels
+    assert "took 1.00 hours of wall time to train; relaxations, MMFF's among them, took 0.50 hours." in labels
 
 
 def test_labels_that_came_with_the_data_cost_nothing(study, tmp_path):
@@ -101,6 +102,15 @@ def test_rounds_and_origin(report):
     origin = section(report, "origin")
     assert "hf/sto-3g" in origin and "psi4 1.3.2" in origin and "train: tests/molecules.smi" in origin
     assert "University of Pittsburgh" in origin
+
+
+def test_the_level_of_theory_as_the_command_line_says_it(study, report, tmp_path):
+    assert "Level of theory hf/sto-3g (psi4 1.3.2) " in section(report, "origin")
+    write(
+        tmp_path / "ase.h5", read(study.reference).with_columns(program="ase", method="tblite:gfn2-xtb", basis=NO_BASIS)
+    )
+    of_ase = report_of(tmp_path, replace(study, reference=tmp_path / "ase.h5"))
+    assert "Level of theory tblite:gfn2-xtb (ase 1.3.2) " in section(of_ase, "origin")
 
 
 def test_columns_of_the_rounds_are_on_the_method_page(study):

@@ -248,17 +248,18 @@ def test_results_of_another_config_are_refused(study):
     assert "holds results of another config (golf.rounds: 2 there, 1 here)" in done.stderr
 
 
-def test_no_rounds_is_the_baseline_alone(study, tmp_path):
+def test_no_rounds_is_the_baseline_alone_in_a_folder_of_any_name(study, tmp_path):
+    results = tmp_path / "my $results"
     for journal in (study[0] / "results").rglob("*.journal.jsonl"):
-        copy = tmp_path / journal.relative_to(study[0])
+        copy = results / journal.relative_to(study[0] / "results")
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(journal, copy)
-    done = run(tmp_path, tiny_config(golf__rounds=0, evaluation__arms=["baseline", "golf"]))
+    done = run(tmp_path, tiny_config(results_dir=results.name, golf__rounds=0, evaluation__arms=["baseline", "golf"]))
     assert done.returncode == 0, done.stderr[-5000:]
-    with open(tmp_path / "results/evaluation/summary.csv", newline="") as stream:
+    with open(results / "evaluation/summary.csv", newline="") as stream:
         assert [row["arm"] for row in csv.DictReader(stream)] == ["baseline"]
-    assert not (tmp_path / "results/rounds").exists() or not list((tmp_path / "results/rounds").rglob("*.pt"))
-    final, baseline = (tmp_path / "results/models" / name for name in ("final.pt", "baseline/model.pt"))
+    assert not list((results / "rounds").rglob("*.pt"))
+    final, baseline = (results / "models" / name for name in ("final.pt", "baseline/model.pt"))
     assert final.read_bytes() == baseline.read_bytes()
 
 

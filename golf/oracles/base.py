@@ -17,6 +17,9 @@ from golf.oracles.programs import NO_BASIS
 LEVEL_ATTRS = ("program", "method", "basis", "keywords")
 """Root attributes of a file of labels that state their level of theory."""
 
+ORIGIN_ATTRS = (*LEVEL_ATTRS, "program_version")
+"""Root attributes of a file of labels that say where these come from."""
+
 
 @dataclass(frozen=True)
 class LevelOfTheory:

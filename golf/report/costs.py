@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,16 +98,6 @@ def failures(stages: Sequence[StageCost]) -> list[tuple[str, str, str, int]]:
 def recoveries(stages: Sequence[StageCost]) -> list[tuple[str, int]]:
     """(step of the SCF ladder, labels that it made converge), the most frequent first."""
     return sum((stage.recoveries for stage in stages), Counter[str]()).most_common()
-
-
-def job_hours(benchmarks: str | Path, patterns: Sequence[str]) -> float:
-    """Wall hours of jobs, by Snakemake's benchmark files of the given patterns."""
-    seconds = 0.0
-    for pattern in patterns:
-        for path in sorted(Path(benchmarks).glob(pattern)):
-            with open(path, newline="") as stream:
-                seconds += sum(float(row["s"]) for row in csv.DictReader(stream, delimiter="\t"))
-    return seconds / 3600
 
 
 def word_of(status: int) -> str:

@@ -22,6 +22,8 @@ from golf import __version__
 from golf.conformations import ConformationSet
 from golf.files import written_whole
 from golf.hdf5 import read
+from golf.hours import hours_spent
+from golf.oracles.base import described
 from golf.report import costs, figures, provenance
 from golf.report.molecules import N_WORST, Relaxed, worst
 
@@ -29,10 +31,6 @@ MAX_ROWS = 50
 """Of a list that grows with the study; the rest is counted."""
 
 _SYMBOL = re.compile(r"\b(E|s|D|pct)_(res|opt|div|T|t|0)\b")
-_NETWORK_JOBS = {
-    "training": ("train_baseline.tsv", "continue_baseline.tsv", "train_*/**/*.tsv"),
-    "relaxation": ("relax_*/**/*.tsv", "minimize_test.tsv"),
-}
 _ARMS = {
     "golf": "the network after all rounds",
     "baseline": "the same network and number of updates, trained on D_0 alone",
@@ -100,7 +98,7 @@ def write_report(output: str | Path, files: StudyFiles, *, config: Mapping[str, 
         threads=config["resources"]["label_threads"],
         failures=_capped(costs.failures(stages)),
         recoveries=costs.recoveries(stages),
-        network_hours={name: costs.job_hours(files.benchmarks, patterns) for name, patterns in _NETWORK_JOBS.items()},
+        hours_spent=hours_spent(files.benchmarks),
         arms=arms,
         geometries=[case.geometries for arm in arms for case in arm["cases"]],
         n_worst=N_WORST,
@@ -109,7 +107,7 @@ def write_report(output: str | Path, files: StudyFiles, *, config: Mapping[str, 
         config=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
         config_sha256=config_sha256,
         seed=config["seed"],
-        level=provenance.level_of_labels(reference.attrs),
+        level=described(reference.attrs),
         optimizer=reference.attrs.get("optimizer", "not stated"),
         versions=provenance.versions(reference.attrs),
         hashes=provenance.hashes([*files.inputs, *files.models]),

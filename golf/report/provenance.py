@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -13,13 +12,6 @@ from typing import Any
 from golf import __version__
 
 _PACKAGES = ("torch", "schnetpack", "rdkit", "numpy", "scipy", "h5py", "ase", "geometric", "snakemake", "matplotlib")
-
-
-def level_of_labels(attrs: Mapping[str, Any]) -> str:
-    """Method, basis and keywords in the root attributes of labels."""
-    keywords = json.loads(attrs.get("keywords") or "{}")
-    words = "".join(f", {name}={value}" for name, value in sorted(keywords.items()))
-    return f"{attrs['method']}/{attrs['basis']}{words}"
 
 
 def versions(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,0 +1,22 @@
+"""Wall time that jobs of a study have had, by the benchmark files that Snakemake writes."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+_PATTERNS = {
+    "training": ("train_baseline.tsv", "continue_baseline.tsv", "train_round/*/*.tsv", "train_control/*.tsv"),
+    "relaxation": ("relax_round/*/*.tsv", "relax_test/*.tsv", "minimize_test.tsv"),
+}
+"""Benchmark files of the rules that train and relax, MMFF's minimization of the test set among them."""
+
+
+def hours_spent(benchmarks: str | Path) -> dict[str, float]:
+    """Wall hours that `training` and `relaxation` have had in the jobs of a study, by Snakemake's benchmark files."""
+    hours = dict.fromkeys(_PATTERNS, 0.0)
+    for kind, patterns in _PATTERNS.items():
+        for path in (path for pattern in patterns for path in sorted(Path(benchmarks).glob(pattern))):
+            with open(path, newline="") as stream:
+                hours[kind] += sum(float(row["s"]) for row in csv.DictReader(stream, delimiter="\t")) / 3600
+    return hours

@@ -29,6 +29,8 @@ from golf.formats import MOLECULES, SUFFIXES
 
 logger = logging.getLogger(__name__)
 
+RADICAL = "it is a radical; only closed shells are covered"
+
 PROPERTIES = "properties"
 """Column of conformations: properties of the record that they come from (JSON)."""
 
@@ -72,12 +74,49 @@ class LeftOut:
     reason: str
 
 
+def structure_problem(mol: Chem.Mol | None) -> str:
+    """What keeps a record from being one molecule; empty if nothing does."""
+    if mol is None or mol.GetNumAtoms() == 0:
+        return "RDKit cannot read it as a molecule"
+    if len(Chem.GetMolFrags(mol)) > 1:
+        return "it has several disconnected parts (a salt or solvate); keep the one to be studied"
+    return ""
+
+
+def is_radical(mol: Chem.Mol) -> bool:
+    """Whether an atom has an unpaired electron."""
+    return any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
+
+
+def shell_problem(mol: Chem.Mol | None) -> str:
+    """What keeps a record from being one molecule of closed shells; empty if nothing does."""
+    return structure_problem(mol) or (RADICAL if mol is not None and is_radical(mol) else "")
+
+
+def unusable(mol: Chem.Mol | None, elements: Collection[int] | None = None) -> str:
+    """Why a molecule cannot be studied; empty if it can.
+
+    Args:
+        elements: atomic numbers that the oracle and the reference energies have; None: all that MMFF94 knows.
+    """
+    problem = shell_problem(mol)
+    if problem or mol is None:
+        return problem
+    if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(Chem.AddHs(mol)):
+        return f"MMFF94 has no parameters for it (elements {' '.join(sorted({a.GetSymbol() for a in mol.GetAtoms()}))})"
+    numbers = {atom.GetAtomicNum() for atom in Chem.AddHs(mol).GetAtoms()}
+    if elements is not None and not numbers <= set(elements):
+        without = " ".join(SYMBOLS[z] for z in sorted(numbers - set(elements)))
+        return f"there is no basis or reference energy for {without}"
+    return ""
+
+
 def read_molecules(
     path: str | Path,
     *,
     smiles_column: str = "smiles",
     name_column: str = "name",
-    elements: Collection[int] | None = None,
+    problem: Callable[[Chem.Mol | None], str] = unusable,
 ) -> tuple[list[Molecule], list[LeftOut]]:
     """Molecules of a .smi (SMILES, then a name), .csv or .sdf file, and the records that are left out.
 
@@ -85,7 +124,7 @@ def read_molecules(
     and molecule are conformers of one molecule.
 
     Args:
-        elements: atomic numbers that can be used; None: all that MMFF94 knows.
+        problem: why a molecule cannot be used; empty if it can.
 
     Raises:
         UserError: the file is missing, empty, not readable, of an unknown suffix, lacks the column, or two molecules
@@ -94,7 +133,7 @@ def read_molecules(
     records = list(read_records(path, smiles_column=smiles_column, name_column=name_column))
     if not records:
         raise UserError(f"{path}: holds no molecules")
-    return collect(records, path, problem=partial(unusable, elements=elements))
+    return collect(records, path, problem=problem)
 
 
 def read_records(path: str | Path, *, smiles_column: str = "smiles", name_column: str = "name") -> Iterator[Record]:
@@ -230,35 +269,6 @@ def _sdf_blocks(path: Path) -> Iterator[str]:
 def _parse(smiles: str) -> Chem.Mol | None:
     with rdBase.BlockLogs():  # the reason is reported with the line number instead
         return Chem.MolFromSmiles(smiles) if smiles else None
-
-
-def structure_problem(mol: Chem.Mol | None) -> str:
-    """What keeps a record from being one molecule; empty if nothing does."""
-    if mol is None or mol.GetNumAtoms() == 0:
-        return "RDKit cannot read it as a molecule"
-    if len(Chem.GetMolFrags(mol)) > 1:
-        return "it has several disconnected parts (a salt or solvate); keep the one to be studied"
-    return ""
-
-
-def unusable(mol: Chem.Mol | None, elements: Collection[int] | None) -> str:
-    """Why a molecule cannot be studied; empty if it can.
-
-    Args:
-        elements: atomic numbers that the oracle and the reference energies have; None: all that MMFF94 knows.
-    """
-    problem = structure_problem(mol)
-    if problem or mol is None:
-        return problem
-    if any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()):
-        return "it is a radical, which MMFF94 does not describe"
-    if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(Chem.AddHs(mol)):
-        return f"MMFF94 has no parameters for it (elements {' '.join(sorted({a.GetSymbol() for a in mol.GetAtoms()}))})"
-    numbers = {atom.GetAtomicNum() for atom in Chem.AddHs(mol).GetAtoms()}
-    if elements is not None and not numbers <= set(elements):
-        without = " ".join(SYMBOLS[z] for z in sorted(numbers - set(elements)))
-        return f"there is no basis or reference energy for {without}"
-    return ""
 
 
 def embed(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from golf.chemistry import canonical_smiles
 from golf.conformations import ConformationSet, Status, concatenate
-from golf.conformers import LeftOut, Molecule, conformations_of, read_molecules
+from golf.conformers import LeftOut, Molecule, conformations_of, read_molecules, unusable
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.formats import GOLF, MOLECULES, count_conformations, format_of
@@ -123,7 +124,7 @@ def test_set(
     """
     kind = format_of(path, source.format)
     if kind in MOLECULES:
-        molecules, left_out = _molecules(path, source, elements)
+        molecules, left_out = molecules_of(path, source, elements)
         n_conformers = max(1, source.test_conformers) if source.conformers else 0
         test, failed = conformations_of(molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=source.prune_rmsd)
         left_out += failed
@@ -144,8 +145,14 @@ def with_known_minima(
     return starts, labelled.subset(labelled.values["status"] != Status.NOT_COMPUTED)
 
 
-def _molecules(path: str, source: Source, elements: Collection[int]) -> tuple[list[Molecule], list[LeftOut]]:
-    return read_molecules(path, smiles_column=source.smiles_column, name_column=source.name_column, elements=elements)
+def molecules_of(path: str, source: Source, elements: Collection[int]) -> tuple[list[Molecule], list[LeftOut]]:
+    """Molecules of a file of a source that the oracle can label, and the records left out; see `read_molecules`."""
+    return read_molecules(
+        path,
+        smiles_column=source.smiles_column,
+        name_column=source.name_column,
+        problem=partial(unusable, elements=elements),
+    )
 
 
 def _check_left_out(
@@ -164,7 +171,7 @@ def _check_left_out(
 def _embedded(
     source: Source, elements: Collection[int], seed: int
 ) -> tuple[ConformationSet, ConformationSet, list[LeftOut]]:
-    molecules, left_out = _molecules(source.train, source, elements)
+    molecules, left_out = molecules_of(source.train, source, elements)
     n_read = len(molecules) + len(left_out)
     check_names(source, {molecule.name for molecule in molecules} | {out.name for out in left_out})
     for_training = [molecule for molecule in molecules if molecule.name not in source.test_molecules]

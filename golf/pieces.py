@@ -12,10 +12,10 @@ from rdkit import Chem
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet
-from golf.conformers import LeftOut, collect, conformations_of, read_records, structure_problem
+from golf.conformers import RADICAL, LeftOut, collect, conformations_of, is_radical, read_records, shell_problem
 from golf.elements import SYMBOLS
 from golf.errors import UserError
-from golf.formats import EXTXYZ, GOLF, MOLECULES, comments, format_of
+from golf.formats import EXTXYZ, GOLF, MOLECULES, comments, count_records, format_of
 from golf.hdf5 import read, read_columns
 from golf.sources import read_conformations
 from golf.structures import is_stream, records_of
@@ -90,12 +90,7 @@ def expected(path: str | Path, conformers: int | None) -> int | None:
         return sum(1 for _ in comments(path))
     if kind not in MOLECULES:
         return None
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        if path.suffix == ".sdf":
-            n = sum(line.startswith("$$$$") for line in stream)
-        else:
-            n = sum(bool(line.strip()) and not line.startswith("#") for line in stream) - (path.suffix == ".csv")
-    return n * (conformers or 1)
+    return count_records(path) * (conformers or 1)
 
 
 def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embedding) -> Iterator[Piece]:
@@ -103,10 +98,10 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
     taken: set[str] = set()
 
     def problem(mol: Chem.Mol | None) -> str:
-        found = structure_problem(mol)
+        found = shell_problem(mol)
         if found or mol is None:
             return found
-        return _radical(mol) or _foreign((atom.GetAtomicNum() for atom in mol.GetAtoms()), known)
+        return _foreign((atom.GetAtomicNum() for atom in mol.GetAtoms()), known)
 
     for records in _grouped(read_records(path), lambda record: record.name, max(1, size // (n_conformers or 1))):
         molecules, left_out = collect(records, path, problem=problem, taken=taken)
@@ -154,15 +149,10 @@ def _from_geometries(path: Path, kind: str, known: frozenset[int], size: int) ->
         yield _sorted_out(conformations, np.array([line for line, _ in good]), left_out, known)
 
 
-def _radical(mol: Chem.Mol) -> str:
-    is_one = any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
-    return "it is a radical; the model knows closed shells" if is_one else ""
-
-
 def _open_shell(conformations: ConformationSet, i: int) -> str:
     if conformations.multiplicity[i] != 1:
-        return f"its multiplicity is {conformations.multiplicity[i]}; the model knows closed shells"
-    return _radical(molecule(conformations.mapped_smiles[i]))
+        return f"its multiplicity is {conformations.multiplicity[i]}; only closed shells are covered"
+    return RADICAL if is_radical(molecule(conformations.mapped_smiles[i])) else ""
 
 
 def _grouped(records: Iterable[T], name: Callable[[T], object], size: int) -> Iterator[list[T]]:

@@ -17,7 +17,7 @@ from rdkit import Chem
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet, StopReason
-from golf.conformers import PROPERTIES, LeftOut, conformations_of, read_molecules, unique_name
+from golf.conformers import PROPERTIES, LeftOut, conformations_of, read_molecules, shell_problem, unique_name
 from golf.errors import UserError
 from golf.extxyz import derived_bonds, frames, identity
 from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, format_of
@@ -54,7 +54,7 @@ def read_structures(path: str | Path, *, conformers: int | None = None, seed: in
     path = Path(path)
     kind = format_of(path)
     if kind in MOLECULES:
-        molecules, left_out = read_molecules(path)
+        molecules, left_out = read_molecules(path, problem=shell_problem)
         n_conformers = conformers or (0 if kind == SDF else 1)
         conformations, failed = conformations_of(molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=0.0)
         left_out = [*left_out, *failed]

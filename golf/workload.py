@@ -115,13 +115,10 @@ def _of_molecules(
     config: Mapping[str, Any], source: Source, basis: Basis
 ) -> tuple[ConformationSet, ConformationSet, set[str]]:
     """Training and test conformations without geometries, as many as there can be; the ids of known minima."""
-    from golf.conformers import read_molecules
-    from golf.datasets import check_names, test_set, usable_elements
+    from golf.datasets import check_names, molecules_of, test_set, usable_elements
 
     elements = usable_elements(basis.functions, config["nnp"]["reference_energies"])
-    molecules, left_out = read_molecules(
-        source.train, smiles_column=source.smiles_column, name_column=source.name_column, elements=elements
-    )
+    molecules, left_out = molecules_of(source.train, source, elements)
     check_names(source, {molecule.name for molecule in molecules} | {out.name for out in left_out})
     rows: dict[bool, list[tuple]] = {False: [], True: []}
     for molecule in molecules:

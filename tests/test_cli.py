@@ -14,7 +14,7 @@ from ase.io import read as read_ase
 from rdkit import Chem
 
 from golf.cli import main
-from golf.conformations import StopReason
+from golf.conformations import Status, StopReason
 from golf.hdf5 import read
 from golf.potential import Architecture, Potential
 
@@ -107,6 +107,14 @@ def test_wrong_input_is_one_line_and_status_2(model, smiles, tmp_path, capsys):
         assert status == 2, (message, printed)
         assert len(lines) == 1 and lines[0].startswith("golf: error: ") and re.search(message, lines[0]), printed
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_label_needs_no_force_field(tmp_path):
+    """MMFF94 has no parameters for hydrogen and for boron."""
+    (tmp_path / "in.smi").write_text("[H][H] hydrogen\nB borane\n")
+    level = ("--method", "hf", "--basis", "sto-3g", "--cores", 1)
+    assert golf("label", tmp_path / "in.smi", "-o", tmp_path / "out.h5", *level) == 0
+    assert read(tmp_path / "out.h5").values["status"].tolist() == [Status.OK, Status.OK]
 
 
 def test_the_installed_command_says_what_is_wrong(tmp_path):

@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"golf: error: {where}{remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("golf: interrupted", file=sys.stderr)
+        go_on = "; type the same again to go on from what is finished" if options.resumes else ""
+        print(f"golf: interrupted{go_on}", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
 
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="golf", description="Labels, models, relaxations and files of GOLF studies.")
     parser.add_argument("--version", action="version", version=f"golf {__version__}")
+    parser.set_defaults(resumes=False)
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_label(commands)
@@ -83,7 +85,7 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
     label.add_argument("--memory", type=int, default=1000, metavar="MB", help="memory per process")
     label.add_argument("--time-limit", type=float, default=3600.0, metavar="SECONDS", help="for one conformation")
     label.add_argument("--python", help="Python interpreter that has Psi4")
-    label.set_defaults(command=_label)
+    label.set_defaults(command=_label, resumes=True)
 
 
 def _label(options: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from golf.library import Outcome
     from golf.potential import Potential
 
-PIECE = 4096
+PIECE = 2048
 """Conformations of a library in memory at a time."""
 
 SHOWN = 10
@@ -70,7 +70,7 @@ def add_relax(commands: argparse._SubParsersAction) -> None:
     relax.add_argument("--slots", type=int, default=128, help="molecules relaxed at once")
     add_device(relax)
     add_cores(relax)
-    relax.set_defaults(command=_relax)
+    relax.set_defaults(command=_relax, resumes=True)
 
 
 def _relax(options: argparse.Namespace) -> int:

@@ -34,8 +34,18 @@ RADICAL = "it is a radical; only closed shells are covered"
 PROPERTIES = "properties"
 """Column of conformations: properties of the record that they come from (JSON)."""
 
-OWN_PROPERTIES = frozenset({"energy_hartree", "stop_reason"})
-"""Properties by which an SDF record of golf's is known."""
+OWN_NAMES = (
+    "energy_hartree",
+    "relative_energy_kcal_mol",
+    "largest_force_kcal_mol_angstrom",
+    "stop_reason",
+    "n_steps",
+    "unlike_training",
+)
+"""Properties in which golf writes what a relaxation says."""
+
+STEREO_DRAWN = "stereo_drawn"
+"""Property: SMILES of the stereoisomer that was drawn where the input leaves stereocenters open."""
 
 EMBED = "ask for conformers (--conformers, in a study dataset.conformers)"
 
@@ -227,8 +237,9 @@ def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Recor
                 mol = next(supplier, None)
             name = block.partition("\n")[0].strip()
             properties = {} if mol is None else {key: mol.GetProp(key) for key in mol.GetPropNames()}
-            if properties.keys() >= OWN_PROPERTIES:
-                name = re.sub(r"/\d{4,}$", "", name)  # of a conformer that golf has written
+            if properties.keys() >= {"energy_hartree", "stop_reason"}:  # a conformer that golf has written
+                name = re.sub(r"/\d{4,}$", "", name)
+                properties = {key: value for key, value in properties.items() if key not in OWN_NAMES}
             yield Record(i, name or f"mol{i}", "record of an SDF file", mol, properties)
         return
     with open(path, newline="", encoding="utf-8-sig") as stream:
@@ -323,8 +334,10 @@ def conformations_of(
     drawn = []
     with _embedding_threads(threads) as pool:
         for molecule, (mol, positions) in zip(molecules, pool.map(geometries, molecules), strict=True):
+            isomer = {}
             if mol is not molecule.mol:
                 drawn.append(molecule.name)
+                isomer[STEREO_DRAWN] = Chem.MolToSmiles(Chem.RemoveHs(mol))
             if len(positions) == 0:
                 reason = "ETKDG cannot embed it" if n_conformers > 0 else f"it has no 3D geometry; {EMBED}"
                 left_out.append(LeftOut(molecule.line, molecule.name, Chem.MolToSmiles(mol), reason))
@@ -333,11 +346,12 @@ def conformations_of(
             width = max(4, len(str(len(positions))))
             for i, (source, xyz) in enumerate(positions):
                 records.append((f"{molecule.name}/{i:0{width}d}", molecule.name, smiles, charge, 1, numbers, xyz))
-                properties.append(json.dumps(molecule.properties[source]) if molecule.properties else "")
+                own = isomer | dict(molecule.properties[source] if molecule.properties else {})
+                properties.append(json.dumps(own) if own else "")
     if drawn:
         others = f" and {len(drawn) - 1} more" if drawn[1:] else ""
         logger.warning(
-            "%s%s: stereocenters are not specified; one stereoisomer was drawn of each, write the one you mean",
+            "%s%s: the stereoisomer is not specified; one was drawn (stereo_drawn in outputs), write the one you mean",
             drawn[0],
             others,
         )

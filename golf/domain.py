@@ -1,9 +1,9 @@
 """What a model was trained on, in kinds of atoms and bonds: molecules that have others look unlike its training data.
 
-A kind of atom is element, formal charge, number of neighbours, whether it is in a ring, and the sizes of its rings of
-three and four atoms; a kind of bond its elements and order. That is coarse on purpose. Which neighbours an atom has is
-left out: with a dozen training molecules it would call every second new molecule unlike (docs/relax.md has the rates).
-Strained cages have kinds of their own, for their atoms are in several small rings at once.
+A kind of atom is element, formal charge, the elements of its neighbours, whether it is in a ring, and the sizes of its
+rings of three and four atoms; a kind of bond its elements and order. Strained cages have kinds of their own, for their
+atoms are in several small rings at once. How often the rule fires, and what DFT says of molecules where it does and
+where it does not, is in docs/relax.md.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def _atom(atom: Chem.Atom, rings: Iterable[int]) -> str:
     sizes = sorted(rings)
     strained = [str(size) for size in sizes if size <= STRAINED]
     charge = f"({atom.GetFormalCharge():+d})" if atom.GetFormalCharge() else ""
-    n = atom.GetDegree()
-    word = f"{atom.GetSymbol()}{charge} with {n} neighbour{'' if n == 1 else 's'}"
+    neighbours = " ".join(sorted(neighbour.GetSymbol() for neighbour in atom.GetNeighbors()))
+    word = f"{atom.GetSymbol()}{charge} bonded to {neighbours or 'nothing'}"
     if strained:
         return f"{word} in rings of {' and '.join(strained)}" if strained[1:] else f"{word} in a ring of {strained[0]}"
     return f"{word} in a ring" if sizes else word

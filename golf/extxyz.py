@@ -6,6 +6,7 @@ otherwise; `program`, `method` and `basis` state their level of theory.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,9 +42,10 @@ GRADIENTS = ("gradient", "gradients", "grad", "dft_total_gradient")
 def read_extxyz(path: str | Path) -> ConformationSet:
     """All frames, ids `{molecule}/{index}`; with label columns where any frame has a label.
 
-    A molecule is named by `molecule`, or by `name` up to its last "/", or else by its SMILES. Bonds are those of
-    `mapped_smiles`, or of `smiles` where the atoms are in the order of RDKit's `AddHs`, which elements and bond lengths
-    have to confirm; without either they are derived from the geometry and `charge`.
+    A molecule is named by `molecule`, or by `name` up to its last "/", or by a comment line of words alone, or else
+    by its SMILES. (A comment line with a number is no name: it may be an energy, another one for each conformer.) Bonds
+    are those of `mapped_smiles`, or of `smiles` where the atoms are in the order of RDKit's `AddHs`, which elements and
+    bond lengths have to confirm; without either they are derived from the geometry and `charge`.
 
     Raises:
         UserError: the file is missing or truncated, or a frame cannot be used; names the frame.
@@ -87,10 +89,19 @@ def identity(atoms: Atoms, where: str) -> tuple[str, str, int, int]:
     """
     info = atoms.info
     smiles = _mapped_smiles(atoms, where)
-    named = str(info.get("molecule") or str(info.get("name", "")).rpartition("/")[0] or info.get("name") or "")
+    named = str(
+        info.get("molecule") or str(info.get("name", "")).rpartition("/")[0] or info.get("name") or _title(info)
+    )
     mol = molecule(smiles)
     name = named or Chem.MolToSmiles(Chem.RemoveHs(mol))
     return name, smiles, Chem.GetFormalCharge(mol), int(info.get("multiplicity", 1))
+
+
+def _title(info: Mapping[str, Any]) -> str:
+    """The words of a comment line that has no keys, which ASE reads as flags; empty where one is a number."""
+    if any(value is not True for value in info.values()) or any(re.match(r"[-+.]?\d", word) for word in info):
+        return ""
+    return " ".join(info)
 
 
 def frames(path: Path) -> Iterator[Atoms]:

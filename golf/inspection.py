@@ -109,7 +109,7 @@ def _foreign(path: Path, kind: str) -> Iterator[str]:
     from golf.sources import read_conformations
     from golf.structures import is_stream, records_of
 
-    records = [record for _, _, record in records_of(path, kind)] if is_stream(path, kind) else []
+    records = [frame.content for frame in records_of(path, kind)] if is_stream(path, kind) else []
     left_out = [record for record in records if isinstance(record, LeftOut)]
     if left_out or (records and kind != EXTXYZ):
         part = ConformationSet.build(record for record in records if not isinstance(record, LeftOut))

@@ -104,7 +104,8 @@ def relax_library(
     if not outcome.n_relaxed:
         left_out = outcome.left_out
         first = f" (first: line {left_out[0].line}, {left_out[0].name}: {left_out[0].reason})" if left_out else ""
-        raise UserError(f"{run['input']}: holds no molecules that can be relaxed{first}")
+        what = "no conformer makes an ensemble" if outcome.ensembles else "holds no molecules that can be relaxed"
+        raise UserError(f"{run['input']}: {what}{first}")
     return outcome
 
 

@@ -8,11 +8,21 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from rdkit import Chem
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet
-from golf.conformers import RADICAL, LeftOut, collect, conformations_of, is_radical, read_records, shell_problem
+from golf.conformers import (
+    PROPERTIES,
+    RADICAL,
+    LeftOut,
+    collect,
+    conformations_of,
+    is_radical,
+    read_records,
+    shell_problem,
+)
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.formats import EXTXYZ, GOLF, MOLECULES, comments, count_records, format_of
@@ -21,6 +31,9 @@ from golf.sources import read_conformations
 from golf.structures import is_stream, records_of
 
 T = TypeVar("T")
+
+AT_ONE_POINT = 0.1
+"""angstrom; no two nuclei of a molecule are as near."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +128,7 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
             keep_properties=True,
         )
         lines = {molecule.name: molecule.line for molecule in molecules}
-        usable, kept, broken = _finite(conformations, [lines[name] for name in conformations.molecule])
+        usable, kept, broken = _sound(conformations, [lines[name] for name in conformations.molecule])
         n_expected = n_conformers * (len(molecules) + len(left_out)) if n_conformers else len(records)
         yield Piece(usable, sorted([*left_out, *failed, *broken], key=lambda out: out.line), kept, n_expected)
 
@@ -125,7 +138,10 @@ def _from_h5(path: Path, known: frozenset[int], size: int) -> Iterator[Piece]:
     numbered = enumerate(columns["conformation/molecule"])
     for rows in _grouped(numbered, lambda row: row[1], size):
         indices = np.array([i for i, _ in rows])
-        conformations = read(path, indices).bare()
+        stored = read(path, indices)
+        conformations = stored.bare()
+        if PROPERTIES in stored.values:
+            conformations = conformations.with_columns(values={PROPERTIES: stored.values[PROPERTIES]})
         _check_names(path, conformations)
         yield _sorted_out(conformations, indices + 1, [], known)
 
@@ -142,11 +158,18 @@ def _check_names(path: Path, conformations: ConformationSet) -> None:
 
 
 def _from_geometries(path: Path, kind: str, known: frozenset[int], size: int) -> Iterator[Piece]:
-    for records in _grouped(records_of(path, kind), lambda record: record[1], size):
-        good = [(line, record) for line, _, record in records if not isinstance(record, LeftOut)]
-        left_out = [record for _, _, record in records if isinstance(record, LeftOut)]
-        conformations = ConformationSet.build(record for _, record in good)
-        yield _sorted_out(conformations, np.array([line for line, _ in good]), left_out, known)
+    for records in _grouped(records_of(path, kind), lambda frame: frame.name, size):
+        left_out, good, contents = [], [], []
+        for frame in records:
+            if isinstance(frame.content, LeftOut):
+                left_out.append(frame.content)
+            else:
+                good.append(frame)
+                contents.append(frame.content)
+        conformations = ConformationSet.build(contents)
+        if any(frame.properties for frame in good):
+            conformations = conformations.with_columns(values={PROPERTIES: [frame.properties for frame in good]})
+        yield _sorted_out(conformations, np.array([frame.line for frame in good]), left_out, known)
 
 
 def _open_shell(conformations: ConformationSet, i: int) -> str:
@@ -178,8 +201,8 @@ def _sorted_out(
             left_out.append(LeftOut(int(lines[i]), name, conformations.mapped_smiles[i], reason))
         else:
             usable.append(i)
-    finite, kept, broken = _finite(conformations.subset(usable), lines[usable].tolist())
-    return Piece(finite, sorted([*left_out, *broken], key=lambda out: out.line), kept, n_expected)
+    sound, kept, broken = _sound(conformations.subset(usable), lines[usable].tolist())
+    return Piece(sound, sorted([*left_out, *broken], key=lambda out: out.line), kept, n_expected)
 
 
 def _foreign(numbers: Iterable[int], known: frozenset[int]) -> str:
@@ -190,13 +213,21 @@ def _foreign(numbers: Iterable[int], known: frozenset[int]) -> str:
     return "has {}, which the model never saw (it knows {})".format(*words)
 
 
-def _finite(conformations: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int], list[LeftOut]]:
-    """The conformations whose positions are finite numbers, their lines, and the other ones."""
-    finite = [bool(np.isfinite(positions).all()) for positions in conformations.positions_by_conformation()]
+def _sound(conformations: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int], list[LeftOut]]:
+    """The conformations that have a geometry, their lines, and the other ones."""
+    problems = [_geometry_problem(positions) for positions in conformations.positions_by_conformation()]
     broken = [
-        LeftOut(lines[i], conformations.id[i], conformations.mapped_smiles[i], "positions that are not finite numbers")
-        for i in range(len(conformations))
-        if not finite[i]
+        LeftOut(lines[i], conformations.id[i], conformations.mapped_smiles[i], problem)
+        for i, problem in enumerate(problems)
+        if problem
     ]
-    kept = [line for line, good in zip(lines, finite, strict=True) if good]
-    return conformations.subset(np.array(finite, dtype=bool)), kept, broken
+    kept = [line for line, problem in zip(lines, problems, strict=True) if not problem]
+    return conformations.subset(np.array([not problem for problem in problems], dtype=bool)), kept, broken
+
+
+def _geometry_problem(positions: NDArray) -> str:
+    if not np.isfinite(positions).all():
+        return "positions that are not finite numbers"
+    squares = np.square(positions[:, None] - positions).sum(axis=2)
+    np.fill_diagonal(squares, np.inf)
+    return "two atoms at one point" if len(positions) and squares.min() < AT_ONE_POINT**2 else ""

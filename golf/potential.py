@@ -232,7 +232,7 @@ class Potential(nn.Module):
             "level": dict(self.provenance.level),
             "config_sha256": self.provenance.config_sha256,
             "seed": self.provenance.seed,
-            "domain": None if self.domain is None else _domain_content(self.domain),
+            "training_domain": None if self.domain is None else _domain_content(self.domain),
             "network": self.network.state_dict(),
             "training_state": None if training_state is None else dict(training_state),
         }
@@ -316,7 +316,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: str = "flo
             scale=content["scale"],
             provenance=provenance,
             shortest_distances=content["shortest_distances"],
-            domain=_domain(content.get("domain")),  # absent in older files
+            domain=_domain(content.get("training_domain")),  # absent in older files
         )
         potential.network.load_state_dict(content["network"])
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:

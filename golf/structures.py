@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -17,7 +18,7 @@ from rdkit import Chem
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet, StopReason
-from golf.conformers import PROPERTIES, LeftOut, conformations_of, read_molecules, shell_problem, unique_name
+from golf.conformers import OWN_NAMES, PROPERTIES, LeftOut, conformations_of, read_molecules, shell_problem, unique_name
 from golf.errors import UserError
 from golf.extxyz import derived_bonds, frames, identity
 from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, format_of
@@ -28,15 +29,27 @@ from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
 ConformationRecord = tuple[str, str, str, int, int, np.ndarray, np.ndarray]
 """What `ConformationSet.build` takes."""
 
-OWN_NAMES = (
-    "energy_hartree",
-    "relative_energy_kcal_mol",
-    "largest_force_kcal_mol_angstrom",
-    "stop_reason",
-    "n_steps",
-    "unlike_training",
-)
-"""Properties of a record that golf has written."""
+
+@dataclass(frozen=True)
+class Frame:
+    """A record of a file of geometries.
+
+    Attributes:
+        line: number of the record, from 1.
+        name: as the file has it; records in a row with one name belong together. That of the one before, where the
+            record cannot be used.
+        content: the conformation, or why it cannot be used.
+        properties: of an .xyz that golf has written from an input with properties, those (JSON); else empty.
+    """
+
+    line: int
+    name: str
+    content: ConformationRecord | LeftOut
+    properties: str = ""
+
+
+INPUT = "input_"
+"""Before the names of the input's properties, in .xyz and .extxyz always, in .sdf where golf has one of that name."""
 
 OUTPUTS = (".h5", ".sdf", ".xyz", ".extxyz")
 
@@ -59,7 +72,7 @@ def read_structures(path: str | Path, *, conformers: int | None = None, seed: in
         conformations, failed = conformations_of(molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=0.0)
         left_out = [*left_out, *failed]
     elif kind == NABLADFT and not is_nabladft(path):
-        records = [record for _, _, record in records_of(path, kind)]
+        records = [frame.content for frame in records_of(path, kind)]
         left_out = [record for record in records if isinstance(record, LeftOut)]
         conformations = ConformationSet.build(record for record in records if not isinstance(record, LeftOut))
     else:
@@ -79,8 +92,8 @@ def is_stream(path: Path, kind: str) -> bool:
     return kind == EXTXYZ or (kind == NABLADFT and not is_nabladft(path))
 
 
-def records_of(path: Path, kind: str) -> Iterator[tuple[int, str, ConformationRecord | LeftOut]]:
-    """Number, name and conformation of each record of an extended XYZ file or ASE database, or why it cannot be used.
+def records_of(path: Path, kind: str) -> Iterator[Frame]:
+    """The records of an extended XYZ file or an ASE database.
 
     Records of one name that stand one after the other are conformers where they are of one molecule. Another molecule
     of the name, or one after others, gets a name with the number of its record.
@@ -101,7 +114,7 @@ def records_of(path: Path, kind: str) -> Iterator[tuple[int, str, ConformationRe
                 name, smiles = f"{path.stem}-{i}", derived_bonds(atoms, charge, where)
         except UserError as error:
             reason = str(error).removeprefix(f"{where}: ")
-            yield i, group, LeftOut(i, where, atoms.get_chemical_formula(), reason)
+            yield Frame(i, group, LeftOut(i, where, atoms.get_chemical_formula(), reason))
             continue
         if name != group:
             group, unique = name, {}
@@ -109,7 +122,9 @@ def records_of(path: Path, kind: str) -> Iterator[tuple[int, str, ConformationRe
         if own not in unique:
             unique[own] = unique_name(name, i, taken)
         called = unique[own]
-        yield i, name, (f"{called}/{seen[called]:04d}", called, smiles, charge, spin, atoms.numbers, atoms.positions)
+        record = (f"{called}/{seen[called]:04d}", called, smiles, charge, spin, atoms.numbers, atoms.positions)
+        given = {key.removeprefix(INPUT): str(atoms.info[key]) for key in atoms.info if key.startswith(INPUT)}
+        yield Frame(i, name, record, json.dumps(given) if given else "")
         seen[called] += 1
 
 
@@ -128,7 +143,7 @@ def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> N
     """Append relaxed conformations to a .sdf, or to a .xyz or .extxyz (energies in eV, as ASE has them).
 
     Columns go along with their units in the names, and so do the properties that the input had; in .xyz and .extxyz
-    these begin with `input_`, so that they cannot be taken for what the file says itself.
+    these begin with `INPUT`, so that they cannot be taken for what the file says itself.
     """
     for i, name in enumerate(relaxed.id):
         given, own = _given(relaxed, i), _own(relaxed, i)
@@ -136,15 +151,17 @@ def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> N
         if suffix == ".sdf":
             mol = molecule(relaxed.mapped_smiles[i], positions)
             mol.SetProp("_Name", name)
-            for key, value in (given | own).items():
+            others = {f"{INPUT}{key}" if key in OWN_NAMES else key: value for key, value in given.items()}
+            for key, value in (others | own).items():
                 mol.SetProp(key, "\n".join(filter(None, value.splitlines())))  # an empty line would end it
             stream.write(Chem.SDWriter.GetText(mol))  # RDKit's own writer does not say when the disk is full
         else:
             atoms = Atoms(numbers=relaxed.number[relaxed.rows(i)], positions=positions)
             energy = float(relaxed.values["nnp_energy_last"][i]) * HARTREE_IN_EV
-            texts = {"name": name, **own, **{f"input_{key}": value for key, value in given.items()}}
+            texts = {"name": name, "mapped_smiles": relaxed.mapped_smiles[i], **own}
+            texts |= {f"{INPUT}{key}": value for key, value in given.items()}
             atoms.info = {"energy_eV": energy, "charge": int(relaxed.charge[i])}
-            atoms.info |= {key: _one_line(value) for key, value in texts.items()}
+            atoms.info |= {key: _one_line(value) for key, value in texts.items() if value.strip()}  # ASE quotes no ""
             ase.io.write(stream, atoms, format="extxyz")
 
 
@@ -154,13 +171,12 @@ def _one_line(value: str) -> str:
 
 
 def _given(relaxed: ConformationSet, i: int) -> dict[str, str]:
-    """The properties of the record that a conformation comes from, but for those of an older relaxation."""
-    given = json.loads(relaxed.values[PROPERTIES][i] or "{}") if PROPERTIES in relaxed.values else {}
-    return {key: value for key, value in given.items() if key not in OWN_NAMES}
+    """The properties of the record that a conformation comes from."""
+    return json.loads(relaxed.values[PROPERTIES][i] or "{}") if PROPERTIES in relaxed.values else {}
 
 
 def _own(relaxed: ConformationSet, i: int) -> dict[str, str]:
-    """What the relaxation says, by `OWN_NAMES`."""
+    """What the relaxation says, by `golf.conformers.OWN_NAMES`."""
     values = relaxed.values
     unlike = str(values["unlike_training"][i]) if "unlike_training" in values else ""
     return {

@@ -77,36 +77,48 @@ def ids(found):
 
 def test_properties_of_the_input_are_in_every_output(model, tmp_path):
     text = "first line\nsecond line"
-    odd = {
-        "isomer": "C/C=C\\C",
-        "name": "of the vendor",
-        "charge": "7",
-        "smiles": "C",
-        "energy": "-1",
-        "unlike_training": "old",
-        "note": text,
-    }
-    source = sdf(tmp_path / "in.sdf", embedded("CCO", name="ethanol", properties=odd))
+    odd = {"isomer": "C/C=C\\C", "name": "of the vendor", "charge": "7", "smiles": "C", "energy": "-1", "n_steps": "x"}
+    source = sdf(tmp_path / "in.sdf", embedded("CCO", name="ethanol", properties=odd | {"note": text}))
     for suffix in (".h5", ".sdf", ".extxyz"):
         assert relaxed(source, tmp_path / f"out{suffix}", model) == 0
-    assert json.loads(read(tmp_path / "out.h5").values["properties"][0]) == odd
+    assert json.loads(read(tmp_path / "out.h5").values["properties"][0]) == odd | {"note": text}
     (mol,) = Chem.SDMolSupplier(str(tmp_path / "out.sdf"), removeHs=False)
     assert mol.GetProp("name") == "of the vendor" and mol.GetProp("note") == text
-    assert mol.HasProp("energy_hartree") and not mol.HasProp("unlike_training")
+    assert mol.GetProp("n_steps") == "1" and mol.GetProp("input_n_steps") == "x"
     frame = ase.io.read(tmp_path / "out.extxyz")
-    assert frame.info["name"] == "ethanol/0000" and frame.info["charge"] == 0
+    assert frame.info["name"] == "ethanol/0000" and frame.info["charge"] == 0 and frame.calc is None
     assert frame.info["input_note"] == "first line second line" and frame.info["input_isomer"] == odd["isomer"]
-    assert frame.calc is None
-    assert relaxed(tmp_path / "out.extxyz", tmp_path / "again.h5", model) == 0
-    assert read(tmp_path / "again.h5").id == ["ethanol/0000"]
+
+
+def test_properties_go_on_through_every_format(model, tmp_path):
+    mol = embedded("[O-]C(=O)C[NH3+]", name="glycine", properties={"catalog": "A-7", "IC50": ""})
+    source = sdf(tmp_path / "in.sdf", mol)
+    for first in (".h5", ".sdf", ".extxyz"):
+        assert relaxed(source, tmp_path / f"a{first}", model) == 0
+        assert relaxed(tmp_path / f"a{first}", tmp_path / f"b{first}.sdf", model) == 0
+        (again,) = Chem.SDMolSupplier(str(tmp_path / f"b{first}.sdf"))
+        assert again.GetProp("catalog") == "A-7" and again.GetProp("_Name") == "glycine/0000"
+        assert not [name for name in again.GetPropNames() if name.startswith("input_")]
+        assert Chem.MolToSmiles(again) == Chem.CanonSmiles("[O-]C(=O)C[NH3+]"), "bonds of the input, not derived ones"
 
 
 def test_properties_of_a_csv_are_kept(model, tmp_path):
-    (tmp_path / "in.csv").write_text('name,smiles,batch,note\nethanol,CCO,17,"first\n\nthird"\n')
+    (tmp_path / "in.csv").write_text('name,smiles,batch,empty,note\nethanol,CCO,17,,"first\n\nthird"\n')
     assert relaxed(tmp_path / "in.csv", tmp_path / "out.sdf", model, "--conformers", 2) == 0
     mols = list(Chem.SDMolSupplier(str(tmp_path / "out.sdf")))
     assert [(mol.GetProp("batch"), mol.GetProp("note")) for mol in mols] == [("17", "first\nthird")] * 2
     assert [mol.GetProp("stop_reason") for mol in mols] == ["step_limit"] * 2
+    assert relaxed(tmp_path / "in.csv", tmp_path / "out.xyz", model) == 0
+    info = ase.io.read(tmp_path / "out.xyz", format="extxyz").info
+    assert info["input_batch"] == 17 and info["input_note"] == "first  third" and "input_empty" not in info
+
+
+def test_the_stereoisomer_that_was_drawn_is_in_the_output(model, tmp_path):
+    (tmp_path / "in.smi").write_text("CC(F)O open\nC[C@H](F)O given\n")
+    assert relaxed(tmp_path / "in.smi", tmp_path / "out.sdf", model) == 0
+    one, other = Chem.SDMolSupplier(str(tmp_path / "out.sdf"))
+    assert one.GetProp("stereo_drawn") in {Chem.CanonSmiles(f"C[{tag}H](F)O") for tag in ("C@", "C@@")}
+    assert not other.HasProp("stereo_drawn")
 
 
 # --------------------------------------------------------------------------------------------------------------- names
@@ -188,6 +200,22 @@ def test_geometries_of_open_shells_are_left_out(tmp_path):
     assert ["multiplicity is 3" in piece.left_out[0].reason, "radical" in piece.left_out[1].reason] == [True, True]
 
 
+def test_titles_of_an_xyz_are_names_where_they_are_words(tmp_path):
+    geometry = "H 0 0 0\nH 0 0 0.74\n"
+    titles = ("hydrogen gas", "hydrogen gas", "-1.1279", "energy: -1.1280 xtb: 6.7", "")
+    (tmp_path / "in.xyz").write_text("".join(f"2\n{title}\n{geometry}" for title in titles))
+    smiles = "[H][H]"
+    names = [f"hydrogen gas/{k:04d}" for k in range(2)] + [f"{smiles}/{k:04d}" for k in range(3)]
+    assert ids(pieces(tmp_path / "in.xyz")) == names
+
+
+def test_two_atoms_at_one_point_are_no_geometry(tmp_path):
+    mol = embedded("CO", 2, name="methanol")
+    mol.GetConformer(0).SetAtomPosition(5, mol.GetConformer(0).GetAtomPosition(4))
+    (piece,) = pieces(sdf(tmp_path / "in.sdf", mol))
+    assert len(piece.conformations) == 1 and [out.reason for out in piece.left_out] == ["two atoms at one point"]
+
+
 def test_what_is_expected_of_an_sdf(tmp_path):
     path = sdf(tmp_path / "in.sdf", embedded("CCO", 3, name="ethanol"))
     assert [piece.n_expected for piece in (*pieces(path), *pieces(path, conformers=4))] == [3, 4]
@@ -208,7 +236,7 @@ def test_conformers_are_of_one_stereoisomer(tmp_path, caplog):
     (tmp_path / "in.smi").write_text("CC(F)C(O)C mixture\nCC=CF alkene\nC[C@H](F)O one\n")
     molecules, _ = read_molecules(tmp_path / "in.smi")
     part, _ = conformations_of(molecules, n_conformers=12, seed=1, prune_rmsd=0.0)
-    assert "mixture and 1 more: stereocenters are not specified" in caplog.text
+    assert "mixture and 1 more: the stereoisomer is not specified" in caplog.text
     for name in ("mixture", "alkene", "one"):
         isomers = set()
         for i in (i for i in range(len(part)) if part.molecule[i] == name):

@@ -15,7 +15,8 @@ What enters which number:
   matching compare with; counted in `n_without_geometry`. Of a molecule without any such end no DFT minimum is covered,
   and it has no matching.
 
-Intervals are 95 % bootstrap intervals over molecules.
+Intervals are 95 % bootstrap intervals over molecules, and exact ones for shares of 0 % or 100 % everywhere
+(`golf.metrics.intervals`).
 """
 
 from __future__ import annotations
@@ -112,11 +113,11 @@ def summarize(arms: Sequence[ConformationSet], *, seed: int = 0) -> pandas.DataF
     """One line per arm.
 
     Columns: arm, n_test (conformations with a DFT minimum), n_labels, residual_energy_kcal_mol (mean), percent_success,
-    percent_optimized_mean, percent_optimized_std, percent_diverged, coverage_percent, matching_angstrom; 95 % bootstrap
-    intervals over molecules: residual_energy_low and _high (kcal/mol), percent_success_, percent_optimized_,
-    percent_diverged_, coverage_ and matching_low and _high; n_molecules (of the n_test conformations), n_excluded (no
-    DFT minimum), n_without_energy (no DFT energy at the end), n_without_gain (nothing to gain from the start),
-    n_without_geometry (no geometry at the end); n_updates, where an arm knows it.
+    percent_optimized_mean, percent_optimized_std, percent_diverged, coverage_percent, matching_angstrom; 95 % intervals
+    over molecules (`golf.metrics.intervals`): residual_energy_low and _high (kcal/mol), percent_success_,
+    percent_optimized_, percent_diverged_, coverage_ and matching_low and _high; n_molecules (of the n_test
+    conformations), n_excluded (no DFT minimum), n_without_energy (no DFT energy at the end), n_without_gain (nothing to
+    gain from the start), n_without_geometry (no geometry at the end); n_updates, where an arm knows it.
 
     Args:
         arms: what `evaluate_arm` returned.
@@ -233,7 +234,7 @@ def _line(arm: ConformationSet, chosen: NDArray[np.bool_], seed: int) -> dict[st
         "coverage_percent": metrics.mean(coverage),
         "matching_angstrom": metrics.mean(matching),
     }
-    line |= _intervals(
+    line |= metrics.intervals(
         {
             "residual_energy": residual,
             "percent_success": 100.0 * success,
@@ -241,9 +242,11 @@ def _line(arm: ConformationSet, chosen: NDArray[np.bool_], seed: int) -> dict[st
             "percent_diverged": 100.0 * has_diverged,
         },
         molecules,
-        seed,
+        shares=("percent_success", "percent_diverged"),
+        seed=seed,
     )
-    line |= _intervals({"coverage": coverage, "matching": matching}, sorted(set(molecules)), seed)
+    by_molecule = {"coverage": coverage, "matching": matching}
+    line |= metrics.intervals(by_molecule, sorted(set(molecules)), shares=("coverage",), seed=seed)
     line |= {
         "n_molecules": len(coverage),
         "n_excluded": int((chosen & ~counted).sum()),
@@ -254,15 +257,6 @@ def _line(arm: ConformationSet, chosen: NDArray[np.bool_], seed: int) -> dict[st
     if "n_updates" in arm.attrs:
         line["n_updates"] = int(arm.attrs["n_updates"])
     return line
-
-
-def _intervals(quantities: Mapping[str, NDArray], molecules: Sequence[str], seed: int) -> dict[str, float]:
-    """NAME_low and NAME_high of each quantity."""
-    low, high = metrics.bootstrap_intervals(np.column_stack(list(quantities.values())), molecules, seed=seed)
-    ends: dict[str, float] = {}
-    for k, name in enumerate(quantities):
-        ends |= {f"{name}_low": float(low[k]), f"{name}_high": float(high[k])}
-    return ends
 
 
 def _warn(arm: str, line: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ number cannot be had the result is NaN, never a stand-in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +93,42 @@ def matching(nearest: NDArray, molecules: Sequence[str]) -> NDArray[np.float64]:
     The arguments are those of `coverage`.
     """
     return _means_by_molecule(np.asarray(nearest, np.float64), molecules)
+
+
+def intervals(
+    quantities: Mapping[str, NDArray], molecules: Sequence[str], *, shares: Collection[str], seed: int
+) -> dict[str, float]:
+    """95 % intervals over molecules of the means of several quantities: NAME_low and NAME_high of each.
+
+    They are those of `bootstrap_intervals`, but for a share that is 0 % or 100 % everywhere: there all resamples are
+    equal, and the interval is the exact binomial one with the number of molecules (`exact_interval`).
+
+    Args:
+        quantities: values [n] by name; NaN is left out.
+        molecules: name of the molecule of each, [n].
+        shares: which quantities are shares, in percent.
+        seed: of the bootstrap.
+    """
+    low, high = bootstrap_intervals(np.column_stack(list(quantities.values())), molecules, seed=seed)
+    ends: dict[str, float] = {}
+    for k, (name, values) in enumerate(quantities.items()):
+        there = np.isfinite(values)
+        level = np.unique(np.asarray(values, np.float64)[there])
+        if name in shares and len(level) == 1 and level[0] in (0.0, 100.0):
+            n_molecules = len({molecule for molecule, counts in zip(molecules, there, strict=True) if counts})
+            low[k], high[k] = exact_interval(bool(level[0]), n_molecules)
+        ends |= {f"{name}_low": float(low[k]), f"{name}_high": float(high[k])}
+    return ends
+
+
+def exact_interval(all_of_them: bool, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Two-sided exact interval of a share of which all of n trials were seen, or none, in percent.
+
+    The other side of the interval is where such an outcome has the chance (1 - confidence) / 2 (Clopper and Pearson,
+    Biometrika 26, 404 (1934)): with p for the share, p^n or (1 - p)^n.
+    """
+    edge = 100.0 * ((1.0 - confidence) / 2.0) ** (1.0 / n)
+    return (edge, 100.0) if all_of_them else (0.0, 100.0 - edge)
 
 
 def bootstrap_intervals(

@@ -60,8 +60,8 @@ def study_trajectories(
     - percent_optimized_mean, _std, _low, _high: pct_t = 100 (E(s_0) - E(s_t)) / (E(s_0) - E(s_opt)), percent;
     - percent_diverged, _low, _high: share of the n + n_failed with E(s_t) > E(s_0), or failed, percent.
 
-    _p10 and _p90 are percentiles over conformations, _low and _high 95 % bootstrap intervals over molecules. What
-    cannot be had is NaN.
+    _p10 and _p90 are percentiles over conformations, _low and _high 95 % intervals over molecules
+    (`golf.metrics.intervals`). What cannot be had is NaN.
 
     Args:
         arm: its name.
@@ -157,7 +157,6 @@ def _line(
     share = metrics.percent_optimized(first, energy, optimum)
     has_diverged = metrics.diverged(first, energy)
     flags = np.where(unlabelled, np.nan, 100.0 * has_diverged)
-    low, high = metrics.bootstrap_intervals(np.column_stack([share, flags]), molecules, seed=seed)
     line: dict[str, Any] = {
         "n": int(known.sum()),
         "n_ended": int((known & ended).sum()),
@@ -167,15 +166,14 @@ def _line(
     for name, values in (("energy_error", energy_error), ("force_error", force_error)):
         p10, median, p90 = _percentiles(values)
         line |= {f"{name}_median": median, f"{name}_p10": p10, f"{name}_p90": p90}
-    return line | {
+    line |= {
         "percent_optimized_mean": metrics.mean(share),
         "percent_optimized_std": metrics.standard_deviation(share),
-        "percent_optimized_low": float(low[0]),
-        "percent_optimized_high": float(high[0]),
         "percent_diverged": metrics.mean(flags),
-        "percent_diverged_low": float(low[1]),
-        "percent_diverged_high": float(high[1]),
     }
+    return line | metrics.intervals(
+        {"percent_optimized": share, "percent_diverged": flags}, molecules, shares=("percent_diverged",), seed=seed
+    )
 
 
 def _percentiles(values: NDArray) -> tuple[float, float, float]:

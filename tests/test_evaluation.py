@@ -82,7 +82,9 @@ def test_intervals_are_over_molecules():
     assert (numbers["percent_success_low"], numbers["percent_success_high"]) == (0.0, 100.0)
     assert numbers["percent_optimized_low"] == pytest.approx(70.0)
     assert numbers["percent_optimized_high"] == pytest.approx(100.0)
-    assert (numbers["percent_diverged_low"], numbers["percent_diverged_high"]) == (0.0, 0.0)
+    # None has diverged, and everything is covered: two molecules of two, with p^2 = 0.025
+    assert (numbers["percent_diverged_low"], numbers["percent_diverged_high"]) == pytest.approx((0.0, 84.19), abs=0.005)
+    assert (numbers["coverage_low"], numbers["coverage_high"]) == pytest.approx((15.81, 100.0), abs=0.005)
 
 
 def test_coverage_and_matching_of_an_arm():
@@ -173,6 +175,7 @@ def test_seen_and_unseen_molecules():
     assert table["n_test"].tolist() == [3, 2]
     assert table["residual_energy_kcal_mol"].tolist() == pytest.approx([1.0, 6.0])
     assert "unseen" in format_table(table) and "[no interval]" in format_table(table)  # one molecule of each
+    assert "0.0 [0.0, 97.5]" in format_table(table)  # success of the unseen one: 5 and 7 kcal/mol
     assert summarize_by_molecules([unknown]).empty
 
 

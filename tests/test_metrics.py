@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from golf import metrics
 from golf.units import HARTREE_IN_KCAL_PER_MOL, hartree
@@ -110,3 +111,28 @@ def test_one_molecule_has_no_interval():
     assert np.isnan(interval([2.0, np.nan], ["a", "b"], seed=0)).all()
     assert np.isnan(interval([np.nan], ["a"], seed=0)).all()
     assert np.isnan(interval([], [], seed=0)).all()
+
+
+def ends_of(values, molecules, name="share"):
+    found = metrics.intervals({name: np.asarray(values, float)}, molecules, shares=("share",), seed=0)
+    return found[f"{name}_low"], found[f"{name}_high"]
+
+
+@pytest.mark.parametrize(("n", "edge"), [(1, 2.5), (3, 29.24), (16, 79.41), (100, 96.38)])
+def test_a_share_of_which_all_molecules_agree_has_the_exact_interval(n, edge):
+    molecules = [f"m{i // 2}" for i in range(2 * n)]  # two conformations each: a molecule is one trial
+    assert ends_of(np.full(2 * n, 100.0), molecules) == pytest.approx((edge, 100.0), abs=0.005)
+    assert ends_of(np.zeros(2 * n), molecules) == pytest.approx((0.0, 100.0 - edge), abs=0.005)
+    outside = binomtest(n, n).proportion_ci(0.95, method="exact")
+    assert ends_of(np.full(2 * n, 100.0), molecules) == pytest.approx((100 * outside.low, 100 * outside.high))
+
+
+def test_only_shares_at_an_end_of_the_scale_have_the_exact_interval():
+    molecules = ["a", "a", "b", "c"]
+    assert ends_of([100.0] * 4, molecules, "energy") == (100.0, 100.0)
+    assert np.isnan(ends_of([100.0, 100.0], ["a", "a"], "energy")).all()
+    assert ends_of([50.0] * 4, molecules) == (50.0, 50.0)
+    mixed = [100.0, 0.0, 100.0, 100.0]
+    assert ends_of(mixed, molecules) == interval(mixed, molecules, seed=0)
+    assert ends_of([100.0, np.nan, np.nan, np.nan], molecules) == pytest.approx((2.5, 100.0))  # the others have none
+    assert np.isnan(ends_of([np.nan] * 4, molecules)).all() and np.isnan(ends_of([], [])).all()

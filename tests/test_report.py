@@ -171,6 +171,23 @@ def test_numbers_as_they_are_printed(value, text):
     assert number(value) == text
 
 
+def test_words_of_the_method_are_explained_where_they_first_stand(report):
+    outcome, labels = section(report, "outcome"), section(report, "labels")
+    lead = outcome.index("From 5 starts")
+    for word in ("An arm is", "A DFT label is", "D 0 are", "GOLF (Gradual", "surrogate , RDKit's MMFF force field,"):
+        assert lead < outcome.index(word) < outcome.index("Mean E res"), word
+    for word in ("Bold:", "Clopper-Pearson", "s T being the end", "(pct div )", "has few minima"):
+        assert word in outcome, word
+    assert "Rejected: DFT gave a label, but its forces" in labels
+    assert "learning rate, which had fallen to zero, starts anew" in section(report, "rounds")
+
+
+def test_the_rmsd_says_which_atoms_it_compares(tmp_path):
+    path = report_of(tmp_path, made_up_study(tmp_path, {"golf": [0.4]}, smiles=["CCO", "OO"], n_each=1))
+    names = re.findall(r"<dt>(\S+ RMSD to minimum), Å</dt>", path.read_text())
+    assert sorted(names) == ["All-atom RMSD to minimum", "Heavy-atom RMSD to minimum"]
+
+
 ODD = {
     "no rounds": {"arms": {"mmff": [1.0], "baseline": [0.3]}, "n_rounds": 0},
     "names of imported models": {"arms": {"golf-1k": [1.0], "rdkit": [5.0], "traj": [np.nan, 0.2]}},
@@ -258,6 +275,11 @@ def test_on_a_phone_everything_wide_scrolls_in_its_box_and_nothing_is_tiny(repor
     browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
     assert browser.evaluate(SMALL) == []
     assert browser.evaluate("document.documentElement.scrollWidth") == 390
+    figures = "[...document.querySelectorAll('figure .drawing')]"
+    for box, svg, points in browser.evaluate(
+        f"{figures}.map(b => [b.clientWidth, b.firstChild.clientWidth, +b.style.getPropertyValue('--width')])"
+    ):
+        assert svg == pytest.approx(max(box, 0.9 * points), abs=1)  # 9 points are 8 pixels or more
     wide = "[...document.querySelectorAll('table')].filter(t => t.scrollWidth > 390 && !t.closest('.scroll')).length"
     assert browser.evaluate(wide) == 0
 

@@ -13,7 +13,7 @@ from rdkit.Chem.Draw import rdMolDraw2D
 
 from golf.chemistry import molecule
 from golf.conformations import ConformationSet, StopReason
-from golf.ensembles import MAX_MATCHES, compared
+from golf.ensembles import FEWEST_HEAVY_ATOMS, MAX_MATCHES, compared
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 N_WORST = 10
@@ -28,7 +28,8 @@ class Relaxed:
     residual_energy: float  # NaN: no DFT energy at its end
     start_energy: float
     minimum_energy: float  # hartree
-    rmsd: float  # angstrom, heavy atoms
+    rmsd: float  # angstrom
+    rmsd_atoms: str  # which atoms it compares, in words
     n_steps: int | None
     stop_reason: str
     diverged: bool
@@ -74,6 +75,7 @@ def _relaxed(arm: ConformationSet, i: int, reference: ConformationSet, k: int) -
         start_energy=(float(reference.values["energy_first"][k]) - minimum) * HARTREE_IN_KCAL_PER_MOL,
         minimum_energy=minimum,
         rmsd=float(values["rmsd"][i]),
+        rmsd_atoms="Heavy-atom" if _has_shape(arm.mapped_smiles[i]) else "All-atom",
         n_steps=int(values["n_steps"][i]) if "n_steps" in values else None,
         stop_reason=stop.name.lower().replace("_", " ") if stop is not None else "",
         diverged=bool(values["diverged"][i]),
@@ -81,6 +83,11 @@ def _relaxed(arm: ConformationSet, i: int, reference: ConformationSet, k: int) -
         drawing=drawing(arm.mapped_smiles[i]),
         geometries=_geometries(arm, i, reference, k),
     )
+
+
+def _has_shape(smiles: str) -> bool:
+    """Whether the heavy atoms of a molecule alone are compared (golf.ensembles)."""
+    return molecule(smiles).GetNumHeavyAtoms() >= FEWEST_HEAVY_ATOMS
 
 
 def drawing(smiles: str) -> str:

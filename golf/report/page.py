@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 
 from golf import __version__
 from golf.conformations import ConformationSet
+from golf.ensembles import FEWEST_HEAVY_ATOMS
 from golf.files import written_whole
 from golf.hdf5 import read
 from golf.hours import hours_spent
@@ -102,6 +103,7 @@ def write_report(output: str | Path, files: StudyFiles, *, config: Mapping[str, 
         arms=arms,
         geometries=[case.geometries for arm in arms for case in arm["cases"]],
         n_worst=N_WORST,
+        fewest_heavy_atoms=FEWEST_HEAVY_ATOMS,
         excluded=_capped(_without_minimum(reference)),
         left_out=_capped(_csv(files.left_out)),
         config=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),

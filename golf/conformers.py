@@ -278,7 +278,8 @@ def embed(
 
     Args:
         prune_rmsd: angstrom; of conformers closer than this in RMSD one is kept.
-        heavy_only: RMSD of heavy atoms, symmetry respected; else of all atoms, none of them taken for another one.
+        heavy_only: RMSD of heavy atoms, symmetry respected; else of all atoms, none of them taken for another one: a
+            turned hydroxyl is a different conformer, and so is a turned methyl.
 
     Returns:
         Positions [n, n_atoms, 3] in angstrom; n may be smaller than asked for, and 0 where embedding fails.

@@ -11,7 +11,7 @@ from rdkit.Chem import rdDistGeom, rdMolAlign, rdMolTransforms
 
 from golf.chemistry import mapped_smiles, molecule
 from golf.conformations import Status
-from golf.conformers import conformations_of, embed, read_molecules, write_left_out
+from golf.conformers import conformations_of, embed, read_molecules, read_records, write_left_out
 from golf.datasets import prepare, usable_elements
 from golf.elements import MMFF_NUMBERS
 from golf.errors import UserError
@@ -185,7 +185,9 @@ def test_missing_files_suffixes_and_names_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"unknown suffix '\.mol2'"):
         size(source(tmp_path / "molecules.mol2"), LEVEL)
     (tmp_path / "table.csv").write_text("structure,name\nCO,methanol\n")
-    with pytest.raises(UserError, match=r"table\.csv: has no column 'smiles'; rename one .*dataset\.smiles_column"):
+    with pytest.raises(
+        UserError, match=r"table\.csv: has no column 'smiles' \(found: structure, name\); rename one .*dataset"
+    ):
         prepared(source(tmp_path / "table.csv"), LEVEL, seed=1)
     with pytest.raises(UserError, match=r"dataset\.test_molecules: 'water' is not in"):
         prepared(source(smiles_file(tmp_path, "CO methanol"), test_molecules=["water"]), LEVEL, seed=1)
@@ -201,6 +203,37 @@ def test_text_files_as_people_write_them(tmp_path):
     (tmp_path / "latin.csv").write_bytes("smiles,name\nCO,m\xe9thanol\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"latin\.csv: cannot be read as \.csv in UTF-8"):
         read_molecules(tmp_path / "latin.csv")
+
+
+@pytest.mark.parametrize("text", ["SMILES,Name\nCO,a\n", "Name;smiles;n\na;CO;1,5\n", "smiles\tNAME\nCO\ta\n"])
+def test_tables_of_other_programs(tmp_path, text):
+    (tmp_path / "a.csv").write_bytes(f"\ufeff{text}".encode())
+    molecules, left_out = read_molecules(tmp_path / "a.csv")
+    assert [(one.name, Chem.MolToSmiles(Chem.RemoveHs(one.mol))) for one in molecules] == [("a", "CO")]
+    assert not left_out and [dict(one) for one in molecules[0].properties] in ([{}], [{"n": "1,5"}])
+
+
+def test_the_column_that_is_written_the_same_way_comes_first(tmp_path):
+    (tmp_path / "a.csv").write_text("SMILES,smiles,name\nC,CO,a\n")
+    assert [Chem.MolToSmiles(record.mol) for record in read_records(tmp_path / "a.csv")] == ["CO"]
+    shouted = read_records(tmp_path / "a.csv", smiles_column="SMILES")
+    assert [Chem.MolToSmiles(record.mol) for record in shouted] == ["C"]
+
+
+@pytest.mark.parametrize(("cut", "n_warnings"), [("", 0), ("$$$$\n", 1), ("1.5\n\n$$$$\n", 1)])
+def test_an_sdf_that_is_cut_off_is_said(tmp_path, caplog, cut, n_warnings):
+    mols = [Chem.AddHs(Chem.MolFromSmiles(smiles)) for smiles in ("CO", "CCO")]
+    with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
+        for mol in mols:
+            rdDistGeom.EmbedMolecule(mol, randomSeed=3)
+            mol.SetProp("price", "1.5")
+            writer.write(mol)
+    whole = (tmp_path / "a.sdf").read_text()
+    assert whole.endswith("1.5\n\n$$$$\n")
+    (tmp_path / "a.sdf").write_text(whole.removesuffix(cut))
+    assert len(read_molecules(tmp_path / "a.sdf")[0]) == 2
+    said = f"{tmp_path / 'a.sdf'}: the last record does not end with $$$$: the file may be cut off"
+    assert [record.getMessage() for record in caplog.records] == [said] * n_warnings
 
 
 def test_csv_with_named_columns_and_charge(tmp_path):

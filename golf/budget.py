@@ -115,7 +115,10 @@ def label_parts(config: Mapping[str, Any], work: Workload, model: Model) -> list
     if config["evaluation"]["trajectory_conformations"] and states:
         parts.append(
             alike(
-                "trajectory states", n_trajectory_states(config, len(work.test)), states, "along the test relaxations"
+                "trajectory states",
+                n_trajectory_states(config, len(work.test)),
+                states,
+                "at most, along the test relaxations",
             )
         )
     return parts

@@ -35,7 +35,7 @@ def _add_training(command: argparse.ArgumentParser, metavar: str, text: str) -> 
     command.add_argument("labels", type=Path, metavar="LABELS.h5", help="labelled conformations")
     add_output(command, metavar, text)
     command.add_argument(
-        "--config", type=Path, metavar="CONFIG", help="take sections nnp and training from this configuration (.yaml)"
+        "--config", type=Path, metavar="CONFIG", help="take sections nnp and training from this file (.yaml)"
     )
     command.add_argument("--updates", type=int, metavar="N", help="updates of the weights")
     command.add_argument("--batch-size", type=int, metavar="N", help="conformations per update")
@@ -51,10 +51,11 @@ def _training_config(options: argparse.Namespace, **further: Any) -> dict[str, A
     Raises:
         UserError: the file of --config or an option is wrong; names the option as it was typed.
     """
-    from golf.config import read_config, validated
+    from golf.config import read_sections, validated
 
     positive("--cores", options.cores)
-    base = {} if options.config is None else read_config(options.config)
+    dataset = {"train": str(options.labels)}
+    base = {} if options.config is None else read_sections(options.config, ("nnp", "training"), dataset)
     given = {
         "updates": options.updates,
         "batch_size": options.batch_size,
@@ -62,7 +63,7 @@ def _training_config(options: argparse.Namespace, **further: Any) -> dict[str, A
         **further,
     }
     training = base.get("training", {}) | {name: value for name, value in given.items() if value is not None}
-    raw = {"seed": options.seed, "dataset": {"train": str(options.labels)}, "training": training}
+    raw = {"seed": options.seed, "dataset": dataset, "training": training}
     try:
         return validated(raw | {"nnp": base.get("nnp", {})}, "options")
     except UserError as error:  # --config has been found right, so one of the options is wrong
@@ -182,8 +183,6 @@ def _export(options: argparse.Namespace) -> None:
     from golf.potential import load
 
     check_output(options, (".pt",))
-    if options.output.exists() and options.model.exists() and options.output.samefile(options.model):
-        raise UserError(f"{options.output}: is the model itself; give another name")
     export(load(options.model, dtype=options.dtype), options.output)
 
 

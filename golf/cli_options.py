@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from golf.errors import UserError
@@ -77,13 +77,32 @@ def positive(name: str, value: float) -> None:
         raise UserError(f"{name} {value}: must be positive")
 
 
+_INPUTS = ("input", "labels", "model", "initial", "config", "folder", "reference_energies")
+"""Names of the options and arguments that are files to read, in all commands that have an output."""
+
+
+def _inputs(options: argparse.Namespace) -> Iterator[Path]:
+    """The files that a command reads."""
+    for name in _INPUTS:
+        given: Path | None = getattr(options, name, None)
+        if given is not None:
+            yield from given.iterdir() if given.is_dir() and os.access(given, os.R_OK) else [given]
+
+
 def check_output(options: argparse.Namespace, suffixes: Sequence[str]) -> None:
-    """Find out now, not after hours, whether the output can be written."""
+    """Find out now, not after hours, whether the output can be written.
+
+    Raises:
+        UserError: it cannot, it exists without --force, or it is one of the inputs, which are never replaced.
+    """
     output: Path = options.output
     if output.suffix not in suffixes:
         raise UserError(f"{output}: unknown suffix {output.suffix!r}; give one of {' '.join(suffixes)}")
     if output.is_dir():
         raise UserError(f"{output}: is a folder; give another name")
+    for given in _inputs(options):
+        if output.exists() and given.exists() and output.samefile(given):
+            raise UserError(f"{output}: is the input {given} itself; give another name")
     if output.exists() and not options.force:
         raise UserError(f"{output}: exists; give another name, or --force to replace it")
     folder = output.parent

@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,26 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, not YAML, or not a valid configuration.
     """
+    return validated(_read_mapping(path), str(path))
+
+
+def read_sections(path: str | Path, names: Collection[str], dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """The named sections of a YAML file, with the defaults filled in; what stands in its other sections is not read.
+
+    Args:
+        dataset: section `dataset`, in place of that of the file.
+
+    Raises:
+        UserError: the file is missing or not YAML, or it has a section that no configuration has, or these sections are
+            not valid.
+    """
+    others = schema()["properties"].keys() - set(names)
+    raw = {key: value for key, value in _read_mapping(path).items() if key not in others}
+    config = validated({**raw, "dataset": dataset}, str(path))
+    return {name: config[name] for name in names}
+
+
+def _read_mapping(path: str | Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(Path(path).read_text())
     except OSError as error:
@@ -90,7 +110,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: not a configuration of keys and values")
-    return validated(raw, str(path))
+    return raw
 
 
 def _fill_defaults(value: Any, part: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from golf.conformations import ConformationSet
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import written_whole
-from golf.formats import MOLECULES, SUFFIXES
+from golf.formats import MOLECULES, SUFFIXES, column_of, delimiter_of
 
 logger = logging.getLogger(__name__)
 
@@ -244,17 +244,18 @@ def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Recor
         return
     with open(path, newline="", encoding="utf-8-sig") as stream:
         if path.suffix == ".csv":
-            reader = csv.DictReader(stream)
-            if smiles_column not in (reader.fieldnames or []):
+            reader = csv.DictReader(stream, delimiter=delimiter_of(stream))
+            columns = list(reader.fieldnames or [])
+            of_smiles, of_name = column_of(columns, smiles_column), column_of(columns, name_column)
+            if of_smiles is None:
                 raise UserError(
-                    f"{path}: has no column {smiles_column!r}; rename one (in a study: set dataset.smiles_column)"
+                    f"{path}: has no column {smiles_column!r} (found: {', '.join(columns) or 'none'}); rename one "
+                    "(in a study: set dataset.smiles_column)"
                 )
             for row in reader:
-                smiles = (row[smiles_column] or "").strip()
-                name = (row.get(name_column) or "").strip()
-                others = {
-                    key: value or "" for key, value in row.items() if key not in (smiles_column, name_column, None)
-                }
+                smiles = (row[of_smiles] or "").strip()
+                name = ("" if of_name is None else row[of_name] or "").strip()
+                others = {key: value or "" for key, value in row.items() if key not in (of_smiles, of_name, None)}
                 yield Record(reader.line_num, name or f"mol{reader.line_num}", smiles, _parse(smiles), others)
             return
         for i, line in enumerate(stream, start=1):
@@ -275,6 +276,7 @@ def _sdf_blocks(path: Path) -> Iterator[str]:
                 lines = []
         if any(line.strip() for line in lines):
             yield "".join(lines)
+            logger.warning("%s: the last record does not end with $$$$: the file may be cut off", path)
 
 
 def _parse(smiles: str) -> Chem.Mol | None:
@@ -289,7 +291,8 @@ def embed(
 
     Args:
         prune_rmsd: angstrom; of conformers closer than this in RMSD one is kept.
-        heavy_only: RMSD of heavy atoms, symmetry respected; else of all atoms, none of them taken for another one.
+        heavy_only: RMSD of heavy atoms, symmetry respected; else of all atoms, none of them taken for another one: a
+            turned hydroxyl is a different conformer, and so is a turned methyl.
 
     Returns:
         Positions [n, n_atoms, 3] in angstrom; n may be smaller than asked for, and 0 where embedding fails.

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -15,10 +14,10 @@ from golf.conformations import ConformationSet, Status, concatenate
 from golf.conformers import LeftOut, Molecule, conformations_of, read_molecules, unusable
 from golf.elements import SYMBOLS
 from golf.errors import UserError
-from golf.formats import GOLF, MOLECULES, count_conformations, format_of
+from golf.formats import GOLF, MOLECULES, count_conformations
 from golf.labeling import take_over_labels, unlabelled
 from golf.oracles.base import LevelOfTheory
-from golf.planning import Source
+from golf.planning import Source, source_format
 from golf.plausibility import check_labels
 from golf.sources import read_conformations, usable
 
@@ -52,7 +51,7 @@ def prepare(source: Source, level: LevelOfTheory, *, elements: Collection[int], 
         UserError: a file is missing or of another kind, labels are of another level, a name is unknown, too many
             molecules had to be left out, or a set comes out empty.
     """
-    kind = format_of(source.train, source.format)
+    kind = source_format(source, "train")
     if kind in MOLECULES:
         train, split_off, left_out = _embedded(source, elements, seed)
     else:
@@ -122,11 +121,12 @@ def test_set(
     Raises:
         UserError: as `prepare` does.
     """
-    kind = format_of(path, source.format)
+    kind = source_format(source, "test")
     if kind in MOLECULES:
         molecules, left_out = molecules_of(path, source, elements)
         n_conformers = max(1, source.test_conformers) if source.conformers else 0
-        test, failed = conformations_of(molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=source.prune_rmsd)
+        test, failed = _conformers(molecules, n_conformers, source, seed)
+        _say_dropped(path, n_conformers * (len(molecules) - len(failed)), len(test), source.prune_rmsd)
         left_out += failed
         _check_left_out(path, left_out, len(left_out), len(molecules) + len(left_out), "molecules", source.max_left_out)
         return test, test.subset([]), left_out
@@ -178,14 +178,39 @@ def _embedded(
     for_test = [molecule for molecule in molecules if molecule.name in source.test_molecules]
     n_held_out = 0 if source.test is not None else source.test_conformers
     n_conformers = source.conformers + n_held_out if source.conformers else 0
-    settings: dict[str, Any] = {"seed": seed, "prune_rmsd": source.prune_rmsd}
-    known, failed = conformations_of(for_training, n_conformers=n_conformers, **settings)
-    left_out += failed
-    unseen, failed = conformations_of(for_test, n_conformers=n_held_out if source.conformers else 0, **settings)
-    left_out += failed
+    n_of_test = n_held_out if source.conformers else 0
+    known, failed = _conformers(for_training, n_conformers, source, seed)
+    unseen, failed_of_test = _conformers(for_test, n_of_test, source, seed)
+    asked = n_conformers * (len(for_training) - len(failed)) + n_of_test * (len(for_test) - len(failed_of_test))
+    _say_dropped(source.train, asked, len(known) + len(unseen), source.prune_rmsd)
+    left_out += [*failed, *failed_of_test]
     _check_left_out(source.train, left_out, len(left_out), n_read, "molecules", source.max_left_out)
     train, held_out = _split_by_conformation(known, n_held_out)
     return train, concatenate([held_out, unseen]), left_out
+
+
+def _conformers(
+    molecules: Sequence[Molecule], n_conformers: int, source: Source, seed: int
+) -> tuple[ConformationSet, list[LeftOut]]:
+    """Conformers that differ in any atom: another place of the hydrogens is another start."""
+    return conformations_of(
+        molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=source.prune_rmsd, heavy_only=False
+    )
+
+
+def _say_dropped(path: str, n_asked: int, n_kept: int, prune_rmsd: float) -> None:
+    """Say in the log how many conformers did not come; nothing of an SDF whose geometries were taken."""
+    n_dropped = n_asked - n_kept
+    if n_asked > 0:
+        logger.log(
+            logging.WARNING if 2 * n_dropped > n_asked else logging.INFO,
+            "%s: %d conformers asked for, %d dropped (within dataset.prune_rmsd %g angstrom of another one, or not "
+            "embedded)",
+            path,
+            n_asked,
+            n_dropped,
+            prune_rmsd,
+        )
 
 
 def check_names(source: Source, known: set[str]) -> None:

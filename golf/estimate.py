@@ -31,8 +31,9 @@ def estimate(config: Mapping[str, Any], *, jobs: int | None, cores: int) -> str:
     given, jobs = jobs is not None, jobs or jobs_at_once(config, cores)
     parts, net = label_parts(config, work, model), network(config, work)
     elements = " ".join(SYMBOLS[z] for z in sorted(basis.functions))
+    most, dropped = ("at most ", "; equal conformers will be dropped") if work.at_most else ("", "")
     lines = [
-        f"{level_of(config)}; {len(work.training)} training and {len(work.test)} test conformations",
+        f"{level_of(config)}; {most}{len(work.training)} training and {len(work.test)} test conformations{dropped}",
         "",
         *table(parts, net, threads, n_workers, jobs),
         "",

@@ -11,10 +11,11 @@ import math
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
+from typing import TextIO
 
 import h5py
 import numpy as np
@@ -57,7 +58,10 @@ def format_of(path: str | Path, given: str = AUTO) -> str:
     """
     path = Path(path)
     if path.suffix not in SUFFIXES and given == AUTO:
-        raise UserError(f"{path}: unknown suffix {path.suffix!r}; give one of {' '.join(SUFFIXES)}, or dataset.format")
+        known = " ".join(SUFFIXES)
+        raise UserError(
+            f"{path}: unknown suffix {path.suffix!r}; give one of {known} (in a study: or set dataset.format)"
+        )
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     kind = SUFFIXES[path.suffix] if given == AUTO else given
@@ -96,12 +100,29 @@ def count_records(path: str | Path) -> int:
             if path.suffix == ".sdf":
                 return _count_sdf(stream)
             if path.suffix == ".csv":
-                rows = csv.reader(stream)
+                rows = csv.reader(stream, delimiter=delimiter_of(stream))
                 next(rows, None)  # names of the columns
                 return sum(bool(row) for row in rows)
             return sum(bool(line.strip()) and not line.startswith("#") for line in stream)
     except (OSError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as {path.suffix}: {error}") from None
+
+
+def delimiter_of(table: TextIO) -> str:
+    """What stands between the columns of a .csv, by its first line: a comma, else a semicolon or a tab.
+
+    Args:
+        table: at its beginning, where it is left.
+    """
+    header = table.readline()
+    table.seek(0)
+    return next((delimiter for delimiter in ",;\t" if delimiter in header), ",")
+
+
+def column_of(columns: Sequence[str], name: str) -> str | None:
+    """The column of this name, else the first one that differs in case alone; None where there is none."""
+    alike = [column for column in columns if column.casefold() == name.casefold()]
+    return name if name in columns else next(iter(alike), None)
 
 
 def _count_sdf(lines: Iterable[str]) -> int:

@@ -32,6 +32,10 @@ UNDERTRAINED = 0.8
 """Of the error on other molecules: a network that is no better on its own labels has not learnt these yet."""
 
 
+LEARNT = 0.5
+"""Of the error on other molecules: a network that is so much better on its own labels has learnt these."""
+
+
 @dataclass(frozen=True)
 class Point:
     """Mean absolute errors on the validation molecules after a training on a subset."""
@@ -124,13 +128,19 @@ def verdict(points: Sequence[Point]) -> str:
     """One sentence: would more initial labels still help a lot? They do where twice as many remove `HELPS`."""
     a, b = power_law(points)
     n = points[-1].n_labels
+    last = points[-1]
+    if b <= 0.0 and last.training_force_error < LEARNT * last.force_error:
+        return (
+            f"Conformations of more or other molecules are needed: the network has learnt its {n} labels, with a force"
+            f" error on them of {last.training_force_error:.2f} kcal/mol/angstrom, but on molecules that were not"
+            f" trained on it is {last.force_error:.2f}, and does not fall from {points[0].n_labels} to {n} labels."
+        )
     if b <= 0.0:
         return (
             f"The force error does not fall from {points[0].n_labels} to {n} labels, so this curve says nothing about"
             " more of them: give more --updates, or look at the labels."
         )
     fewer = 1.0 - 2.0**-b
-    last = points[-1]
     if fewer < HELPS and last.training_force_error > UNDERTRAINED * last.force_error:
         return (
             f"The network has not learnt the {n} labels that it has: its force error on them is"

@@ -22,6 +22,8 @@ from golf.formats import GOLF, MOLECULES, count_conformations, count_records, co
 from golf.hdf5 import read_columns
 from golf.oracles.base import LEVEL_ATTRS, LevelOfTheory
 
+RELATIVE = "paths in a configuration are relative to the folder where the command is typed"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -36,7 +38,7 @@ class Source:
         conformers: per training molecule; 0 (SDF only): the geometries of the file.
         test_molecules: names of molecules that are kept for the test set alone.
         test_conformers: per molecule in the test set.
-        prune_rmsd: heavy-atom RMSD in angstrom below which conformers are the same.
+        prune_rmsd: RMSD of all atoms in angstrom below which conformers are the same.
         max_left_out: share of the molecules, or conformations, that may be unusable before the study stops.
         download: public files, each with url, to and a checksum (`golf.download`).
     """
@@ -75,7 +77,7 @@ def size(source: Source, level: LevelOfTheory) -> Size:
     """
     if to_download(source):
         return Size(0, 0, 0, 0, 0)
-    kind = _format(source, "train")
+    kind = source_format(source, "train")
     if kind in MOLECULES:
         records = count_records(source.train)
         initial = n_train = records * (source.conformers or 1)
@@ -91,7 +93,7 @@ def size(source: Source, level: LevelOfTheory) -> Size:
         )
     if source.test is None:
         return Size(initial, n_test, n_test, n_train, n_train)
-    kind = _format(source, "test")
+    kind = source_format(source, "test")
     if kind in MOLECULES:
         n_test = count_records(source.test) * max(1, source.test_conformers if source.conformers else 1)
     else:
@@ -100,11 +102,18 @@ def size(source: Source, level: LevelOfTheory) -> Size:
     return Size(initial, n_test, references, n_train + n_test, n_train)
 
 
-def _format(source: Source, key: str) -> str:
+def source_format(source: Source, key: str) -> str:
+    """The format of the file of a key: train or test.
+
+    Raises:
+        UserError: as `golf.formats.format_of`; names the key.
+    """
+    path = getattr(source, key)
     try:
-        return format_of(getattr(source, key), source.format)
+        return format_of(path, source.format)
     except UserError as error:
-        raise UserError(f"dataset.{key}: {error}") from None
+        remedy = "" if Path(path).exists() else f"; {RELATIVE}"
+        raise UserError(f"dataset.{key}: {error}{remedy}") from None
 
 
 def _count_without_minimum(path: str, level: LevelOfTheory) -> int:
@@ -186,7 +195,7 @@ def check_models(config: Mapping[str, Any]) -> None:
     files["nnp.initial"] = config["nnp"]["initial"]
     for key, path in files.items():
         if path is not None and not Path(path).is_file():
-            raise UserError(f"key {key}: {path}: no such file; give a model file of golf")
+            raise UserError(f"key {key}: {path}: no such file; give a model file of golf, {RELATIVE}")
 
 
 def check_budgets(config: Mapping[str, Any], n_training: int) -> None:

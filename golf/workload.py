@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from golf.conformations import ConformationSet
 from golf.costs import Basis, label_costs, n_gradients, read_basis
 from golf.elements import MMFF_NUMBERS
 from golf.errors import UserError
-from golf.formats import MOLECULES, format_of
+from golf.formats import MOLECULES
 from golf.hdf5 import read
 from golf.labeling import pending
-from golf.planning import Source, level_of, pool_settings, to_download
+from golf.planning import Source, level_of, pool_settings, source_format, to_download
 
 
 def basis_of(config: Mapping[str, Any]) -> tuple[Basis, str]:
@@ -54,6 +54,7 @@ class Workload:
         references: gradients of the test conformations without a DFT minimum.
         gradients: of each of those optimizations, expected.
         source: where the conformations come from, in words.
+        at_most: whether there may be fewer, since equal conformers are known only when they have been embedded.
     """
 
     initial: NDArray[np.int64]
@@ -63,6 +64,7 @@ class Workload:
     references: NDArray[np.int64]
     gradients: NDArray[np.int64]
     source: str
+    at_most: bool = False
 
 
 def workload(config: Mapping[str, Any], basis: Basis) -> Workload:
@@ -80,15 +82,16 @@ def workload(config: Mapping[str, Any], basis: Basis) -> Workload:
             return _workload(train, test, set(reference.id), basis, f"{prepared}/train.h5 and test.h5")
     for path in to_download(source):
         raise UserError(f"{path}: is not there yet; run the study, which downloads it first, then ask again")
-    if format_of(source.train, source.format) not in MOLECULES:
+    if source_format(source, "train") not in MOLECULES:
         from golf.datasets import prepare, usable_elements
 
         elements = usable_elements(basis.functions, config["nnp"]["reference_energies"])
         dataset = prepare(source, level_of(config), elements=elements, seed=config["seed"])
         return _workload(dataset.train, dataset.test, set(dataset.reference.id), basis, source.train)
     train, test, known = _of_molecules(config, source, basis)
-    words = f"{source.train}, every molecule with {source.conformers or 'its'} conformers; duplicates will be dropped"
-    return _workload(train, test, known, basis, words)
+    words = f"{source.train}, every molecule with {source.conformers or 'its'} conformers"
+    work = _workload(train, test, known, basis, words)
+    return replace(work, at_most=source.conformers > 0 and source.prune_rmsd > 0)
 
 
 def _is_older(prepared: Path, source: Source) -> bool:

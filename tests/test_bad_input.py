@@ -151,6 +151,42 @@ def test_an_output_that_is_a_folder(command, folder, capfd):
     refused([*arguments(command), "--force"], folder, capfd, "out.*: is a folder; give another name")
 
 
+OWN_INPUTS = [
+    *[(command, [], name) for command, name in INPUTS.items() if command in OUTPUTS and command != "import-checkpoint"],
+    ("relax", ["-m", "model.sdf"], "model.sdf"),
+    ("train", ["--initial", "initial.pt"], "initial.pt"),
+    ("train", ["--config", "settings.pt"], "settings.pt"),
+    ("learning-curve", ["--config", "settings.csv"], "settings.csv"),
+    ("import-checkpoint", ["--reference-energies", "energies.pt"], "energies.pt"),
+]
+WAYS = ["name", "spelling", "link", "hard link"]
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "name", "way"),
+    [
+        *[(*one, way) for one in OWN_INPUTS for way in WAYS],
+        ("import-checkpoint", [], "checkpoint/NNP_checkpoint_actor", "link"),
+        ("import-checkpoint", [], "checkpoint/config.json", "hard link"),
+    ],
+)
+def test_an_output_that_is_an_input(command, options, name, way, folder, capfd):
+    """It keeps its content, with --force, too."""
+    given, suffix = folder / name, Path(OUTPUTS[command]).suffix
+    if not given.exists():
+        given.write_text("keep me")
+    if way in ("name", "spelling"):
+        given = given.rename(given.with_suffix(suffix))
+    output = {"name": given, "spelling": folder / "checkpoint/.." / given.name}.get(way, folder / f"other{suffix}")
+    if way == "link":
+        output.symlink_to(given)
+    if way == "hard link":
+        output.hardlink_to(given)
+    line = [*arguments(command, given if name == INPUTS[command] else None, output), *options]
+    refused([*line, "--force"], folder, capfd, "is the input .* itself; give another name")
+    refused(line, folder, capfd, "is the input .* itself; give another name")
+
+
 BROKEN_SDF = """bad
      golf          3D
 

@@ -1,15 +1,17 @@
 """From SMILES and SDF to training and test sets: what is kept, what is left out, and what is refused."""
 
 import csv
+import re
+from functools import partial
 
 import numpy as np
 import pytest
 from rdkit import Chem
-from rdkit.Chem import rdDistGeom
+from rdkit.Chem import rdDistGeom, rdMolAlign, rdMolTransforms
 
 from golf.chemistry import mapped_smiles, molecule
 from golf.conformations import Status
-from golf.conformers import conformations_of, embed, read_molecules, write_left_out
+from golf.conformers import conformations_of, embed, read_molecules, read_records, write_left_out
 from golf.datasets import prepare, usable_elements
 from golf.elements import MMFF_NUMBERS
 from golf.errors import UserError
@@ -85,10 +87,48 @@ def test_pruning_drops_near_duplicates():
         conformer = Chem.Conformer(heavy.GetNumAtoms())
         conformer.SetPositions(positions[rows])
         heavy.AddConformer(conformer, assignId=True)
-    from rdkit.Chem import rdMolAlign
-
     distances = [rdMolAlign.GetBestRMS(Chem.Mol(heavy), heavy, i, j) for i in range(len(pruned)) for j in range(i)]
     assert min(distances) > 0.45
+
+
+def test_conformers_that_differ_in_hydrogens_are_different_starts(tmp_path, caplog):
+    """Ethanol has one arrangement of its heavy atoms; trans and gauche differ in the hydroxyl alone."""
+    caplog.set_level("INFO")
+    path = smiles_file(tmp_path, "CCO ethanol")
+    train = prepared(source(path, conformers=20, prune_rmsd=0.1), LEVEL, seed=1).train
+    assert len(train) > 15
+    mol = molecule(train.mapped_smiles[0])
+    torsion = next(
+        (carbon.GetIdx(), other.GetIdx(), oxygen.GetIdx(), hydrogen.GetIdx())
+        for oxygen in mol.GetAtoms() if oxygen.GetSymbol() == "O"
+        for other in oxygen.GetNeighbors() if other.GetSymbol() == "C"
+        for carbon in other.GetNeighbors() if carbon.GetSymbol() == "C"
+        for hydrogen in oxygen.GetNeighbors() if hydrogen.GetSymbol() == "H"
+    )  # fmt: skip
+    for i in range(len(train)):
+        conformer = Chem.Conformer(mol.GetNumAtoms())
+        conformer.SetPositions(train.position[train.rows(i)])
+        mol.AddConformer(conformer, assignId=True)
+    angles = [abs(rdMolTransforms.GetDihedralDeg(conformer, *torsion)) for conformer in mol.GetConformers()]
+    assert min(angles) < 90.0 and max(angles) > 150.0, "gauche and trans"
+    same = list(enumerate(range(mol.GetNumAtoms())))
+    distances = [rdMolAlign.AlignMol(Chem.Mol(mol), mol, i, j, same) for i in range(len(train)) for j in range(i)]
+    assert min(distances) > 0.099
+    dropped = re.search(r"molecules\.smi: 21 conformers asked for, (\d) dropped", caplog.text)
+    assert int(dropped[1]) == 20 - len(train) and "WARNING" not in caplog.text
+
+
+def test_many_equal_conformers_are_a_warning(tmp_path, caplog):
+    path = smiles_file(tmp_path, "CCO ethanol")
+    (tmp_path / "test.smi").write_text("CO methanol\n")
+    chosen = source(path, test=str(tmp_path / "test.smi"), conformers=20, test_conformers=2, prune_rmsd=1.0)
+    dataset = prepared(chosen, LEVEL, seed=1)
+    n = len(dataset.train)
+    assert 0 < n < 10
+    ending = "dropped (within dataset.prune_rmsd 1 angstrom of another one, or not embedded)"
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"{path}: 20 conformers asked for, {20 - n} {ending}"
+    ]
 
 
 def test_what_is_left_out_has_line_and_reason(tmp_path):
@@ -134,13 +174,20 @@ def test_unusable_files_are_refused(tmp_path, lines, message):
 
 
 def test_missing_files_suffixes_and_names_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere\.smi: no such file"):
-        size(source(tmp_path / "nowhere.smi"), LEVEL)
+    relative = r"no such file; paths in a configuration are relative to the folder where the command is typed"
+    for asked in (size, partial(prepared, seed=1)):
+        with pytest.raises(UserError, match=rf"dataset\.train: .*nowhere\.smi: {relative}"):
+            asked(source(tmp_path / "nowhere.smi"), LEVEL)
+    chosen = source(smiles_file(tmp_path, "CO methanol"), test=str(tmp_path / "nowhere.smi"))
+    with pytest.raises(UserError, match=rf"dataset\.test: .*nowhere\.smi: {relative}"):
+        prepared(chosen, LEVEL, seed=1)
     (tmp_path / "molecules.mol2").write_text("x")
     with pytest.raises(UserError, match=r"unknown suffix '\.mol2'"):
         size(source(tmp_path / "molecules.mol2"), LEVEL)
     (tmp_path / "table.csv").write_text("structure,name\nCO,methanol\n")
-    with pytest.raises(UserError, match=r"table\.csv: has no column 'smiles'; rename one .*dataset\.smiles_column"):
+    with pytest.raises(
+        UserError, match=r"table\.csv: has no column 'smiles' \(found: structure, name\); rename one .*dataset"
+    ):
         prepared(source(tmp_path / "table.csv"), LEVEL, seed=1)
     with pytest.raises(UserError, match=r"dataset\.test_molecules: 'water' is not in"):
         prepared(source(smiles_file(tmp_path, "CO methanol"), test_molecules=["water"]), LEVEL, seed=1)
@@ -156,6 +203,37 @@ def test_text_files_as_people_write_them(tmp_path):
     (tmp_path / "latin.csv").write_bytes("smiles,name\nCO,m\xe9thanol\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"latin\.csv: cannot be read as \.csv in UTF-8"):
         read_molecules(tmp_path / "latin.csv")
+
+
+@pytest.mark.parametrize("text", ["SMILES,Name\nCO,a\n", "Name;smiles;n\na;CO;1,5\n", "smiles\tNAME\nCO\ta\n"])
+def test_tables_of_other_programs(tmp_path, text):
+    (tmp_path / "a.csv").write_bytes(f"\ufeff{text}".encode())
+    molecules, left_out = read_molecules(tmp_path / "a.csv")
+    assert [(one.name, Chem.MolToSmiles(Chem.RemoveHs(one.mol))) for one in molecules] == [("a", "CO")]
+    assert not left_out and [dict(one) for one in molecules[0].properties] in ([{}], [{"n": "1,5"}])
+
+
+def test_the_column_that_is_written_the_same_way_comes_first(tmp_path):
+    (tmp_path / "a.csv").write_text("SMILES,smiles,name\nC,CO,a\n")
+    assert [Chem.MolToSmiles(record.mol) for record in read_records(tmp_path / "a.csv")] == ["CO"]
+    shouted = read_records(tmp_path / "a.csv", smiles_column="SMILES")
+    assert [Chem.MolToSmiles(record.mol) for record in shouted] == ["C"]
+
+
+@pytest.mark.parametrize(("cut", "n_warnings"), [("", 0), ("$$$$\n", 1), ("1.5\n\n$$$$\n", 1)])
+def test_an_sdf_that_is_cut_off_is_said(tmp_path, caplog, cut, n_warnings):
+    mols = [Chem.AddHs(Chem.MolFromSmiles(smiles)) for smiles in ("CO", "CCO")]
+    with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
+        for mol in mols:
+            rdDistGeom.EmbedMolecule(mol, randomSeed=3)
+            mol.SetProp("price", "1.5")
+            writer.write(mol)
+    whole = (tmp_path / "a.sdf").read_text()
+    assert whole.endswith("1.5\n\n$$$$\n")
+    (tmp_path / "a.sdf").write_text(whole.removesuffix(cut))
+    assert len(read_molecules(tmp_path / "a.sdf")[0]) == 2
+    said = f"{tmp_path / 'a.sdf'}: the last record does not end with $$$$: the file may be cut off"
+    assert [record.getMessage() for record in caplog.records] == [said] * n_warnings
 
 
 def test_csv_with_named_columns_and_charge(tmp_path):

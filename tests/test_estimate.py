@@ -100,6 +100,28 @@ def test_estimate_needs_no_results(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "results").exists()
 
 
+def test_equal_conformers_are_not_known_yet(tmp_path, capsys, monkeypatch, cheap_level, cheap_basis):
+    monkeypatch.chdir(tmp_path)
+    said = {}
+    for prune_rmsd in (0.0, 0.1):
+        config = study(tmp_path, dataset={"prune_rmsd": prune_rmsd}, evaluation={"trajectory_conformations": 2})
+        check_oracle(config, cheap_level, cheap_basis)
+        assert main(["estimate", "study.yaml", "--jobs", "1"]) == 0
+        said[prune_rmsd] = capsys.readouterr().out
+    assert "; 6 training and 3 test conformations\n" in said[0.0]
+    assert "; at most 6 training and 3 test conformations; equal conformers will be dropped\n" in said[0.1]
+    assert re.search(r"^trajectory states .* at most, along the test", said[0.1], re.MULTILINE)
+
+
+def test_a_missing_data_set_is_looked_for_from_here(tmp_path, capsys, cheap_level, cheap_basis):
+    config = study(tmp_path)
+    check_oracle(config, cheap_level, cheap_basis)
+    (tmp_path / "molecules.smi").unlink()
+    assert main(["estimate", str(tmp_path / "study.yaml")]) == 2
+    said = capsys.readouterr().err
+    assert "dataset.train: " in said and "no such file; paths in a configuration are relative to the folder" in said
+
+
 def test_what_is_estimated_adds_up(tmp_path, cheap_level, cheap_basis):
     config = study(tmp_path, resources={"label_processes": 2, "label_threads": 3})
     work = workload(config, cheap_basis)

@@ -136,6 +136,8 @@ SDF = "{}\n     golf\n\n  0  0  0  0  0  0  0  0  0  0999 V2000\nM  END\n"
         ("blank.csv", "smiles,name\nCO,a\n\n\nCCO,b\n,\n", 3),
         ("quoted.csv", '\ufeffsmiles,name,note\nCO,a,"two\nlines"\nCCO,b,"a\n\n#b"\n', 2),
         ("header.csv", "smiles,name", 0),
+        ("semicolons.csv", '\ufeffSMILES;note\nCO;"two\nlines"\nCCO;b, c\n', 2),
+        ("tabs.csv", 'smiles\tnote\nCO\t"two\n\nlines"\nCCO\tb;c\n', 2),
         ("ended.sdf", f"{SDF.format('a')}$$$$\n{SDF.format('b')}$$$$\n\n", 2),
         ("open.sdf", f"{SDF.format('a')}$$$$\n{SDF.format('b')}> <price>\n9 $$$$\n", 2),
     ],
@@ -159,7 +161,10 @@ def test_a_table_that_cannot_be_read_is_refused_while_planning(tmp_path):
 
 def test_unknown_formats_are_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"")
-    with pytest.raises(UserError, match=r"dataset\.train: .*a\.npz: unknown suffix '\.npz'; give one of \.smi"):
+    with pytest.raises(
+        UserError,
+        match=r"dataset\.train: .*a\.npz: unknown suffix '\.npz'; give one of \.smi .*\(in a study: or set data",
+    ):
         size(source(tmp_path / "a.npz"), OTHER)
     (tmp_path / "text.db").write_text("not a database\n" * 100)
     with pytest.raises(UserError, match=r"text\.db: not an ASE database"):

@@ -41,8 +41,6 @@ def test_the_fit_finds_the_law_that_made_the_errors():
         ),
         (0.153, "would still help a lot"),
         (0.151, "would not help a lot"),
-        (0.0, "does not fall from 50 to 200 labels, so this curve says nothing"),
-        (-0.2, "does not fall"),
     ],
 )
 def test_more_labels_help_where_twice_as_many_remove_a_tenth(b, says):
@@ -54,6 +52,26 @@ def test_a_network_that_has_not_learnt_its_labels_says_nothing_about_more_of_the
     sentence = verdict(points(30.0, 0.1, 50, 100, 200, on_own_labels=0.9))
     assert "has not learnt the 200 labels that it has" in sentence and "give more --updates" in sentence
     assert "would still help a lot" in verdict(points(30.0, 0.4, 50, 100, 200, on_own_labels=0.9))
+
+
+@pytest.mark.parametrize(
+    ("b", "own", "says"),
+    [
+        # 2 * 200^0.2 = 5.77, of which a tenth on the labels
+        (
+            -0.2,
+            0.1,
+            "of more or other molecules are needed: .* them of 0.58 kcal.* it is 5.77, and does not fall from 50",
+        ),
+        (-1e-6, 0.49, "of more or other molecules are needed: .* them of 0.98 kcal.* it is 2.00, "),
+        (-1e-6, 0.51, "does not fall from 50 to 200 labels, so this curve says nothing .*: give more --updates"),
+        (-0.2, 0.9, "does not fall .*: give more --updates"),
+    ],
+)
+def test_an_error_that_does_not_fall_is_of_the_molecules_or_of_the_training(b, own, says):
+    sentence = verdict(points(2.0, b, 50, 100, 200, on_own_labels=own))
+    assert re.search(says, sentence) and sentence.count(". ") == 0 and sentence.endswith(".")
+    assert ("--updates" in sentence) == (own > 0.5)
 
 
 @pytest.fixture(scope="module")

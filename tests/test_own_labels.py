@@ -61,6 +61,31 @@ def same_weights(one, other):
     )
 
 
+def test_two_sections_of_any_file(folder, capsys):
+    """The other sections need neither be there nor be right; the two are checked, and the names of all."""
+    two = SMALL.replace("dataset: {train: elsewhere.smi}\n", "")
+    models = []
+    for i, text in enumerate((SMALL, two, two + "dataset: {old_key: 1}\ngolf: 3\n")):
+        (folder / "some.yaml").write_text(text)
+        models.append(folder / f"{i}.pt")
+        arguments = ("train", folder / "labels.h5", "-o", models[-1], "--config", folder / "some.yaml", "--cores", 1)
+        assert golf(*arguments) == 0
+    assert same_weights(*models[:2]) and same_weights(*models[1:])
+    capsys.readouterr()
+    for text, message in {
+        two.replace("n_rbf", "n_rfb"): "some.yaml: unknown key nnp.n_rfb; did you mean nnp.n_rbf?",
+        two.replace("updates: 10", "updates: 0"): "some.yaml: key training.updates: 0 is less than",
+        two.replace("training:", "trainig:"): "some.yaml: unknown key trainig; did you mean training?",
+        "nnp: 3": "some.yaml: key nnp: 3 is not of type",
+    }.items():
+        (folder / "some.yaml").write_text(text)
+        for command, output in (("train", "out.pt"), ("learning-curve", "out.csv")):
+            line = (command, folder / "labels.h5", "-o", folder / output, "--config", folder / "some.yaml")
+            assert golf(*line) == 2
+            said = capsys.readouterr().err
+            assert message in said and said.count("\n") == 1, said
+
+
 def test_a_model_with_where_it_comes_from(folder, labelled, capsys):
     assert train(folder, "model.pt", "--updates", 20, "--seed", 3, "--cores", 1) == 0
     said = capsys.readouterr().out

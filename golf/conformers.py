@@ -285,14 +285,13 @@ def _parse(smiles: str) -> Chem.Mol | None:
 
 
 def embed(
-    mol: Chem.Mol, n_conformers: int, *, seed: int, prune_rmsd: float = 0.0, heavy_only: bool = True
+    mol: Chem.Mol, n_conformers: int, *, seed: int, prune_rmsd: float = 0.0
 ) -> np.ndarray:
     """ETKDGv3 conformers of a molecule with explicit hydrogens.
 
     Args:
-        prune_rmsd: angstrom; of conformers closer than this in RMSD one is kept.
-        heavy_only: RMSD of heavy atoms, symmetry respected; else of all atoms, none of them taken for another one: a
-            turned hydroxyl is a different conformer, and so is a turned methyl.
+        prune_rmsd: angstrom; of conformers closer than this in RMSD of all atoms one is kept. No atom is taken for
+            another one: a turned hydroxyl is a different conformer, and so is a turned methyl.
 
     Returns:
         Positions [n, n_atoms, 3] in angstrom; n may be smaller than asked for, and 0 where embedding fails.
@@ -301,7 +300,7 @@ def embed(
     parameters.randomSeed = seed
     parameters.numThreads = 1  # the same conformers on every machine
     parameters.pruneRmsThresh = prune_rmsd if prune_rmsd > 0 else -1.0
-    parameters.onlyHeavyAtomsForRMS = parameters.useSymmetryForPruning = heavy_only
+    parameters.onlyHeavyAtomsForRMS = parameters.useSymmetryForPruning = False
     copy = Chem.Mol(mol)
     copy.RemoveAllConformers()
     rdDistGeom.EmbedMultipleConfs(copy, n_conformers, parameters)
@@ -315,7 +314,6 @@ def conformations_of(
     n_conformers: int,
     seed: int,
     prune_rmsd: float,
-    heavy_only: bool = True,
     threads: int = 1,
     keep_properties: bool = False,
 ) -> tuple[ConformationSet, list[LeftOut]]:
@@ -325,12 +323,12 @@ def conformations_of(
     warning says so.
 
     Args:
-        prune_rmsd, heavy_only: of `embed`.
+        prune_rmsd: of `embed`.
         threads: molecules embedded at a time; the result does not depend on it.
         keep_properties: have those of the records in the column `PROPERTIES`.
     """
     geometries = partial(
-        _geometries, n_conformers=n_conformers, seed=seed, prune_rmsd=prune_rmsd, heavy_only=heavy_only
+        _geometries, n_conformers=n_conformers, seed=seed, prune_rmsd=prune_rmsd
     )
     records, properties = [], []
     left_out: list[LeftOut] = []
@@ -380,7 +378,7 @@ def _embedding_threads(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _geometries(
-    molecule: Molecule, *, n_conformers: int, seed: int, prune_rmsd: float, heavy_only: bool
+    molecule: Molecule, *, n_conformers: int, seed: int, prune_rmsd: float
 ) -> tuple[Chem.Mol, list[tuple[int, NDArray[np.float64]]]]:
     """The molecule, or its stereoisomer that was drawn; index of the record and positions [n, 3] of each geometry."""
     mol = molecule.mol
@@ -391,7 +389,7 @@ def _geometries(
     own = int(np.random.SeedSequence([seed, *Chem.MolToSmiles(mol).encode()]).generate_state(1)[0] & 0x7FFFFFFF)
     if has_open_stereo(mol):
         mol = _one_stereoisomer(mol, own)
-    found = embed(mol, n_conformers, seed=own, prune_rmsd=prune_rmsd, heavy_only=heavy_only)
+    found = embed(mol, n_conformers, seed=own, prune_rmsd=prune_rmsd)
     return mol, [(0, positions) for positions in found]
 
 

@@ -194,7 +194,7 @@ def _conformers(
 ) -> tuple[ConformationSet, list[LeftOut]]:
     """Conformers that differ in any atom: another place of the hydrogens is another start."""
     return conformations_of(
-        molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=source.prune_rmsd, heavy_only=False
+        molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=source.prune_rmsd
     )
 
 

@@ -123,7 +123,6 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
             n_conformers=n_conformers,
             seed=embedding.seed,
             prune_rmsd=embedding.prune_rmsd,
-            heavy_only=False,
             threads=embedding.threads,
             keep_properties=True,
         )

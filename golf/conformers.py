@@ -284,9 +284,7 @@ def _parse(smiles: str) -> Chem.Mol | None:
         return Chem.MolFromSmiles(smiles) if smiles else None
 
 
-def embed(
-    mol: Chem.Mol, n_conformers: int, *, seed: int, prune_rmsd: float = 0.0
-) -> np.ndarray:
+def embed(mol: Chem.Mol, n_conformers: int, *, seed: int, prune_rmsd: float = 0.0) -> np.ndarray:
     """ETKDGv3 conformers of a molecule with explicit hydrogens.
 
     Args:
@@ -327,9 +325,7 @@ def conformations_of(
         threads: molecules embedded at a time; the result does not depend on it.
         keep_properties: have those of the records in the column `PROPERTIES`.
     """
-    geometries = partial(
-        _geometries, n_conformers=n_conformers, seed=seed, prune_rmsd=prune_rmsd
-    )
+    geometries = partial(_geometries, n_conformers=n_conformers, seed=seed, prune_rmsd=prune_rmsd)
     records, properties = [], []
     left_out: list[LeftOut] = []
     drawn = []

@@ -149,5 +149,9 @@ def test_an_interrupt_is_one_line(model, smiles, tmp_path):
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130 and errors.splitlines()[-1].startswith("golf: interrupted; type the same") and "Traceback" not in errors
+    assert (
+        process.returncode == 130
+        and errors.splitlines()[-1].startswith("golf: interrupted; type the same")
+        and "Traceback" not in errors
+    )
     assert not (tmp_path / "out.h5").exists()

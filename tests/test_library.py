@@ -292,9 +292,7 @@ def test_ensembles_on_the_command_line(model, smiles, tmp_path, capsys):
 def test_conformers_that_do_not_stay_finite_are_reported(tmp_path):
     """MMFF, but the energy of one start is not a number."""
     path = write_text(tmp_path / "in.smi", "CCO ethanol\nC methane\n")
-    starts, _ = conformations_of(
-        read_molecules(path)[0], n_conformers=20, seed=1, prune_rmsd=PRUNE_STARTS
-    )
+    starts, _ = conformations_of(read_molecules(path)[0], n_conformers=20, seed=1, prune_rmsd=PRUNE_STARTS)
     broken = starts.position[starts.rows(3)]
 
     def relaxing(conformations, advance):

@@ -104,8 +104,9 @@ def relax_library(
     if not outcome.n_relaxed:
         left_out = outcome.left_out
         first = f" (first: line {left_out[0].line}, {left_out[0].name}: {left_out[0].reason})" if left_out else ""
-        what = "no conformer makes an ensemble" if outcome.ensembles else "holds no molecules that can be relaxed"
-        raise UserError(f"{run['input']}: {what}{first}")
+        if outcome.ensembles:
+            raise UserError(f"{run['input']}: no conformer makes an ensemble{first}")
+        raise UserError(f"{run['input']}: holds no molecules that can be relaxed{first}")
     return outcome
 
 

@@ -205,7 +205,8 @@ def one_speed(potential: Potential, molecules: ConformationSet, threads: int, re
 def embedded(smiles: str, n: int) -> ConformationSet:
     from rdkit import Chem
 
-    from golf.conformers import Molecule, conformations_of
+    from golf.conformers import conformations_of
+    from golf.records import Molecule
 
     molecule = Molecule(smiles, Chem.AddHs(Chem.MolFromSmiles(smiles)), 1)
     return conformations_of([molecule], n_conformers=n, seed=1, prune_rmsd=0.0)[0]

@@ -11,7 +11,7 @@ import numpy as np
 
 from golf.chemistry import canonical_smiles
 from golf.conformations import ConformationSet, Status, concatenate
-from golf.conformers import LeftOut, Molecule, conformations_of, read_molecules, unusable
+from golf.conformers import conformations_of
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.formats import GOLF, MOLECULES, count_conformations
@@ -19,6 +19,7 @@ from golf.labeling import take_over_labels, unlabelled
 from golf.oracles.base import LevelOfTheory
 from golf.planning import Source, source_format
 from golf.plausibility import check_labels
+from golf.records import LeftOut, Molecule, read_molecules, unusable
 from golf.sources import read_conformations, usable
 
 logger = logging.getLogger(__name__)

@@ -87,7 +87,7 @@ def _is_spice(path: Path) -> bool:
 
 
 def count_records(path: str | Path) -> int:
-    """Records of a file of molecules (.smi, .csv, .sdf), as `golf.conformers.read_records` will read them.
+    """Records of a file of molecules (.smi, .csv, .sdf), as `golf.records.read_records` will read them.
 
     A .smi may have comments, which begin with #; a .csv has none, and a field of it may have several lines.
 

@@ -72,7 +72,7 @@ def _molecules(path: Path) -> Iterator[str]:
     """Of SMILES or SDF: what stands there; nothing is embedded."""
     from rdkit import Chem
 
-    from golf.conformers import read_records, structure_problem
+    from golf.records import read_records, structure_problem
 
     word = "record" if path.suffix == ".sdf" else "line"
     names, with_geometry = set(), set()
@@ -105,7 +105,7 @@ def _molecules(path: Path) -> Iterator[str]:
 
 def _foreign(path: Path, kind: str) -> Iterator[str]:
     """Of conformations that others have written."""
-    from golf.conformers import LeftOut  # RDKit is loaded only where it is needed
+    from golf.records import LeftOut  # RDKit is loaded only where it is needed
     from golf.sources import read_conformations
     from golf.structures import is_stream, records_of
 

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from golf.conformations import ConformationSet, StopReason
-from golf.conformers import PROPERTIES, LeftOut, write_left_out
 from golf.ensembles import OUTCOMES, Ensemble, ensembles
 from golf.errors import UserError
 from golf.files import written_whole
@@ -30,6 +29,7 @@ from golf.hdf5 import concatenate_files, read, read_columns, write
 from golf.locks import LockedFile
 from golf.pieces import Piece
 from golf.progress import progress_bar
+from golf.records import PROPERTIES, LeftOut, write_left_out
 from golf.structures import write_structures
 
 logger = logging.getLogger(__name__)

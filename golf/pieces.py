@@ -13,20 +13,12 @@ from rdkit import Chem
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet
-from golf.conformers import (
-    PROPERTIES,
-    RADICAL,
-    LeftOut,
-    collect,
-    conformations_of,
-    is_radical,
-    read_records,
-    shell_problem,
-)
+from golf.conformers import conformations_of
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.formats import EXTXYZ, GOLF, MOLECULES, comments, count_records, format_of
 from golf.hdf5 import read, read_columns
+from golf.records import PROPERTIES, RADICAL, LeftOut, collect, is_radical, read_records, shell_problem
 from golf.sources import read_conformations
 from golf.structures import is_stream, records_of
 

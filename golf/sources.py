@@ -9,12 +9,12 @@ import numpy as np
 
 from golf.chemistry import molecule
 from golf.conformations import ConformationSet
-from golf.conformers import LeftOut, unusable
 from golf.errors import UserError
 from golf.extxyz import read_extxyz
 from golf.formats import EXTXYZ, GOLF, NABLADFT, SPICE
 from golf.hdf5 import read
 from golf.nabladft import read_nabladft
+from golf.records import LeftOut, unusable
 from golf.spice import read_spice
 
 

@@ -20,10 +20,10 @@ from rdkit import Chem, rdBase
 
 from golf.chemistry import misfits, molecule
 from golf.conformations import ConformationSet
-from golf.conformers import LeftOut
 from golf.errors import UserError
 from golf.formats import LEVELS, SPICE
 from golf.oracles.base import with_known_labels
+from golf.records import LeftOut
 from golf.units import BOHR_IN_ANGSTROM
 
 logger = logging.getLogger(__name__)

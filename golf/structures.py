@@ -18,11 +18,12 @@ from rdkit import Chem
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet, StopReason
-from golf.conformers import OWN_NAMES, PROPERTIES, LeftOut, conformations_of, read_molecules, shell_problem, unique_name
+from golf.conformers import conformations_of
 from golf.errors import UserError
 from golf.extxyz import derived_bonds, frames, identity
 from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, format_of
 from golf.nabladft import is_nabladft
+from golf.records import OWN_NAMES, PROPERTIES, LeftOut, read_molecules, shell_problem, unique_name
 from golf.sources import read_conformations
 from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
 
@@ -176,7 +177,7 @@ def _given(relaxed: ConformationSet, i: int) -> dict[str, str]:
 
 
 def _own(relaxed: ConformationSet, i: int) -> dict[str, str]:
-    """What the relaxation says, by `golf.conformers.OWN_NAMES`."""
+    """What the relaxation says, by `golf.records.OWN_NAMES`."""
     values = relaxed.values
     unlike = str(values["unlike_training"][i]) if "unlike_training" in values else ""
     return {

@@ -11,7 +11,7 @@ from rdkit.Chem import rdDistGeom, rdMolAlign, rdMolTransforms
 
 from golf.chemistry import mapped_smiles, molecule
 from golf.conformations import Status
-from golf.conformers import conformations_of, embed, read_molecules, read_records, write_left_out
+from golf.conformers import conformations_of, embed
 from golf.datasets import prepare, usable_elements
 from golf.elements import MMFF_NUMBERS
 from golf.errors import UserError
@@ -19,6 +19,7 @@ from golf.hdf5 import read, write
 from golf.labeling import unlabelled
 from golf.oracles.base import LevelOfTheory
 from golf.planning import Source, size
+from golf.records import read_molecules, read_records, write_left_out
 
 LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
 

@@ -23,7 +23,6 @@ from data_sets import (
 
 from golf.cli import main
 from golf.conformations import Status
-from golf.conformers import read_records
 from golf.datasets import prepare
 from golf.elements import MMFF_NUMBERS
 from golf.errors import UserError
@@ -34,6 +33,7 @@ from golf.merging import merge
 from golf.oracles.base import LevelOfTheory
 from golf.planning import size
 from golf.plausibility import check_labels
+from golf.records import read_records
 from golf.sources import read_conformations
 from golf.structures import read_structures
 

@@ -14,13 +14,14 @@ import pytest
 from rdkit import Chem
 
 from golf.conformations import ConformationSet, Status, concatenate
-from golf.conformers import Molecule, conformations_of
+from golf.conformers import conformations_of
 from golf.costs import label_costs
 from golf.errors import UserError
 from golf.hdf5 import read, write
 from golf.labeling import journal_path, label_to_file, pending, read_batch, take_over_labels, unlabelled
 from golf.merging import merge
 from golf.oracles.base import LevelOfTheory
+from golf.records import Molecule
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -19,13 +19,14 @@ from golf.chemistry import molecule
 from golf.cli import main
 from golf.cli_relax import PRUNE_STARTS
 from golf.conformations import ConformationSet
-from golf.conformers import conformations_of, read_molecules
+from golf.conformers import conformations_of
 from golf.ensembles import Ensemble
 from golf.hdf5 import read, write
 from golf.library import fingerprint, relax_library
 from golf.parallel import ThreadedPotential
 from golf.pieces import Embedding, pieces_of
 from golf.potential import Architecture, Potential, load
+from golf.records import read_molecules
 from golf.relaxation import relax
 from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
 

@@ -17,12 +17,13 @@ from rdkit.Chem import rdDistGeom
 from golf.chemistry import canonical_smiles, has_open_stereo, mapped_smiles, molecule
 from golf.cli import main
 from golf.conformations import ConformationSet, StopReason
-from golf.conformers import conformations_of, read_molecules
+from golf.conformers import conformations_of
 from golf.ensembles import Ensemble
 from golf.hdf5 import read, write
 from golf.library import relax_library
 from golf.pieces import Embedding, pieces_of
 from golf.potential import Architecture, Potential
+from golf.records import read_molecules
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ELEMENTS = (1, 6, 7, 8, 9)

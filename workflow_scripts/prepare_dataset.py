@@ -2,7 +2,6 @@
 
 import yaml
 
-from golf.conformers import write_left_out
 from golf.costs import read_basis
 from golf.datasets import prepare, usable_elements
 from golf.files import written_whole
@@ -10,6 +9,7 @@ from golf.hdf5 import write
 from golf.job import job
 from golf.oracles.base import LevelOfTheory
 from golf.planning import Source
+from golf.records import write_left_out
 
 with job(snakemake.log[0]):
     stamp = snakemake.params.stamp

@@ -1,0 +1,277 @@
+"""Records of SMILES and SDF files: the molecules that RDKit reads, their names, and what cannot be used and why."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdForceFieldHelpers
+
+from golf.elements import SYMBOLS
+from golf.errors import UserError
+from golf.files import written_whole
+from golf.formats import MOLECULES, SUFFIXES, column_of, delimiter_of
+
+logger = logging.getLogger(__name__)
+
+RADICAL = "it is a radical; only closed shells are covered"
+
+PROPERTIES = "properties"
+"""Column of conformations: properties of the record that they come from (JSON)."""
+
+OWN_NAMES = (
+    "energy_hartree",
+    "relative_energy_kcal_mol",
+    "largest_force_kcal_mol_angstrom",
+    "stop_reason",
+    "n_steps",
+    "unlike_training",
+)
+"""Properties in which golf writes what a relaxation says."""
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """A molecule of an input file, with explicit hydrogens; conformers only if it came with geometries.
+
+    `properties` are those of its records, in the order of the conformers: one record where it came without geometry.
+    """
+
+    name: str
+    mol: Chem.Mol
+    line: int
+    properties: list[Mapping[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of an input file: where it stands, what stands there, and the molecule that RDKit reads, if any."""
+
+    line: int
+    name: str
+    text: str
+    mol: Chem.Mol | None
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A record that cannot be used. `line` counts from 1; for SDF it is the number of the record."""
+
+    line: int
+    name: str
+    text: str
+    reason: str
+
+
+def structure_problem(mol: Chem.Mol | None) -> str:
+    """What keeps a record from being one molecule; empty if nothing does."""
+    if mol is None or mol.GetNumAtoms() == 0:
+        return "RDKit cannot read it as a molecule"
+    if len(Chem.GetMolFrags(mol)) > 1:
+        return "it has several disconnected parts (a salt or solvate); keep the one to be studied"
+    return ""
+
+
+def is_radical(mol: Chem.Mol) -> bool:
+    """Whether an atom has an unpaired electron."""
+    return any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
+
+
+def shell_problem(mol: Chem.Mol | None) -> str:
+    """What keeps a record from being one molecule of closed shells; empty if nothing does."""
+    return structure_problem(mol) or (RADICAL if mol is not None and is_radical(mol) else "")
+
+
+def unusable(mol: Chem.Mol | None, elements: Collection[int] | None = None) -> str:
+    """Why a molecule cannot be studied; empty if it can.
+
+    Args:
+        elements: atomic numbers that the oracle and the reference energies have; None: all that MMFF94 knows.
+    """
+    problem = shell_problem(mol)
+    if problem or mol is None:
+        return problem
+    if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(Chem.AddHs(mol)):
+        return f"MMFF94 has no parameters for it (elements {' '.join(sorted({a.GetSymbol() for a in mol.GetAtoms()}))})"
+    numbers = {atom.GetAtomicNum() for atom in Chem.AddHs(mol).GetAtoms()}
+    if elements is not None and not numbers <= set(elements):
+        without = " ".join(SYMBOLS[z] for z in sorted(numbers - set(elements)))
+        return f"there is no basis or reference energy for {without}"
+    return ""
+
+
+def read_molecules(
+    path: str | Path,
+    *,
+    smiles_column: str = "smiles",
+    name_column: str = "name",
+    problem: Callable[[Chem.Mol | None], str] = unusable,
+) -> tuple[list[Molecule], list[LeftOut]]:
+    """Molecules of a .smi (SMILES, then a name), .csv or .sdf file, and the records that are left out.
+
+    Names default to `mol<line>`. Hydrogens are added; the charge follows from the SMILES. SDF records that share name
+    and molecule are conformers of one molecule.
+
+    Args:
+        problem: why a molecule cannot be used; empty if it can.
+
+    Raises:
+        UserError: the file is missing, empty, not readable, of an unknown suffix, lacks the column, or two molecules
+            share a name.
+    """
+    records = list(read_records(path, smiles_column=smiles_column, name_column=name_column))
+    if not records:
+        raise UserError(f"{path}: holds no molecules")
+    return collect(records, path, problem=problem)
+
+
+def read_records(path: str | Path, *, smiles_column: str = "smiles", name_column: str = "name") -> Iterator[Record]:
+    """The records of a .smi, .csv or .sdf file, one after the other.
+
+    Raises:
+        UserError: the file is missing, not readable, of an unknown suffix, or lacks the column.
+    """
+    path = Path(path)
+    if SUFFIXES.get(path.suffix) not in MOLECULES:
+        known = ", ".join(suffix for suffix, kind in SUFFIXES.items() if kind in MOLECULES)
+        raise UserError(f"{path}: unknown suffix {path.suffix!r}; molecules are read from {known}")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        yield from _records(path, smiles_column, name_column)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as {path.suffix} in UTF-8: {error}") from None
+
+
+def collect(
+    records: Iterable[Record],
+    path: str | Path,
+    *,
+    problem: Callable[[Chem.Mol | None], str],
+    taken: set[str] | None = None,
+) -> tuple[list[Molecule], list[LeftOut]]:
+    """Molecules of records of a file, and those left out; see `read_molecules`.
+
+    Args:
+        problem: why a molecule cannot be used; empty if it can.
+        taken: names that stood before, to which those of these records are added. A name that stands for another
+            molecule, or again after others, is made unique with the number of its record. None: another molecule of a
+            name is an error, and records of one molecule need not stand one after the other.
+    """
+    molecules: list[Molecule] = []
+    left_out: list[LeftOut] = []
+    of_name: dict[str, list[Molecule]] = {}
+    word = "record" if Path(path).suffix == ".sdf" else "line"
+    for record in records:
+        name = record.name
+        if taken is not None and name not in of_name:
+            of_name.clear()
+        known = of_name.setdefault(name, [])
+        if any(_add_conformer(molecule, record) for molecule in known):
+            continue
+        reason = problem(record.mol)
+        if reason:
+            left_out.append(LeftOut(record.line, name, record.text, reason))
+            continue
+        if known and taken is None:
+            line = f"{word} {record.line}"
+            raise UserError(f"{path}: {line}: name {name!r} stands already in {word} {known[0].line}; rename one")
+        unique = name if taken is None else unique_name(name, record.line, taken)
+        mol = Chem.AddHs(record.mol, addCoords=True)
+        known.append(Molecule(unique, mol, record.line, [record.properties]))
+        molecules.append(known[-1])
+    return molecules, left_out
+
+
+def unique_name(name: str, line: int, taken: set[str]) -> str:
+    """The name, or where it is taken one with the number of its record; taken from now on."""
+    while name in taken:
+        name = f"{name}#{line}"
+    taken.add(name)
+    return name
+
+
+def _add_conformer(first: Molecule, record: Record) -> bool:
+    """Add a further record's geometry to the molecule of the first one; false where it is another molecule."""
+    if record.mol is None or not record.mol.GetNumConformers():
+        return False
+    full = Chem.AddHs(record.mol, addCoords=True)
+    match = full.GetSubstructMatch(first.mol, useChirality=True)  # rows of the first record
+    if Chem.MolToSmiles(full) != Chem.MolToSmiles(first.mol) or len(match) != full.GetNumAtoms():
+        return False  # stereoisomers are different molecules
+    conformer = Chem.Conformer(full.GetNumAtoms())
+    conformer.SetPositions(full.GetConformer().GetPositions()[list(match)])
+    conformer.Set3D(full.GetConformer().Is3D())
+    first.mol.AddConformer(conformer, assignId=True)
+    first.properties.append(record.properties)
+    return True
+
+
+def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Record]:
+    if path.suffix == ".sdf":
+        for i, block in enumerate(_sdf_blocks(path), start=1):
+            supplier = Chem.SDMolSupplier()
+            with rdBase.BlockLogs():  # the reason is reported with the number of the record instead
+                supplier.SetData(block, removeHs=False)
+                mol = next(supplier, None)
+            name = block.partition("\n")[0].strip()
+            properties = {} if mol is None else {key: mol.GetProp(key) for key in mol.GetPropNames()}
+            if properties.keys() >= {"energy_hartree", "stop_reason"}:  # a conformer that golf has written
+                name = re.sub(r"/\d{4,}$", "", name)
+                properties = {key: value for key, value in properties.items() if key not in OWN_NAMES}
+            yield Record(i, name or f"mol{i}", "record of an SDF file", mol, properties)
+        return
+    with open(path, newline="", encoding="utf-8-sig") as stream:
+        if path.suffix == ".csv":
+            reader = csv.DictReader(stream, delimiter=delimiter_of(stream))
+            columns = list(reader.fieldnames or [])
+            of_smiles, of_name = column_of(columns, smiles_column), column_of(columns, name_column)
+            if of_smiles is None:
+                raise UserError(
+                    f"{path}: has no column {smiles_column!r} (found: {', '.join(columns) or 'none'}); rename one "
+                    "(in a study: set dataset.smiles_column)"
+                )
+            for row in reader:
+                smiles = (row[of_smiles] or "").strip()
+                name = ("" if of_name is None else row[of_name] or "").strip()
+                others = {key: value or "" for key, value in row.items() if key not in (of_smiles, of_name, None)}
+                yield Record(reader.line_num, name or f"mol{reader.line_num}", smiles, _parse(smiles), others)
+            return
+        for i, line in enumerate(stream, start=1):
+            smiles, *rest = line.split(maxsplit=1) or [""]
+            if smiles and not line.startswith("#"):
+                name = "".join(rest).split("\t")[0].strip()
+                yield Record(i, name or f"mol{i}", smiles, _parse(smiles))
+
+
+def _sdf_blocks(path: Path) -> Iterator[str]:
+    """Text of each record. (RDKit's own stream reader cannot tell a cut-off last record from blank lines.)"""
+    with open(path, encoding="utf-8-sig", errors="replace") as stream:
+        lines: list[str] = []
+        for line in stream:
+            lines.append(line)
+            if line.startswith("$$$$"):
+                yield "".join(lines)
+                lines = []
+        if any(line.strip() for line in lines):
+            yield "".join(lines)
+            logger.warning("%s: the last record does not end with $$$$: the file may be cut off", path)
+
+
+def _parse(smiles: str) -> Chem.Mol | None:
+    with rdBase.BlockLogs():  # the reason is reported with the line number instead
+        return Chem.MolFromSmiles(smiles) if smiles else None
+
+
+def write_left_out(path: str | Path, left_out: Iterable[LeftOut]) -> None:
+    """CSV report of what was left out: line, name, input, reason."""
+    with written_whole(path) as temporary, open(temporary, "w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["line", "name", "input", "reason"])
+        table.writerows([out.line, out.name, out.text, out.reason] for out in left_out)

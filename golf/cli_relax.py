@@ -138,7 +138,7 @@ def _run(options: argparse.Namespace, ensemble: Ensemble | None) -> dict[str, An
     names = ("conformers", "seed", "force_threshold", "max_steps", "slots", "optimizer")
     kept = "all" if ensemble is None else f"{ensemble.prune:g} angstrom, {ensemble.window:g} kcal/mol"
     settings = {name: getattr(options, name) for name in names}
-    return settings | {"kept": kept, "input": str(options.input), "golf": __version__}
+    return settings | {"kept": kept, "piece": PIECE, "input": str(options.input), "golf": __version__}
 
 
 def _attrs(options: argparse.Namespace, potential: Potential) -> dict[str, Any]:

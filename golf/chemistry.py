@@ -44,26 +44,45 @@ def _template(smiles: str) -> Chem.Mol:
 
 @lru_cache(maxsize=4096)
 def canonical_smiles(smiles: str) -> str:
-    """SMILES of the molecule of a mapped one, the same for every order of its atoms."""
-    return Chem.MolToSmiles(Chem.RemoveHs(molecule(smiles)))
+    """SMILES of the molecule of a mapped one, the same for every order of its atoms.
+
+    An imine's N-H turns over, so which side it is on does not count.
+    """
+    mol = molecule(smiles)
+    for bond in mol.GetBonds():
+        if bond.GetStereo() != Chem.BondStereo.STEREONONE and _turns_over(bond):
+            bond.SetStereo(Chem.BondStereo.STEREONONE)
+            for end in (bond.GetBeginAtom(), bond.GetEndAtom()):
+                for other in end.GetBonds():
+                    other.SetBondDir(Chem.BondDir.NONE)
+    return Chem.MolToSmiles(Chem.RemoveHs(mol))
+
+
+def _turns_over(bond: Chem.Bond) -> bool:
+    ends = (bond.GetBeginAtom(), bond.GetEndAtom())
+    return any(end.GetSymbol() == "N" and end.GetTotalNumHs(includeNeighbors=True) for end in ends)
 
 
 def has_open_stereo(mol: Chem.Mol) -> bool:
-    """Whether a molecule is a mixture of stereoisomers: a stereocenter or double bond of it is not specified.
+    """Whether a molecule may be a mixture of stereoisomers: a stereocenter or double bond of it is not specified.
 
-    An imine's N-H is not counted, for it turns over.
+    An imine's N-H is not counted, for it turns over, and neither are the acids of phosphorus and sulfur, whose protons
+    change places.
     """
     for element in Chem.FindPotentialStereo(mol):
         if element.specified != Chem.StereoSpecified.Unspecified:
             continue
-        if element.type == Chem.StereoType.Atom_Tetrahedral:
+        if element.type == Chem.StereoType.Atom_Tetrahedral and not _is_acid(mol.GetAtomWithIdx(element.centeredOn)):
             return True
-        if element.type == Chem.StereoType.Bond_Double:
-            bond = mol.GetBondWithIdx(element.centeredOn)
-            ends = (bond.GetBeginAtom(), bond.GetEndAtom())
-            if not any(end.GetSymbol() == "N" and end.GetTotalNumHs(includeNeighbors=True) for end in ends):
-                return True
+        if element.type == Chem.StereoType.Bond_Double and not _turns_over(mol.GetBondWithIdx(element.centeredOn)):
+            return True
     return False
+
+
+def _is_acid(atom: Chem.Atom) -> bool:
+    return atom.GetSymbol() in ("P", "S") and any(
+        other.GetSymbol() == "O" and other.GetTotalNumHs(includeNeighbors=True) for other in atom.GetNeighbors()
+    )
 
 
 def molecule(smiles: str, positions: NDArray | None = None) -> Chem.Mol:

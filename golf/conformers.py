@@ -127,17 +127,22 @@ def _geometries(
         return mol, given
     # The seed depends on the molecule alone, not on what stands before it in the file.
     own = int(np.random.SeedSequence([seed, *Chem.MolToSmiles(mol).encode()]).generate_state(1)[0] & 0x7FFFFFFF)
-    if has_open_stereo(mol):
-        mol = _one_stereoisomer(mol, own)
-    found = embed(mol, n_conformers, seed=own, prune_rmsd=prune_rmsd)
-    return mol, [(0, positions) for positions in found]
+    isomer, found = _one_stereoisomer(mol, own) if has_open_stereo(mol) else (mol, np.zeros((0, mol.GetNumAtoms(), 3)))
+    if len(found) < n_conformers:
+        found = embed(isomer, n_conformers, seed=own, prune_rmsd=prune_rmsd)
+    if isomer is not mol and not len(found):  # tags of bridgeheads, which ETKDG cannot fulfil
+        isomer, found = mol, embed(mol, n_conformers, seed=own, prune_rmsd=prune_rmsd)
+    return isomer, [(0, positions) for positions in found]
 
 
-def _one_stereoisomer(mol: Chem.Mol, seed: int) -> Chem.Mol:
-    """That of an ETKDG geometry; the molecule itself where it cannot be embedded."""
+def _one_stereoisomer(mol: Chem.Mol, seed: int) -> tuple[Chem.Mol, NDArray[np.float64]]:
+    """That of an ETKDG geometry, and the geometry [1, n_atoms, 3], or none where it cannot be embedded.
+
+    It is the molecule itself where the geometry shows no more than that said.
+    """
     positions = embed(mol, 1, seed=seed)
     if not len(positions):
-        return mol
+        return mol, positions
     isomer = Chem.Mol(mol)
     isomer.RemoveAllConformers()
     conformer = Chem.Conformer(mol.GetNumAtoms())
@@ -145,4 +150,5 @@ def _one_stereoisomer(mol: Chem.Mol, seed: int) -> Chem.Mol:
     isomer.AddConformer(conformer)
     Chem.AssignStereochemistryFrom3D(isomer, replaceExistingTags=False)
     isomer.RemoveAllConformers()
-    return isomer
+    drawn, given = (Chem.MolToSmiles(Chem.RemoveHs(one)) for one in (isomer, mol))
+    return (mol if drawn == given else isomer), positions

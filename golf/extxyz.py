@@ -36,16 +36,19 @@ FORCE_UNITS = {
 }
 """How many of them a hartree/angstrom is."""
 
+INPUT = "input_"
+"""Before the names of the properties that the input of a relaxation had."""
+
 GRADIENTS = ("gradient", "gradients", "grad", "dft_total_gradient")
 
 
 def read_extxyz(path: str | Path) -> ConformationSet:
     """All frames, ids `{molecule}/{index}`; with label columns where any frame has a label.
 
-    A molecule is named by `molecule`, or by `name` up to its last "/", or by a comment line of words alone, or else
-    by its SMILES. (A comment line with a number is no name: it may be an energy, another one for each conformer.) Bonds
-    are those of `mapped_smiles`, or of `smiles` where the atoms are in the order of RDKit's `AddHs`, which elements and
-    bond lengths have to confirm; without either they are derived from the geometry and `charge`.
+    A molecule is named by `molecule`, or by `name` up to its last "/", or else by its SMILES. (A comment line without
+    keys is no name: programs write energies there, or who made the file.) Bonds are those of `mapped_smiles`, or of
+    `smiles` where the atoms are in the order of RDKit's `AddHs`, which elements and bond lengths have to confirm;
+    without either they are derived from the geometry and `charge`.
 
     Raises:
         UserError: the file is missing or truncated, or a frame cannot be used; names the frame.
@@ -89,19 +92,10 @@ def identity(atoms: Atoms, where: str) -> tuple[str, str, int, int]:
     """
     info = atoms.info
     smiles = _mapped_smiles(atoms, where)
-    named = str(
-        info.get("molecule") or str(info.get("name", "")).rpartition("/")[0] or info.get("name") or _title(info)
-    )
+    named = str(info.get("molecule") or str(info.get("name", "")).rpartition("/")[0] or info.get("name") or "")
     mol = molecule(smiles)
     name = named or Chem.MolToSmiles(Chem.RemoveHs(mol))
     return name, smiles, Chem.GetFormalCharge(mol), int(info.get("multiplicity", 1))
-
-
-def _title(info: Mapping[str, Any]) -> str:
-    """The words of a comment line that has no keys, which ASE reads as flags; empty where one is a number."""
-    if any(value is not True for value in info.values()) or any(re.match(r"[-+.]?\d", word) for word in info):
-        return ""
-    return " ".join(info)
 
 
 def frames(path: Path) -> Iterator[Atoms]:
@@ -116,6 +110,12 @@ def frames(path: Path) -> Iterator[Atoms]:
         yield from ase.io.iread(path, index=":", format="extxyz")
     except (OSError, ValueError, KeyError, IndexError, AssertionError) as error:
         raise UserError(f"{path}: cannot be read as extended XYZ (truncated or of another kind): {error}") from None
+
+
+def inputs_of(comment: str) -> dict[str, str]:
+    """Properties of the input that golf has written into a comment line, as they were; ASE makes numbers of them."""
+    found = re.finditer(rf'(?:^|\s)"?{INPUT}((?:[^"\\=\s]|\\.)+)"?=(?:"((?:[^"\\]|\\.)*)"|(\S*))', comment)
+    return {one[1]: re.sub(r"\\(.)", r"\1", one[2] if one[2] is not None else one[3]) for one in found}
 
 
 def _mapped_smiles(atoms: Atoms, where: str) -> str:

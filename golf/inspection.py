@@ -72,14 +72,14 @@ def _molecules(path: Path) -> Iterator[str]:
     """Of SMILES or SDF: what stands there; nothing is embedded."""
     from rdkit import Chem
 
-    from golf.records import read_records, structure_problem
+    from golf.records import read_records, shell_problem
 
     word = "record" if path.suffix == ".sdf" else "line"
     names, with_geometry = set(), set()
     numbers, charges, n_atoms = Counter[int](), [], []
     unusable, n_geometries = [], 0
     for record in read_records(path):
-        problem = structure_problem(record.mol)
+        problem = shell_problem(record.mol)
         mol = Chem.Mol() if problem else Chem.AddHs(record.mol)
         has_geometry = any(conformer.Is3D() for conformer in mol.GetConformers())
         if has_geometry and not np.isfinite(mol.GetConformer().GetPositions()).all():

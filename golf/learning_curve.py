@@ -112,8 +112,7 @@ def learning_curve(
             )
         except TrainingDiverged as error:
             raise UserError(f"training on {size} labels: {error}") from None
-        own = training.subset(np.sort(order[: min(size, len(validation))]))
-        training_error, _ = errors(trained, trained.molecules(own))
+        training_error, _ = errors(trained, trained.molecules(subset))
         yield Point(fraction, size, *errors(trained, trained.molecules(validation)), training_error)
 
 

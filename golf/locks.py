@@ -87,7 +87,10 @@ class LockedFile:
                     raise
                 lease = Lease(self._note)
                 while not lease.take():
-                    waiting.once_more()
+                    if self._wait or lease.is_renewed:
+                        waiting.once_more()
+                    else:  # its owner may be gone: watch until it is renewed or expires
+                        time.sleep(_POLL)
                 self._lease = lease
                 return
             else:
@@ -119,6 +122,7 @@ class Lease:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.is_renewed = False  # since we watch it, so its owner is alive
         self._seen = -1  # time of the other's last beat
         self._since = 0.0
         self._ended = threading.Event()
@@ -171,6 +175,7 @@ class Lease:
         except FileNotFoundError:
             return False
         if beat != self._seen:
+            self.is_renewed = self._seen != -1
             self._seen, self._since = beat, time.monotonic()
         return time.monotonic() - self._since > self.EXPIRES
 

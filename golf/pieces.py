@@ -24,6 +24,9 @@ from golf.structures import is_stream, records_of
 
 T = TypeVar("T")
 
+MOST = 8
+"""Sizes of a piece, at most."""
+
 AT_ONE_POINT = 0.1
 """angstrom; no two nuclei of a molecule are as near."""
 
@@ -158,8 +161,7 @@ def _from_geometries(path: Path, kind: str, known: frozenset[int], size: int) ->
                 good.append(frame)
                 contents.append(frame.content)
         conformations = ConformationSet.build(contents)
-        if any(frame.properties for frame in good):
-            conformations = conformations.with_columns(values={PROPERTIES: [frame.properties for frame in good]})
+        conformations = conformations.with_columns(values={PROPERTIES: [frame.properties for frame in good]})
         yield _sorted_out(conformations, np.array([frame.line for frame in good]), left_out, known)
 
 
@@ -170,10 +172,13 @@ def _open_shell(conformations: ConformationSet, i: int) -> str:
 
 
 def _grouped(records: Iterable[T], name: Callable[[T], object], size: int) -> Iterator[list[T]]:
-    """Lists of at least `size` records, but for the last, that do not divide consecutive ones of one name."""
+    """Lists of at least `size` records, but for the last, that do not divide consecutive ones of one name.
+
+    Only where there are very many of one name (a file in which all are called "ligand") these are divided.
+    """
     group: list[T] = []
     for record in records:
-        if len(group) >= size and name(record) != name(group[-1]):
+        if len(group) >= size and (name(record) != name(group[-1]) or len(group) >= MOST * size):
             yield group
             group = []
         group.append(record)

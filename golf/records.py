@@ -166,14 +166,16 @@ def collect(
     """
     molecules: list[Molecule] = []
     left_out: list[LeftOut] = []
-    of_name: dict[str, list[Molecule]] = {}
+    of_name: dict[str, dict[str, Molecule]] = {}  # the molecules of a name by their SMILES, hydrogens included
     word = "record" if Path(path).suffix == ".sdf" else "line"
     for record in records:
         name = record.name
         if taken is not None and name not in of_name:
             of_name.clear()
-        known = of_name.setdefault(name, [])
-        if any(_add_conformer(molecule, record) for molecule in known):
+        known = of_name.setdefault(name, {})
+        mol = None if record.mol is None else Chem.AddHs(record.mol, addCoords=True)
+        smiles = "" if mol is None else Chem.MolToSmiles(mol)
+        if smiles in known and mol is not None and _add_conformer(known[smiles], mol, record.properties):
             continue
         reason = problem(record.mol)
         if reason:
@@ -181,11 +183,11 @@ def collect(
             continue
         if known and taken is None:
             line = f"{word} {record.line}"
-            raise UserError(f"{path}: {line}: name {name!r} stands already in {word} {known[0].line}; rename one")
+            first = next(iter(known.values()))
+            raise UserError(f"{path}: {line}: name {name!r} stands already in {word} {first.line}; rename one")
         unique = name if taken is None else unique_name(name, record.line, taken)
-        mol = Chem.AddHs(record.mol, addCoords=True)
-        known.append(Molecule(unique, mol, record.line, [record.properties]))
-        molecules.append(known[-1])
+        known[smiles] = Molecule(unique, mol, record.line, [record.properties])
+        molecules.append(known[smiles])
     return molecules, left_out
 
 
@@ -197,19 +199,22 @@ def unique_name(name: str, line: int, taken: set[str]) -> str:
     return name
 
 
-def _add_conformer(first: Molecule, record: Record) -> bool:
-    """Add a further record's geometry to the molecule of the first one; false where it is another molecule."""
-    if record.mol is None or not record.mol.GetNumConformers():
+def _add_conformer(first: Molecule, full: Chem.Mol, properties: Mapping[str, str]) -> bool:
+    """Add a further record's geometry to the molecule of the first one; false where there is none.
+
+    Args:
+        full: the same molecule, its atoms in any order.
+    """
+    if not full.GetNumConformers():
         return False
-    full = Chem.AddHs(record.mol, addCoords=True)
     match = full.GetSubstructMatch(first.mol, useChirality=True)  # rows of the first record
-    if Chem.MolToSmiles(full) != Chem.MolToSmiles(first.mol) or len(match) != full.GetNumAtoms():
-        return False  # stereoisomers are different molecules
+    if len(match) != full.GetNumAtoms():
+        return False
     conformer = Chem.Conformer(full.GetNumAtoms())
     conformer.SetPositions(full.GetConformer().GetPositions()[list(match)])
     conformer.Set3D(full.GetConformer().Is3D())
     first.mol.AddConformer(conformer, assignId=True)
-    first.properties.append(record.properties)
+    first.properties.append(properties)
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -20,8 +21,8 @@ from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet, StopReason
 from golf.conformers import conformations_of
 from golf.errors import UserError
-from golf.extxyz import derived_bonds, frames, identity
-from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, format_of
+from golf.extxyz import INPUT, derived_bonds, frames, identity, inputs_of
+from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, comments, format_of
 from golf.nabladft import is_nabladft
 from golf.records import OWN_NAMES, PROPERTIES, LeftOut, read_molecules, shell_problem, unique_name
 from golf.sources import read_conformations
@@ -48,9 +49,6 @@ class Frame:
     content: ConformationRecord | LeftOut
     properties: str = ""
 
-
-INPUT = "input_"
-"""Before the names of the input's properties, in .xyz and .extxyz always, in .sdf where golf has one of that name."""
 
 OUTPUTS = (".h5", ".sdf", ".xyz", ".extxyz")
 
@@ -105,7 +103,7 @@ def records_of(path: Path, kind: str) -> Iterator[Frame]:
     seen: Counter[str] = Counter()
     taken: set[str] = set()
     group, unique = "", dict[str, str]()  # the present name, and what its molecules are called
-    for i, atoms in enumerate(frames(path) if kind == EXTXYZ else _rows(path), start=1):
+    for i, (atoms, comment) in enumerate(_frames_and_comments(path, kind), start=1):
         where = f"record {i}"
         try:
             if kind == EXTXYZ:
@@ -124,9 +122,16 @@ def records_of(path: Path, kind: str) -> Iterator[Frame]:
             unique[own] = unique_name(name, i, taken)
         called = unique[own]
         record = (f"{called}/{seen[called]:04d}", called, smiles, charge, spin, atoms.numbers, atoms.positions)
-        given = {key.removeprefix(INPUT): str(atoms.info[key]) for key in atoms.info if key.startswith(INPUT)}
+        given = inputs_of(comment)
         yield Frame(i, name, record, json.dumps(given) if given else "")
         seen[called] += 1
+
+
+def _frames_and_comments(path: Path, kind: str) -> Iterator[tuple[Atoms, str]]:
+    """Geometries with the comment lines that they come from; in a database they have none."""
+    lines = comments(path) if kind == EXTXYZ else iter(())
+    for atoms in frames(path) if kind == EXTXYZ else _rows(path):
+        yield atoms, next(lines, "")
 
 
 def _rows(path: Path) -> Iterator[Atoms]:
@@ -143,8 +148,9 @@ def _rows(path: Path) -> Iterator[Atoms]:
 def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> None:
     """Append relaxed conformations to a .sdf, or to a .xyz or .extxyz (energies in eV, as ASE has them).
 
-    Columns go along with their units in the names, and so do the properties that the input had; in .xyz and .extxyz
-    these begin with `INPUT`, so that they cannot be taken for what the file says itself.
+    Columns go along with their units in the names, and so do the properties that the input had. Their names begin with
+    `INPUT`, in .sdf where golf has a property of that name, in .xyz and .extxyz always, so that they cannot be taken
+    for what the file says itself.
     """
     for i, name in enumerate(relaxed.id):
         given, own = _given(relaxed, i), _own(relaxed, i)
@@ -160,14 +166,14 @@ def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> N
             atoms = Atoms(numbers=relaxed.number[relaxed.rows(i)], positions=positions)
             energy = float(relaxed.values["nnp_energy_last"][i]) * HARTREE_IN_EV
             texts = {"name": name, "mapped_smiles": relaxed.mapped_smiles[i], **own}
-            texts |= {f"{INPUT}{key}": value for key, value in given.items()}
+            texts |= {INPUT + re.sub(r'["=\s\\]', "_", key): value for key, value in given.items()}
             atoms.info = {"energy_eV": energy, "charge": int(relaxed.charge[i])}
             atoms.info |= {key: _one_line(value) for key, value in texts.items() if value.strip()}  # ASE quotes no ""
             ase.io.write(stream, atoms, format="extxyz")
 
 
 def _one_line(value: str) -> str:
-    """Text of a comment line from which ASE reads the same; it takes a backslash for the beginning of an escape."""
+    """Text for a comment line; ASE takes a backslash for the beginning of an escape."""
     return " ".join(value.splitlines()).replace("\\", "\\\\")
 
 

@@ -1,5 +1,6 @@
 """One process at a time: real processes that hold, wait, die and run out of time."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import pytest
 
 from golf import locks
 from golf.deadline import RESERVE, Deadline, OutOfTime
+from golf.errors import UserError
 from golf.locks import Lease, LockedFile
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -93,3 +95,25 @@ def test_a_lease_that_was_taken_over_is_not_given_back_by_its_former_owner(tmp_p
     assert "taken over by another process" in caplog.text
     ours.release()
     assert (tmp_path / "lease").read_text() == "process 1 on another node"
+
+
+def test_who_does_not_wait_takes_over_the_lease_of_a_dead_one_alone(tmp_path, monkeypatch):
+    """A file system without locks, as the kernel says it."""
+
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks.fcntl, "flock", no_locks)
+    monkeypatch.setattr(Lease, "EXPIRES", 1.0)
+    path = tmp_path / "out.lock"
+    (tmp_path / ".out.lock.owner").write_text("process 1 on a node that is gone")
+    with LockedFile(path, wait=False):
+        assert (tmp_path / ".out.lock.owner").read_text() == locks.this_process()
+    monkeypatch.setattr(Lease, "EXPIRES", 60.0)
+    owner = started(hold_lease, tmp_path / ".out.lock.owner", 0.2)
+    try:
+        with pytest.raises(UserError, match=rf"out\.lock is in use by process {owner.pid} on "):
+            LockedFile(path, wait=False).open()
+    finally:
+        owner.kill()
+        owner.join()

@@ -92,13 +92,22 @@ def test_properties_of_the_input_are_in_every_output(model, tmp_path):
 
 
 def test_properties_go_on_through_every_format(model, tmp_path):
-    mol = embedded("[O-]C(=O)C[NH3+]", name="glycine", properties={"catalog": "A-7", "IC50": ""})
+    given = {
+        "catalog": "00123",
+        "flag": "T",
+        "list": "1 2 3",
+        "note": 'say "C/C=C\\C" = x',
+        "price": "1.50",
+        "IC50": "",
+    }
+    mol = embedded("[O-]C(=O)C[NH3+]", name="glycine", properties=given)
     source = sdf(tmp_path / "in.sdf", mol)
     for first in (".h5", ".sdf", ".extxyz"):
         assert relaxed(source, tmp_path / f"a{first}", model) == 0
         assert relaxed(tmp_path / f"a{first}", tmp_path / f"b{first}.sdf", model) == 0
         (again,) = Chem.SDMolSupplier(str(tmp_path / f"b{first}.sdf"))
-        assert again.GetProp("catalog") == "A-7" and again.GetProp("_Name") == "glycine/0000"
+        assert {key: again.GetProp(key) for key in given if key != "IC50"} | {"IC50": ""} == given
+        assert again.GetProp("_Name") == "glycine/0000"
         assert not [name for name in again.GetPropNames() if name.startswith("input_")]
         assert Chem.MolToSmiles(again) == Chem.CanonSmiles("[O-]C(=O)C[NH3+]"), "bonds of the input, not derived ones"
 
@@ -201,15 +210,6 @@ def test_geometries_of_open_shells_are_left_out(tmp_path):
     assert ["multiplicity is 3" in piece.left_out[0].reason, "radical" in piece.left_out[1].reason] == [True, True]
 
 
-def test_titles_of_an_xyz_are_names_where_they_are_words(tmp_path):
-    geometry = "H 0 0 0\nH 0 0 0.74\n"
-    titles = ("hydrogen gas", "hydrogen gas", "-1.1279", "energy: -1.1280 xtb: 6.7", "")
-    (tmp_path / "in.xyz").write_text("".join(f"2\n{title}\n{geometry}" for title in titles))
-    smiles = "[H][H]"
-    names = [f"hydrogen gas/{k:04d}" for k in range(2)] + [f"{smiles}/{k:04d}" for k in range(3)]
-    assert ids(pieces(tmp_path / "in.xyz")) == names
-
-
 def test_two_atoms_at_one_point_are_no_geometry(tmp_path):
     mol = embedded("CO", 2, name="methanol")
     mol.GetConformer(0).SetAtomPosition(5, mol.GetConformer(0).GetAtomPosition(4))
@@ -223,6 +223,37 @@ def test_what_is_expected_of_an_sdf(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------------ stereoisomers
+
+
+def test_an_imine_turns_over(tmp_path):
+    mol = embedded("CC(=N)N", 8)
+    ase.io.write(tmp_path / "in.extxyz", [atoms_of(mol, i, name="amidine") for i in range(8)])
+    found = pieces(tmp_path / "in.extxyz")
+    assert ids(found) == [f"amidine/{k:04d}" for k in range(8)]
+    assert len(set(found[0].conformations.mapped_smiles)) > 1, "both sides are among the conformers"
+
+
+@pytest.mark.parametrize("smiles", ["C1C2CC1C2", "OC(=O)C12CC(C1)C2", "O=C(NC12CC(C)(C1)C2)c1ccccc1", "C12CC1C2"])
+def test_cages_are_embedded(tmp_path, smiles, caplog):
+    """With the tags of their bridgeheads ETKDG embeds few or none of them."""
+    (tmp_path / "in.smi").write_text(f"{smiles} cage\n")
+    for n in (1, 3):
+        part, failed = conformations_of(read_molecules(tmp_path / "in.smi")[0], n_conformers=n, seed=1, prune_rmsd=0.0)
+        assert 1 <= len(part) <= n and not failed
+
+
+@pytest.mark.parametrize("smiles", ["C1C2CC3CC1CC(C2)C3", "C1CN2CCC1CC2", "C12C3C4C1C5C2C3C45", "CP(O)(=O)OC"])
+def test_what_is_one_compound_is_not_drawn(tmp_path, smiles, caplog):
+    (tmp_path / "in.smi").write_text(f"{smiles} one\n")
+    part, _ = conformations_of(read_molecules(tmp_path / "in.smi")[0], n_conformers=2, seed=1, prune_rmsd=0.0)
+    assert "not specified" not in caplog.text and canonical_smiles(part.mapped_smiles[0]) == Chem.CanonSmiles(smiles)
+
+
+def test_a_file_of_one_title_is_read_in_time_and_in_pieces(tmp_path):
+    mols = [embedded("C" * n + tail, name="ligand") for n in range(1, 16) for tail in ("O", "N", "F")]
+    found = pieces(sdf(tmp_path / "in.sdf", *mols), 2)
+    assert sum(len(piece.conformations) for piece in found) == 45 and len(found) == 3
+    assert len(set(ids(found))) == 45
 
 
 @pytest.mark.parametrize(

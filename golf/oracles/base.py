@@ -62,7 +62,7 @@ def level_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     d3(bj) is d3bj. What one of them does not state counts as a difference.
     """
     for name in LEVEL_ATTRS:
-        found, wanted = one.get(name), other.get(name)
+        found, wanted = one.get(name) or "", other.get(name) or ""
         if _plain(found) != _plain(wanted):
             return f"{name}: {found or 'not stated'} and {wanted or 'not stated'}"
     return ""

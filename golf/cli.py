@@ -72,7 +72,7 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
         "label",
         help="energies and forces with Psi4, PySCF or an ASE calculator",
         description="Compute energies (hartree) and forces (hartree/angstrom) with a pool of processes. An "
-        "interrupted run goes on from the journal beside the output.",
+        "interrupted run goes on from the journal beside the output. Exit status 1: not all have a label.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_input(label)
@@ -88,7 +88,8 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
     label.set_defaults(command=_label, resumes=True)
 
 
-def _label(options: argparse.Namespace) -> None:
+def _label(options: argparse.Namespace) -> int:
+    from golf.conformations import Status
     from golf.deadline import Deadline
     from golf.labeling import label_to_file
     from golf.oracles.base import LevelOfTheory
@@ -104,7 +105,7 @@ def _label(options: argparse.Namespace) -> None:
     check_output(options, (".h5",))
     check_input(options)
     conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed).bare()
-    label_to_file(
+    labelled = label_to_file(
         conformations,
         options.output,
         level=LevelOfTheory(options.program, options.method, options.basis or default_basis, options.keywords),
@@ -115,6 +116,10 @@ def _label(options: argparse.Namespace) -> None:
         time_limit=options.time_limit,
         python=options.python,
     )
+    n_ok = int((labelled.values["status"] == Status.OK).sum())
+    rest = "" if n_ok == len(labelled) else "; status and message say why the others have none"
+    print(f"golf: {n_ok} of {len(labelled)} conformations have a label in {options.output}{rest}", file=sys.stderr)
+    return 0 if n_ok == len(labelled) else 1
 
 
 def _inspect(options: argparse.Namespace) -> None:

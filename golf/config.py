@@ -68,12 +68,19 @@ def validated(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
     errors = sorted(jsonschema.Draft202012Validator(schema()).iter_errors(config), key=lambda error: list(error.path))
     if errors:
         raise UserError(f"{source}: {_one_line(errors[0])}")
+    config["results_dir"] = _one_spelling(config["results_dir"])
     oracle = config["oracle"]
     if oracle["basis"] is None:
         oracle["basis"] = program(oracle["program"]).default_basis
     for problem in _contradictions(config):
         raise UserError(f"{source}: {problem}")
     return config
+
+
+def _one_spelling(folder: str) -> str:
+    """A folder as Snakemake knows it: without needless parts, and relative where it is below the working folder."""
+    path, here = os.path.normpath(folder), os.getcwd()
+    return os.path.relpath(path, here) if os.path.isabs(path) and path.startswith(here + os.sep) else path
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -150,7 +157,7 @@ def _hint(error: jsonschema.ValidationError) -> str:
         number = float(error.instance)
     except ValueError:
         return ""
-    return f"; to YAML it is a word, write {number!r}" if {"number", "integer"} & set(wanted) else ""
+    return f"; to YAML it is a word, write {number:g} without quotes" if {"number", "integer"} & set(wanted) else ""
 
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 _BEYOND = 1e9  # kcal/mol, off every axis
 _MANY_POINTS = 2000
 """Of a scatter: from here on its points are one picture in the SVG, which else takes 100 bytes for each."""
+_WIDE = 4.0
+"""Largest over smallest error above which an axis is logarithmic; below it would have hardly a number."""
+
 _ENDS = {
     "n_surrogate_rise": ("surrogate energy rose", "#0072B2"),
     "n_converged": ("converged", "#56B4E9"),
@@ -296,13 +299,14 @@ def training_curves(curves: Mapping[str, pandas.DataFrame], rounds: pandas.DataF
         left.plot(curve["n_updates"], curve[FORCE_ERROR], color=color, lw=1.5, label=arm)
     for begin in rounds["n_updates"][:-1]:
         left.axvline(begin, color=FAINT, lw=0.6, ls=":", zorder=0)
-    left.set_yscale("log")
-    left.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    left.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
+    if np.nanmax(errors) >= _WIDE * np.nanmin(errors):
+        left.set_yscale("log")
+        left.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        left.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
     left.locator_params(axis="x", nbins=5)
     left.set_xlabel("training updates")
-    left.set_ylabel("validation error of forces  (kcal/mol/Å)")
-    left.legend(loc="upper right")
+    left.set_ylabel("validation error of forces\n(kcal/mol/Å)")
+    left.legend(loc="best")
     if len(relaxed):
         below = np.zeros(len(relaxed))
         for column, (words, color) in _ENDS.items():

@@ -52,7 +52,9 @@ class Progress:
     @property
     def state(self) -> str:
         """One word or two."""
-        return "done" if self.done else "begun" if self.n_done or self.seconds else "to come"
+        return (
+            "done" if self.done and self.n_done >= self.total else "begun" if self.n_done or self.seconds else "to come"
+        )
 
 
 def stages_of(config: Mapping[str, Any], planned: Sequence[Part]) -> list[tuple[str, Path, int, Part]]:

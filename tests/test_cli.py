@@ -117,6 +117,15 @@ def test_a_label_needs_no_force_field(tmp_path):
     assert read(tmp_path / "out.h5").values["status"].tolist() == [Status.OK, Status.OK]
 
 
+def test_labels_that_failed_are_said(tmp_path, capsys):
+    """A bare proton has no electrons for Psi4."""
+    (tmp_path / "in.smi").write_text("[H][H] hydrogen\n[H+] proton\n")
+    level = ("--method", "hf", "--basis", "sto-3g", "--cores", 1)
+    assert golf("label", tmp_path / "in.smi", "-o", tmp_path / "out.h5", *level) == 1
+    assert "golf: 1 of 2 conformations have a label in " in capsys.readouterr().err
+    assert (read(tmp_path / "out.h5").values["status"] == Status.OK).tolist() == [True, False]
+
+
 def test_the_installed_command_says_what_is_wrong(tmp_path):
     command = [sys.executable, "-m", "golf.cli", "inspect", str(tmp_path / "nowhere.h5")]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)

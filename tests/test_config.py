@@ -137,11 +137,19 @@ def test_no_model_is_called_like_a_folder(name):
         validated({"dataset": {"train": "a.smi"}, "evaluation": {"models": {name: "a.pt"}}}, "a.yaml")
 
 
+def test_a_results_folder_has_one_spelling(tmp_path, monkeypatch):
+    """Else Snakemake finds none of its files again."""
+    monkeypatch.chdir(tmp_path)
+    for given in ("res/my", "res/my/", "./res//my", "res/other/../my", f"{tmp_path}/res/my/"):
+        assert validated({**MINIMAL, "results_dir": given}, "config.yaml")["results_dir"] == "res/my"
+    assert validated({**MINIMAL, "results_dir": "/elsewhere/my/"}, "config.yaml")["results_dir"] == "/elsewhere/my"
+
+
 def test_numbers_as_people_write_them():
     config = validated({"dataset": {"train": "a.smi"}, "golf": {"labels_per_round": 10.0}}, "a.yaml")
     assert config["golf"]["labels_per_round"] == 10 and isinstance(config["golf"]["labels_per_round"], int)
     with pytest.raises(
-        UserError, match="learning_rate: '1e-3' is not of type 'number'; to YAML it is a word, write 0.001"
+        UserError, match="learning_rate: '1e-3' is not of type 'number'; to YAML it is a word, write 0.001 without"
     ):
         validated({"dataset": {"train": "a.smi"}, "golf": yaml.safe_load("learning_rate: 1e-3")}, "a.yaml")
     with pytest.raises(UserError, match=r"test_molecules: 'dms' is not of type 'array'; write a list: \[dms\]"):

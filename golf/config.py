@@ -10,6 +10,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -154,10 +155,11 @@ def _hint(error: jsonschema.ValidationError) -> str:
     if "array" in wanted:
         return f"; write a list: [{error.instance}]"
     try:
-        number = float(error.instance)
-    except ValueError:
+        number = Decimal(error.instance)
+    except InvalidOperation:
         return ""
-    return f"; to YAML it is a word, write {number:g} without quotes" if {"number", "integer"} & set(wanted) else ""
+    plain = f"{number.normalize():f}"  # not 1e-05, which YAML takes for a word again
+    return f"; to YAML it is a word, write {plain} without quotes" if {"number", "integer"} & set(wanted) else ""
 
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:

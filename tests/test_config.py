@@ -152,5 +152,9 @@ def test_numbers_as_people_write_them():
         UserError, match="learning_rate: '1e-3' is not of type 'number'; to YAML it is a word, write 0.001 without"
     ):
         validated({"dataset": {"train": "a.smi"}, "golf": yaml.safe_load("learning_rate: 1e-3")}, "a.yaml")
+    for given, plain in (("1e-5", "0.00001"), ("'2000000'", "2000000"), ("'12.0'", "12")):
+        with pytest.raises(UserError, match=f"it is a word, write {plain} without quotes"):
+            validated({"dataset": {"train": "a.smi"}, "training": yaml.safe_load(f"learning_rate: {given}")}, "a.yaml")
+        assert isinstance(yaml.safe_load(plain), int | float)
     with pytest.raises(UserError, match=r"test_molecules: 'dms' is not of type 'array'; write a list: \[dms\]"):
         validated({"dataset": {"train": "a.smi", "test_molecules": "dms"}}, "a.yaml")

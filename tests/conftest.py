@@ -5,12 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from browser import Page
 from data_sets import labelled_part
 
 from golf import kernels
 from golf.costs import Basis
 from golf.oracles.base import LevelOfTheory
+from golf.potential import Architecture, Potential
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +43,16 @@ def reference_data():
 def labelled():
     """Real conformations of three molecules, four each, with DFT labels at nablaDFT's level."""
     return labelled_part()
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """A real network of H C N O F, small and untrained: for tests in which its predictions are of no concern."""
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    torch.manual_seed(1)
+    energies = dict.fromkeys((1, 6, 7, 8, 9), -0.5)
+    Potential(Architecture(n_atom_basis=8, n_interactions=1, n_rbf=6), energies).save(path)
+    return path
 
 
 @pytest.fixture

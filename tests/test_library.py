@@ -25,7 +25,7 @@ from golf.hdf5 import read, write
 from golf.library import fingerprint, relax_library
 from golf.parallel import ThreadedPotential
 from golf.pieces import Embedding, pieces_of
-from golf.potential import Architecture, Potential, load
+from golf.potential import load
 from golf.records import read_molecules
 from golf.relaxation import relax
 from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
@@ -33,14 +33,6 @@ from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
 REPOSITORY = Path(__file__).resolve().parent.parent
 SMILES = "CO methanol\nCCO ethanol\nC1CC broken\nCN methylamine\nB boron\nCO methanol\nC.C two\nC=O formaldehyde\n"
 ELEMENTS = (1, 6, 7, 8)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "model.pt"
-    torch.manual_seed(1)
-    Potential(Architecture(n_atom_basis=8, n_interactions=1, n_rbf=6), dict.fromkeys(ELEMENTS, -0.5)).save(path)
-    return path
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import ase.io
 import pytest
-import torch
 from ase import Atoms
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
@@ -22,19 +21,10 @@ from golf.ensembles import Ensemble
 from golf.hdf5 import read, write
 from golf.library import relax_library
 from golf.pieces import Embedding, pieces_of
-from golf.potential import Architecture, Potential
 from golf.records import read_molecules
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ELEMENTS = (1, 6, 7, 8, 9)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "model.pt"
-    torch.manual_seed(1)
-    Potential(Architecture(n_atom_basis=8, n_interactions=1, n_rbf=6), dict.fromkeys(ELEMENTS, -0.5)).save(path)
-    return path
 
 
 def golf(*arguments):

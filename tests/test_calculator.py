@@ -1,5 +1,6 @@
 """The ASE calculator: units, forces against differences, and ASE's optimizers, dynamics and vibrations with it."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,12 @@ def test_importing_golf_is_light():
     assert shown.stdout.split("\n")[:2] == ["set()", "ok"]
     with pytest.raises(AttributeError, match="no attribute 'Calculater'"):
         golf.Calculater  # noqa: B018
+
+
+def test_the_log_of_a_program_that_uses_golf_stays_as_it_was():
+    code = "import logging; import golf; golf.Calculator; root = logging.getLogger(); print(root.level, root.handlers)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split(maxsplit=1) == [str(logging.WARNING), "[]\n"]
 
 
 def test_energy_is_the_total_energy_in_ev(model):

@@ -221,6 +221,7 @@ def test_a_loss_that_is_not_finite_raises(labelled, tmp_path):
 
 
 def test_a_stale_checkpoint_is_ignored_with_a_warning(labelled, tmp_path, caplog):
+    caplog.set_level("WARNING")
     potential = new_potential(labelled)
     train(potential, labelled, settings_of(6), **files(tmp_path))
     expected, _ = train(potential, labelled, settings_of(6, seed=5), **files(tmp_path, "other"))

@@ -1,9 +1,9 @@
 """The parts of SchNetPack that golf uses, importable beside a current PyTorch.
 
 SchNetPack 2.1.1 imports `T_co` from `torch.utils.data.dataloader`, which PyTorch has renamed to `_T_co`. The old name
-is set here before SchNetPack is imported. One of its modules also calls `logging.basicConfig(level="INFO")`, which would
-print the log of every library in the script or notebook of who imports golf; it does nothing where the root logger has a
-handler, so it is given one for that moment. Delete this module, and import from schnetpack, once upstream has mended both.
+is set before SchNetPack is imported. One of its modules also calls `logging.basicConfig(level="INFO")`, which would
+show the log of every library to who imports golf; it does nothing where the root logger has a handler, so it is
+given one meanwhile. Delete this module, and import from schnetpack, once upstream has mended both.
 """
 
 import logging

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
+from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnumerationOptions
 
 from golf.errors import UserError
 
@@ -15,6 +17,9 @@ MAX_STRETCH = 1.3
 
 MIN_STRETCH = 0.6
 """Smallest length; angstrom read as bohr come out below it."""
+
+MAX_BRIDGEHEADS = 4
+"""So many unspecified ones, whose stereoisomers are all tried; more count as open."""
 
 
 def mapped_smiles(mol: Chem.Mol) -> str:
@@ -67,16 +72,23 @@ def has_open_stereo(mol: Chem.Mol) -> bool:
     """Whether a molecule may be a mixture of stereoisomers: a stereocenter or double bond of it is not specified.
 
     An imine's N-H is not counted, for it turns over, and neither are the acids of phosphorus and sulfur, whose protons
-    change places.
+    change places. Bridgeheads hold one another: norbornane has two of them and is one compound.
     """
-    for element in Chem.FindPotentialStereo(mol):
-        if element.specified != Chem.StereoSpecified.Unspecified:
-            continue
-        if element.type == Chem.StereoType.Atom_Tetrahedral and not _is_acid(mol.GetAtomWithIdx(element.centeredOn)):
-            return True
-        if element.type == Chem.StereoType.Bond_Double and not _turns_over(mol.GetBondWithIdx(element.centeredOn)):
-            return True
-    return False
+    unspecified = [e for e in Chem.FindPotentialStereo(mol) if e.specified == Chem.StereoSpecified.Unspecified]
+    if any(
+        e.type == Chem.StereoType.Bond_Double and not _turns_over(mol.GetBondWithIdx(e.centeredOn)) for e in unspecified
+    ):
+        return True
+    centers = [e.centeredOn for e in unspecified if e.type == Chem.StereoType.Atom_Tetrahedral]
+    centers = [i for i in centers if not _is_acid(mol.GetAtomWithIdx(i))]
+    bridgeheads = 0 < len(centers) <= MAX_BRIDGEHEADS and all(mol.GetRingInfo().NumAtomRings(i) > 1 for i in centers)
+    return _several_stereoisomers(mol) if bridgeheads else bool(centers)
+
+
+def _several_stereoisomers(mol: Chem.Mol) -> bool:
+    """Whether ETKDG can embed more than one."""
+    options = StereoEnumerationOptions(tryEmbedding=True, unique=True)
+    return len(list(islice(EnumerateStereoisomers(mol, options=options), 2))) > 1
 
 
 def _is_acid(atom: Chem.Atom) -> bool:

@@ -20,11 +20,22 @@ from golf.files import DISK_FULL
 from golf.job import exit_on_sigterm
 
 
+class _Line(logging.Formatter):
+    """Records of the log as golf's other lines on stderr: "golf: warning: ..."."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record; information has no word for its level."""
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        return f"golf: {level}{super().format(record)}"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 where some records were left out, or 2 after wrong input."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, exit_on_sigterm)
-    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
+    to_terminal = logging.StreamHandler()
+    to_terminal.setFormatter(_Line())
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, handlers=[to_terminal])
     logging.getLogger("golf.progress").setLevel(logging.INFO)  # what takes minutes says how far it is, in a log, too
     try:
         return options.command(options) or 0

@@ -9,6 +9,7 @@ from typing import Any
 
 from golf.cli_options import add_cores, add_device, add_output, check_output, positive
 from golf.errors import UserError
+from golf.wording import counted
 
 CURVE_VALIDATION_FRACTION = 0.2
 
@@ -150,7 +151,8 @@ def _learning_curve(options: argparse.Namespace) -> None:
         seed=options.seed,
         machine=Machine(options.cores, options.device),
     ):
-        print(f"{point.n_labels} labels: force error {point.force_error:.2f} kcal/mol/angstrom", flush=True)
+        error = f"force error {point.force_error:.2f} kcal/mol/angstrom"
+        print(f"{counted(point.n_labels, 'label')}: {error}", flush=True)
         points.append(point)
     write_curve(options.output, points)
     for point in points:

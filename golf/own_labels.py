@@ -26,6 +26,7 @@ from golf.stages import (
     train_to_file,
 )
 from golf.training import Schedule, TrainingDiverged, errors
+from golf.wording import counted
 
 
 def read_labels(path: str | Path) -> ConformationSet:
@@ -135,5 +136,4 @@ def _initial_model(initial: str, labelled: ConformationSet, path: str) -> Potent
 
 
 def _counted(part: ConformationSet) -> str:
-    n = len(set(part.molecule))
-    return f"{len(part)} labels of {n} molecule{'s' if n > 1 else ''}"
+    return f"{counted(len(part), 'label')} of {counted(len(set(part.molecule)), 'molecule')}"

@@ -93,6 +93,7 @@ def bad_inputs(folder, model, smiles):
         r"out\.mol2: unknown suffix '\.mol2'": relax(smiles, folder / "out.mol2"),
         r"molecules\.pdb: unknown suffix '\.pdb'": relax(folder / "molecules.pdb"),
         r"the folder .*missing does not exist": relax(smiles, folder / "missing" / "out.h5"),
+        r"oracle\.time_limit 0\.0001: too short for H2": ("label", smiles, "-o", out, "--time-limit", "0.0001"),
         r"--cores 0: must be positive": ("label", smiles, "-o", out, "--cores", "0"),
         r"oracle\.python: .*|oracle\.python": ("label", smiles, "-o", out, "--python", sys.executable),
         r"text\.h5: ": ("inspect", folder / "text.h5"),
@@ -103,7 +104,7 @@ def test_wrong_input_is_one_line_and_status_2(model, smiles, tmp_path, capsys):
     for message, arguments in bad_inputs(tmp_path, model, smiles).items():
         before = {path: path.read_bytes() for path in tmp_path.iterdir()}
         status, printed = golf(*arguments), capsys.readouterr().err
-        lines = [line for line in printed.splitlines() if not line.startswith("WARNING")]
+        lines = [line for line in printed.splitlines() if not line.startswith("golf: warning: ")]
         assert status == 2, (message, printed)
         assert len(lines) == 1 and lines[0].startswith("golf: error: ") and re.search(message, lines[0]), printed
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -248,7 +248,15 @@ def test_a_file_of_one_title_is_read_in_time_and_in_pieces(tmp_path):
 
 @pytest.mark.parametrize(
     ("smiles", "is_open"),
-    [("CC(F)C(O)C", 1), ("C[C@H](F)O", 0), ("CC=CF", 1), ("C/C=C/F", 0), ("CC(=N)N", 0), ("CCO", 0), ("CN(C)CC", 0)],
+    [("CC(F)C(O)C", 1), ("C[C@H](F)O", 0), ("CC=CF", 1), ("C/C=C/F", 0), ("CC(=N)N", 0), ("CCO", 0), ("CN(C)CC", 0)]
+    + [
+        ("C1CC2CCC1C2", 0),
+        ("CN1C2CCC1CC2", 0),
+        ("C1C2CC12", 0),
+        ("OC1CC2CCC1C2", 1),
+        ("C1CCC2CCCCC2C1", 1),
+    ]  # bridgeheads
+    + [("C1CCC2CCCC[C@@H]2C1", 1), ("CC1(C)C2CCC1(C)C(=O)C2", 1)],
 )
 def test_open_stereocenters(smiles, is_open):
     assert has_open_stereo(Chem.AddHs(Chem.MolFromSmiles(smiles))) == is_open

@@ -258,6 +258,8 @@ class OraclePool:
             raise UserError(f"{self._key()} does not serve {elements}; choose another")
         hydrogen = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]])
         label = self.compute(Request("H2", np.array([1, 1], np.uint8), hydrogen, 0, 1))
+        if label.status == Status.TIMED_OUT:
+            raise UserError(f"oracle.time_limit {self._time_limit:g}: too short for H2 ({label.message}); raise it")
         if label.status != Status.OK:
             raise UserError(
                 f"oracle.method {self.level.method!r} cannot be computed by {self.program_name}: {label.message}"

@@ -76,7 +76,7 @@ def _train(options: argparse.Namespace) -> None:
     from golf.config import architecture, sha256
     from golf.own_labels import train_on_labels
     from golf.potential import Architecture
-    from golf.stages import Machine, Outputs, TrainingOptions
+    from golf.training_stages import Machine, Outputs, TrainingOptions
 
     check_output(options, (".pt",))
     split = {"validation_fraction": options.validation_fraction, "validation_split": options.by}
@@ -130,7 +130,7 @@ def _learning_curve(options: argparse.Namespace) -> None:
     from golf.learning_curve import learning_curve, verdict, write_curve
     from golf.own_labels import read_labels
     from golf.potential import Architecture
-    from golf.stages import Machine, TrainingOptions, reference_energies
+    from golf.training_stages import Machine, TrainingOptions, reference_energies
 
     check_output(options, (".csv",))
     fractions = sorted(options.fractions)

@@ -20,8 +20,8 @@ from golf.errors import UserError
 from golf.files import written_whole
 from golf.own_labels import level_of
 from golf.potential import Architecture, Provenance, pick_device
-from golf.stages import Machine, TrainingOptions, new_potential, split_validation
 from golf.training import Schedule, TrainingDiverged, errors, train
+from golf.training_stages import Machine, TrainingOptions, new_potential, split_validation
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from golf.hdf5 import read
 from golf.oracles.base import LEVEL_ATTRS, level_difference
 from golf.potential import Architecture, Potential, Provenance, load
 from golf.repulsion import shortest_distances
-from golf.stages import (
+from golf.training import Schedule, TrainingDiverged, errors
+from golf.training_stages import (
     Machine,
     Outputs,
     TrainingOptions,
@@ -25,7 +26,6 @@ from golf.stages import (
     split_validation,
     train_to_file,
 )
-from golf.training import Schedule, TrainingDiverged, errors
 from golf.wording import counted
 
 

@@ -19,8 +19,8 @@ from golf.planning import budget_of, budget_of_round, check_budgets
 from golf.potential import Architecture, Potential, Provenance, load_training_state
 from golf.relaxation import kept_states, relax
 from golf.rounds import select_conformations
-from golf.stages import start_from
 from golf.surrogate import MMFFSurrogate
+from golf.training_stages import start_from
 
 
 def mmff_energy(smiles, positions):

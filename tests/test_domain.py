@@ -16,7 +16,7 @@ from golf.hdf5 import read, write
 from golf.nabladft import read_nabladft
 from golf.potential import Architecture, Potential, Provenance, load
 from golf.repulsion import shortest_distances
-from golf.stages import new_potential
+from golf.training_stages import new_potential
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LEVEL = {"program": "psi4", "method": "hf", "basis": "sto-3g", "keywords": "{}"}

@@ -11,7 +11,7 @@ from mmff_labels import labelled_conformers
 from golf import hdf5
 from golf.cli import main
 from golf.learning_curve import Point, power_law, verdict
-from golf.stages import split_validation
+from golf.training_stages import split_validation
 
 LEVEL = {"program": "psi4", "method": "hf", "basis": "sto-3g", "keywords": "{}"}
 SMALL = """

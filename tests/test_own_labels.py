@@ -18,7 +18,8 @@ from golf.cli import main
 from golf.conformations import ConformationSet, Status
 from golf.errors import UserError
 from golf.potential import load, load_training_state
-from golf.stages import Machine, select_round, split_validation
+from golf.relaxation_stages import select_round
+from golf.training_stages import Machine, split_validation
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LEVEL = {"program": "psi4", "method": "hf", "basis": "sto-3g", "keywords": "{}"}

@@ -1,7 +1,7 @@
 """The baseline with as many further updates as the GOLF rounds have, on the initial labels alone."""
 
 from golf.job import job
-from golf.stages import Machine, Outputs, TrainingOptions, continue_baseline
+from golf.training_stages import Machine, Outputs, TrainingOptions, continue_baseline
 
 with job(snakemake.log[0]) as deadline:
     continue_baseline(

@@ -1,7 +1,8 @@
 """Which conformations go to the oracle in this round."""
 
 from golf.job import job
-from golf.stages import Machine, select_round
+from golf.relaxation_stages import select_round
+from golf.training_stages import Machine
 
 with job(snakemake.log[0]):
     select_round(

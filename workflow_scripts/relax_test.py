@@ -2,7 +2,8 @@
 
 from golf.job import job
 from golf.oracles.base import LevelOfTheory
-from golf.stages import Machine, relax_test
+from golf.relaxation_stages import relax_test
+from golf.training_stages import Machine
 
 with job(snakemake.log[0]):
     relax_test(

@@ -3,7 +3,7 @@
 from golf.controls import select_trajectory_starts
 from golf.hdf5 import write
 from golf.job import job
-from golf.stages import training_starts
+from golf.relaxation_stages import training_starts
 
 with job(snakemake.log[0]):
     params = snakemake.params

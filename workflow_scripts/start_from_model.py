@@ -2,7 +2,7 @@
 
 from golf.job import job
 from golf.oracles.base import LevelOfTheory
-from golf.stages import start_from
+from golf.training_stages import start_from
 
 with job(snakemake.log[0]):
     start_from(

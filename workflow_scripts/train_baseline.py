@@ -2,7 +2,7 @@
 
 from golf.job import job
 from golf.potential import Architecture
-from golf.stages import Machine, Outputs, TrainingOptions, train_baseline
+from golf.training_stages import Machine, Outputs, TrainingOptions, train_baseline
 
 with job(snakemake.log[0]) as deadline:
     train_baseline(

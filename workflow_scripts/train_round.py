@@ -1,7 +1,7 @@
 """One GOLF round's training."""
 
 from golf.job import job
-from golf.stages import Machine, Outputs, TrainingOptions, train_round
+from golf.training_stages import Machine, Outputs, TrainingOptions, train_round
 
 with job(snakemake.log[0]) as deadline:
     train_round(

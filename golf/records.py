@@ -220,34 +220,56 @@ def _add_conformer(first: Molecule, full: Chem.Mol, properties: Mapping[str, str
 
 def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Record]:
     if path.suffix == ".sdf":
-        for i, block in enumerate(_sdf_blocks(path), start=1):
-            supplier = Chem.SDMolSupplier()
-            with rdBase.BlockLogs():  # the reason is reported with the number of the record instead
-                supplier.SetData(block, removeHs=False)
-                mol = next(supplier, None)
-            name = block.partition("\n")[0].strip()
-            properties = {} if mol is None else {key: mol.GetProp(key) for key in mol.GetPropNames()}
-            if properties.keys() >= {"energy_hartree", "stop_reason"}:  # a conformer that golf has written
-                name = re.sub(r"/\d{4,}$", "", name)
-                properties = {key: value for key, value in properties.items() if key not in OWN_NAMES}
-            yield Record(i, name or f"mol{i}", "record of an SDF file", mol, properties)
-        return
+        return _sdf_records(path)
+    return _csv_records(path, smiles_column, name_column) if path.suffix == ".csv" else _smi_records(path)
+
+
+def _sdf_records(path: Path) -> Iterator[Record]:
+    for i, block in enumerate(_sdf_blocks(path), start=1):
+        supplier = Chem.SDMolSupplier()
+        with rdBase.BlockLogs():  # the reason is reported with the number of the record instead
+            supplier.SetData(block, removeHs=False)
+            mol = next(supplier, None)
+        name = block.partition("\n")[0].strip()
+        properties = {} if mol is None else {key: mol.GetProp(key) for key in mol.GetPropNames()}
+        if properties.keys() >= {"energy_hartree", "stop_reason"}:  # a conformer that golf has written
+            name = re.sub(r"/\d{4,}$", "", name)
+            properties = {key: value for key, value in properties.items() if key not in OWN_NAMES}
+        yield Record(i, name or f"mol{i}", "record of an SDF file", mol, properties)
+
+
+def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[Record]:
     with open(path, newline="", encoding="utf-8-sig") as stream:
-        if path.suffix == ".csv":
-            reader = csv.DictReader(stream, delimiter=delimiter_of(stream))
-            columns = list(reader.fieldnames or [])
-            of_smiles, of_name = column_of(columns, smiles_column), column_of(columns, name_column)
-            if of_smiles is None:
-                raise UserError(
-                    f"{path}: has no column {smiles_column!r} (found: {', '.join(columns) or 'none'}); rename one "
-                    "(in a study: set dataset.smiles_column)"
-                )
-            for row in reader:
-                smiles = (row[of_smiles] or "").strip()
-                name = ("" if of_name is None else row[of_name] or "").strip()
-                others = {key: value or "" for key, value in row.items() if key not in (of_smiles, of_name, None)}
-                yield Record(reader.line_num, name or f"mol{reader.line_num}", smiles, _parse(smiles), others)
-            return
+        reader = csv.DictReader(stream, delimiter=delimiter_of(stream))
+        columns = list(reader.fieldnames or [])
+        of_smiles, of_name = column_of(columns, smiles_column), column_of(columns, name_column)
+        if of_smiles is None:
+            raise UserError(
+                f"{path}: has no column {smiles_column!r} (found: {', '.join(columns) or 'none'}); rename one "
+                "(in a study: set dataset.smiles_column)"
+            )
+        longer = []
+        for row in reader:
+            line = reader.line_num
+            smiles = (row[of_smiles] or "").strip()
+            name = ("" if of_name is None else row[of_name] or "").strip()
+            others = {key: value or "" for key, value in row.items() if key not in (of_smiles, of_name, None)}
+            if None in row:
+                longer.append(line)
+            yield Record(line, name or f"mol{line}", smiles, _parse(smiles), others)
+        if longer:
+            more = f" and {len(longer) - 1} more" if longer[1:] else ""
+            logger.warning(
+                "%s: line %d%s: more fields than columns, the last ones are not read; put a field with a %r in quotes",
+                path,
+                longer[0],
+                more,
+                reader.reader.dialect.delimiter,
+            )
+
+
+def _smi_records(path: Path) -> Iterator[Record]:
+    with open(path, encoding="utf-8-sig") as stream:
         for i, line in enumerate(stream, start=1):
             smiles, *rest = line.split(maxsplit=1) or [""]
             if smiles and not line.startswith("#"):

@@ -246,6 +246,15 @@ def test_a_file_of_one_title_is_read_in_time_and_in_pieces(tmp_path):
     assert len(set(ids(found))) == 45
 
 
+def test_a_csv_row_of_too_many_fields_is_said(tmp_path, caplog):
+    (tmp_path / "in.csv").write_text('smiles,name\nCCO,2,4-x\nCO,"2,4-y"\nCC,1,3-z\n')
+    molecules, _ = read_molecules(tmp_path / "in.csv")
+    assert [one.name for one in molecules] == ["2", "2,4-y", "1"]
+    assert [record.getMessage().partition("in.csv: ")[2] for record in caplog.records] == [
+        "line 2 and 1 more: more fields than columns, the last ones are not read; put a field with a ',' in quotes"
+    ]
+
+
 @pytest.mark.parametrize(
     ("smiles", "is_open"),
     [("CC(F)C(O)C", 1), ("C[C@H](F)O", 0), ("CC=CF", 1), ("C/C=C/F", 0), ("CC(=N)N", 0), ("CCO", 0), ("CN(C)CC", 0)]

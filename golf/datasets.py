@@ -104,13 +104,12 @@ def _conformations(
 ) -> tuple[ConformationSet, list[LeftOut]]:
     """Those of a file that can be studied, with the labels that it has."""
     pool, left_out = read_conformations(path, kind, source.subsets)
-    if kind != GOLF:
-        pool, more = usable(pool, elements)
-        left_out = [*left_out, *more]
-        n_read = sum(count_conformations(path, kind, source.subsets).values())
-        _check_left_out(path, left_out, n_read - len(pool), n_read, "conformations", source.max_left_out)
-        if "status" in pool.values:
-            check_labels(pool, path)
+    pool, more = usable(pool, elements)
+    left_out = [*left_out, *more]
+    n_read = sum(count_conformations(path, kind, source.subsets).values())
+    _check_left_out(path, left_out, n_read - len(pool), n_read, "conformations", source.max_left_out)
+    if kind != GOLF and "status" in pool.values:  # golf's own format states its units
+        check_labels(pool, path)
     return pool, left_out
 
 

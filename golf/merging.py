@@ -33,7 +33,7 @@ def merge(
     """Write the conformations with the labels of the batches filled in, in their own order.
 
     Args:
-        conformations: file of all conformations; labels that it has are kept.
+        conformations: file of all conformations; labels that it has are kept, `REJECTED` ones judged anew.
         batches: files of labels, matched by id.
         max_force_norm: hartree/angstrom; a label with a larger norm over all atoms, wherever it comes from, is kept
             with status `REJECTED`.
@@ -47,8 +47,7 @@ def merge(
     for path in batches:
         labels.fill_in(path)
     labels.check_complete()
-    if max_force_norm is not None:
-        labels.reject_large_forces(max_force_norm)
+    labels.reject_large_forces(max_force_norm)
     stamp = labels.attrs | dict(attrs or {})
     rewrite(conformations, output, atoms={"force": labels.force}, values=labels.values, **stamp)
 
@@ -63,12 +62,9 @@ class _Labels:
         self._id = columns["conformation/id"]
         self._place = {name: i for i, name in enumerate(self._id)}
         self._offset: NDArray[np.int64] = columns["atoms/offset"]
-        if "conformation/status" not in columns:
-            columns["atoms/force"] = np.full((self._offset[-1], 3), np.nan)
-            columns |= {
-                f"conformation/{name}": as_column(name, [getattr(NO_LABEL, name)] * len(self._id))
-                for name in LABEL_COLUMNS
-            }
+        columns.setdefault("atoms/force", np.full((self._offset[-1], 3), np.nan))
+        for name in LABEL_COLUMNS:  # a file of others may state energy, status and force alone
+            columns.setdefault(f"conformation/{name}", as_column(name, [getattr(NO_LABEL, name)] * len(self._id)))
         self.force: NDArray[np.float64] = columns["atoms/force"]
         self.values = {name: columns[f"conformation/{name}"] for name in LABEL_COLUMNS}
         self.attrs: dict[str, Any] = {name: attrs[name] for name in ORIGIN_ATTRS if name in attrs}
@@ -102,10 +98,14 @@ class _Labels:
             first = self._id[left[0]]
             raise UserError(f"{len(left)} conformations are in no label batch (first: {first}); run again")
 
-    def reject_large_forces(self, max_force_norm: float) -> None:
-        for i in map(int, np.flatnonzero(self.values["status"] == Status.OK)):
+    def reject_large_forces(self, max_force_norm: float | None) -> None:
+        """Give every label that was computed the status that this norm gives it."""
+        status, message = self.values["status"], self.values["message"]
+        for i in map(int, np.flatnonzero((status == Status.OK) | (status == Status.REJECTED))):
             norm = float(np.linalg.norm(self.force[self._offset[i] : self._offset[i + 1]]))
-            if norm > max_force_norm:
-                message = f"force norm {norm:.3g} hartree/angstrom is above max_force_norm {max_force_norm:g}"
-                self.values["status"][i], self.values["message"][i] = Status.REJECTED, message
-                logger.warning("%s: rejected: %s", self._id[i], message)
+            if max_force_norm is not None and norm > max_force_norm:
+                status[i] = Status.REJECTED
+                message[i] = f"force norm {norm:.3g} hartree/angstrom is above max_force_norm {max_force_norm:g}"
+                logger.warning("%s: rejected: %s", self._id[i], message[i])
+            elif status[i] == Status.REJECTED:
+                status[i], message[i] = Status.OK, ""

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from golf.batches import labelled_indices
 from golf.conformations import ConformationSet
-from golf.domain import Domain
 from golf.errors import UserError
 from golf.hdf5 import read
 from golf.oracles.base import LEVEL_ATTRS, level_difference
 from golf.potential import Architecture, Potential, Provenance, load
-from golf.repulsion import shortest_distances
 from golf.training import Schedule, TrainingDiverged, errors
 from golf.training_stages import (
     Machine,
     Outputs,
     TrainingOptions,
+    continued,
     new_potential,
     reference_energies,
     split_validation,
@@ -101,10 +99,7 @@ def train_on_labels(
         energies = reference_energies(labelled, given_energies, path)
         start = new_potential(training, energies, architecture, provenance)
     else:
-        start = _initial_model(initial, labelled, path)
-        start.provenance = replace(start.provenance, config_sha256=config_sha256, seed=seed)
-        if start.domain is not None:
-            start.domain |= Domain.of(training, shortest_distances(start.molecules(training)))
+        start = continued(_initial_model(initial, labelled, path), config_sha256, seed, training)
     schedule = Schedule(options.learning_rate, options.updates, warmup_updates=options.warmup_updates)
     settings = options.settings(options.updates, schedule, seed)
     try:

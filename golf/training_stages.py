@@ -175,10 +175,9 @@ def new_potential(
     )
     molecules = potential.molecules(training)
     potential.scale = force_scale(molecules)
-    nearest = shortest_distances(molecules)
-    potential.domain = Domain.of(training.subset(labelled_indices(training)), nearest)
+    potential.domain = domain_of(potential, training)
     if potential.repulsion is not None:
-        potential.repulsion = Wall(nearest)
+        potential.repulsion = Wall(shortest_distances(molecules))
     return potential
 
 
@@ -247,9 +246,8 @@ def continue_baseline(
     """As many further updates as the GOLF rounds have, at their learning rate, on the initial labels alone."""
     training, validation = split_validation(read(labels), options.validation_fraction, seed, options.validation_split)
     settings = options.settings(updates, Schedule(learning_rate, updates), seed)
-    train_to_file(
-        _loaded(model, config_sha256), training, settings, outputs, machine, options, model=model, validation=validation
-    )
+    start = continued(load(model), config_sha256, seed, training)
+    train_to_file(start, training, settings, outputs, machine, options, model=model, validation=validation)
 
 
 def train_round(
@@ -277,7 +275,7 @@ def train_round(
     )
     new = concatenate([read(path) for path in new_labels])
     schedule = Schedule(learning_rate, n_rounds * updates, first_update=(round_number - 1) * updates)
-    start = _loaded(model, config_sha256)
+    start = continued(load(model), config_sha256, seed, initial, new)
     if not has_labels(new):
         logger.warning("round %d: no new label to train on; training goes on with the initial ones", round_number)
         new, initial_fraction = initial, 0.0
@@ -290,11 +288,19 @@ def has_labels(conformations: ConformationSet) -> bool:
     return "status" in conformations.values and bool((conformations.values["status"] == Status.OK).any())
 
 
-def _loaded(model: str, config_sha256: str) -> Potential:
-    """A model to be trained on; what comes out is stamped with this study's configuration."""
-    potential = load(model)
-    potential.provenance = replace(potential.provenance, config_sha256=config_sha256)
+def continued(potential: Potential, config_sha256: str, seed: int, *training: ConformationSet) -> Potential:
+    """A potential that training goes on with: stamped as of now, its domain widened by that of the training sets."""
+    potential.provenance = replace(potential.provenance, config_sha256=config_sha256, seed=seed)
+    if potential.domain is not None:
+        for part in training:
+            potential.domain |= domain_of(potential, part)
     return potential
+
+
+def domain_of(potential: Potential, conformations: ConformationSet) -> Domain:
+    """What those of the conformations have that have a label."""
+    labelled = conformations.subset(labelled_indices(conformations))
+    return Domain.of(labelled, shortest_distances(potential.molecules(labelled)))
 
 
 def train_to_file(

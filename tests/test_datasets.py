@@ -19,7 +19,7 @@ from golf.hdf5 import read, write
 from golf.labeling import unlabelled
 from golf.oracles.base import LevelOfTheory
 from golf.planning import Source, size
-from golf.records import read_molecules, read_records, write_left_out
+from golf.records import read_molecules, read_records, structure_problem, write_left_out
 
 LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
 
@@ -50,6 +50,17 @@ def test_rows_follow_the_mapped_smiles():
     bonds = [{tuple(sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx()))) for b in m.GetBonds()} for m in (mol, again)]
     assert bonds[0] == bonds[1]
     assert Chem.MolToSmiles(Chem.RemoveHs(again)) == Chem.MolToSmiles(Chem.MolFromSmiles("OC[C@H](F)N"))
+
+
+def test_what_cannot_be_studied_is_left_out_of_an_h5_too(tmp_path):
+    (tmp_path / "in.smi").write_text("CCO ethanol\nFS(F)(F)(F)(F)c1ccccc1 sf5\n")
+    molecules, _ = read_molecules(tmp_path / "in.smi", problem=structure_problem)
+    part, failed = conformations_of(molecules, n_conformers=4, seed=1, prune_rmsd=0.0)
+    assert len(part) == 8 and not failed
+    write(tmp_path / "in.h5", part)
+    dataset = prepared(source(tmp_path / "in.h5"), LEVEL, seed=1)
+    assert set(dataset.train.molecule) == {"ethanol"} and len(dataset.train) == 3
+    assert [(out.name, out.reason[:26]) for out in dataset.left_out] == [("sf5", "MMFF94 has no parameters f")]
 
 
 def test_split_by_molecule_and_by_conformation(tmp_path):

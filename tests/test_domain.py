@@ -10,13 +10,14 @@ from mmff_potential import conformers
 from rdkit import Chem
 
 from golf.cli import main
+from golf.config import validated
 from golf.conformations import ConformationSet, Status
 from golf.domain import Domain, kinds_of, unlike_training
 from golf.hdf5 import read, write
 from golf.nabladft import read_nabladft
 from golf.potential import Architecture, Potential, Provenance, load
 from golf.repulsion import shortest_distances
-from golf.training_stages import new_potential
+from golf.training_stages import Machine, Outputs, TrainingOptions, new_potential, train_round
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LEVEL = {"program": "psi4", "method": "hf", "basis": "sto-3g", "keywords": "{}"}
@@ -190,3 +191,34 @@ def test_labels_that_failed_are_no_training_data():
     small = Architecture(n_atom_basis=8, n_interactions=1, n_rbf=4)
     potential = new_potential(failed, {"H": -0.5, "C": -38.0, "O": -75.0}, small, Provenance())
     assert "double bond C-O" not in potential.domain.kinds
+
+
+def test_a_round_widens_the_domain_of_the_model_that_it_starts_from(tmp_path):
+    small = Architecture(n_atom_basis=8, n_interactions=1, n_rbf=4)
+    first, initial, failed = (labelled_conformers([smiles], 3).with_columns(**LEVEL) for smiles in ("CO", "C=O", "CC"))
+    failed = failed.with_columns(values={"status": np.full(3, Status.FAILED)})
+    new_potential(first, {"H": -0.5, "C": -38.0, "O": -75.0}, small, Provenance(seed=9)).save(tmp_path / "a.pt", None)
+    write(tmp_path / "initial.h5", initial)
+    write(tmp_path / "new.h5", failed)
+    options = TrainingOptions(**(validated({"dataset": {"train": "a.smi"}}, "a.yaml")["training"] | {"batch_size": 2}))
+    train_round(
+        str(tmp_path / "initial.h5"),
+        [str(tmp_path / "new.h5")],
+        str(tmp_path / "a.pt"),
+        Outputs(str(tmp_path / "b.pt"), str(tmp_path / "b.csv")),
+        round_number=1,
+        n_rounds=1,
+        updates=2,
+        learning_rate=1e-4,
+        initial_fraction=0.5,
+        options=options,
+        config_sha256="f",
+        seed=2,
+        machine=Machine(1, "cpu"),
+    )
+    trained = load(tmp_path / "b.pt")
+    assert {
+        "single bond C-O",
+        "double bond C-O",
+    } <= trained.domain.kinds and "single bond C-C" not in trained.domain.kinds
+    assert (trained.provenance.seed, trained.provenance.config_sha256) == (2, "f")

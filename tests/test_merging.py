@@ -131,6 +131,24 @@ def test_large_forces_are_kept_but_rejected(conformations, tmp_path):
     np.testing.assert_array_equal(found.values["energy"], part.values["energy"])
 
 
+def test_rejected_labels_that_came_with_the_data_are_judged_anew(conformations, tmp_path):
+    first = merged(tmp_path, conformations, [labelled(conformations, 1)], max_force_norm=1e-9)
+    assert Status.OK not in first.values["status"] and Status.REJECTED in first.values["status"]
+    for limit in (1e9, None):
+        found = merged(tmp_path, first, [], max_force_norm=limit)
+        assert_has_labels_of(found, labelled(conformations, 1))
+
+
+def test_labels_that_others_have_made_may_lack_what_is_not_needed(conformations, tmp_path):
+    part = labelled(conformations, 1)
+    spare = {name: part.values[name] for name in ("energy", "status")}
+    given = conformations.with_columns(atoms=part.atoms, values=spare, **LEVEL.attrs())
+    found = merged(tmp_path, given, [])
+    np.testing.assert_array_equal(found.values["energy"], part.values["energy"])
+    assert set(found.values["message"]) == set(found.values["recovery"]) == {""}
+    assert found.values["scf_iterations"].tolist() == [0] * N and not np.nansum(found.values["wall_seconds"])
+
+
 def test_what_is_missing_unknown_or_of_another_level_is_refused(conformations, tmp_path):
     first, second = (labelled(conformations.subset(range(k, N, 2)), k) for k in (0, 1))
     with pytest.raises(UserError, match=r"11 conformations are in no label batch \(first: m1/0001\); run again"):

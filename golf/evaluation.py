@@ -60,7 +60,7 @@ def evaluate_arm(
         relaxed: final geometries with their DFT labels (energy, status). Found in the reference by `start_id`, or by
             their id where there is no such column.
         reference: what `golf.reference.optimize_reference` returns for the same starts.
-        n_labels: DFT labels that the arm's model has been trained on.
+        n_labels: DFT labels that the arm's model has been trained on or validated with.
         n_updates: training updates of the arm's model, where it has one.
         training_molecules: names of the molecules in training; splits the table into seen and unseen molecules.
         seed: of the bootstrap.

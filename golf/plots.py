@@ -222,7 +222,7 @@ def final_geometries(arms: Sequence[ConformationSet]) -> Figure:
 
 @styled
 def labels_and_outcome(summary: pandas.DataFrame) -> Figure:
-    """What DFT labels buy: E_res and share of successes over the labels that each arm's model was trained on.
+    """What DFT labels buy: E_res and share of successes over the labels that each arm's model was made with.
 
     Bars are 95 % bootstrap intervals over molecules. An arm without labels of this study is a horizontal line.
 
@@ -268,7 +268,7 @@ def labels_and_outcome(summary: pandas.DataFrame) -> Figure:
             room = 0.06 * max(float(np.nanmax(drawn) - np.nanmin(drawn)), 0.1)
             axis.set_ylim(float(np.nanmin(drawn)) - room, float(np.nanmax(drawn)) + room)
         label_axis(axis, trained)
-        axis.set_xlabel("DFT labels trained on")
+        axis.set_xlabel("DFT labels used")
         axis.set_ylabel(text)
     axes[1].set_ylim(-3, 105)
     legend_below(figure, axes[0], "bars and bands: 95 % intervals over molecules")

@@ -67,7 +67,7 @@ def test_headline_has_numbers_intervals_and_what_is_missing(report):
     # golf: 0.2, (no energy), 0.1, 20 (above its start by 8), 0.3; the sixth has no DFT minimum
     assert "From 5 starts, relaxations of arm golf end 5.15 kcal/mol above" in outcome
     assert "60.0 % come within 1 kcal/mol. In arm mmff it is " in outcome
-    assert "The network of arm golf was trained on 50 DFT labels" in outcome
+    assert "The network of arm golf was trained and validated on 50 DFT labels" in outcome
     assert re.search(r"golf 5 50 5\.15 \S+ to \S+ 60\.0 \S+ to \S+", outcome)
     left_out = section(report, "left-out")
     assert "mmff 1 0 0 0 golf 1 1 0 0" in left_out

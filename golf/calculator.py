@@ -29,6 +29,7 @@ class Calculator(AseCalculator):
             periodic, not finite, or have an element that the model never saw.
     """
 
+    name = "golf"  # what ASE's databases record
     implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012, as in ASE
 
     def __init__(self, model: str | Path, *, device: str = "auto", dtype: str = "float32") -> None:
@@ -61,6 +62,10 @@ class Calculator(AseCalculator):
             torch.tensor([0, len(atoms)]),
         )
         in_ev = float(energy[0]) * HARTREE_IN_EV
+        if not np.isfinite(in_ev):
+            raise UserError(
+                f"{atoms.get_chemical_formula()}: the energy is not a finite number; are two atoms at one place?"
+            )
         self.results = {
             "energy": in_ev,
             "free_energy": in_ev,  # there are no electrons to smear; some of ASE's optimizers ask for it

@@ -71,8 +71,8 @@ def _turns_over(bond: Chem.Bond) -> bool:
 def has_open_stereo(mol: Chem.Mol) -> bool:
     """Whether a molecule may be a mixture of stereoisomers: a stereocenter or double bond of it is not specified.
 
-    An imine's N-H is not counted, for it turns over, and neither are the acids of phosphorus and sulfur, whose protons
-    change places. Bridgeheads hold one another: norbornane has two of them and is one compound.
+    An imine's N-H is not counted, for it turns over, and neither are protonated amines and the acids of phosphorus and
+    sulfur, whose protons change places. Bridgeheads hold one another: norbornane has two of them and is one compound.
     """
     unspecified = [e for e in Chem.FindPotentialStereo(mol) if e.specified == Chem.StereoSpecified.Unspecified]
     if any(
@@ -80,7 +80,7 @@ def has_open_stereo(mol: Chem.Mol) -> bool:
     ):
         return True
     centers = [e.centeredOn for e in unspecified if e.type == Chem.StereoType.Atom_Tetrahedral]
-    centers = [i for i in centers if not _is_acid(mol.GetAtomWithIdx(i))]
+    centers = [i for i in centers if not _has_mobile_proton(mol.GetAtomWithIdx(i))]
     bridgeheads = 0 < len(centers) <= MAX_BRIDGEHEADS and all(mol.GetRingInfo().NumAtomRings(i) > 1 for i in centers)
     return _several_stereoisomers(mol) if bridgeheads else bool(centers)
 
@@ -91,10 +91,12 @@ def _several_stereoisomers(mol: Chem.Mol) -> bool:
     return len(list(islice(EnumerateStereoisomers(mol, options=options), 2))) > 1
 
 
-def _is_acid(atom: Chem.Atom) -> bool:
-    return atom.GetSymbol() in ("P", "S") and any(
+def _has_mobile_proton(atom: Chem.Atom) -> bool:
+    """Whether it is a nitrogen with a hydrogen, or an acid's phosphorus or sulfur."""
+    acid = atom.GetSymbol() in ("P", "S") and any(
         other.GetSymbol() == "O" and other.GetTotalNumHs(includeNeighbors=True) for other in atom.GetNeighbors()
     )
+    return acid or (atom.GetSymbol() == "N" and atom.GetTotalNumHs(includeNeighbors=True) > 0)
 
 
 def molecule(smiles: str, positions: NDArray | None = None) -> Chem.Mol:

@@ -31,6 +31,9 @@ EMBED = "ask for conformers (--conformers, in a study dataset.conformers)"
 def embed(mol: Chem.Mol, n_conformers: int, *, seed: int, prune_rmsd: float = 0.0) -> np.ndarray:
     """ETKDGv3 conformers of a molecule with explicit hydrogens.
 
+    Where distance geometry finds none, or without pruning fewer than asked for, as of large molecules, random
+    coordinates are tried, too.
+
     Args:
         prune_rmsd: angstrom; of conformers closer than this in RMSD of all atoms one is kept. No atom is taken for
             another one: a turned hydroxyl is a different conformer, and so is a turned methyl.
@@ -43,6 +46,14 @@ def embed(mol: Chem.Mol, n_conformers: int, *, seed: int, prune_rmsd: float = 0.
     parameters.numThreads = 1  # the same conformers on every machine
     parameters.pruneRmsThresh = prune_rmsd if prune_rmsd > 0 else -1.0
     parameters.onlyHeavyAtomsForRMS = parameters.useSymmetryForPruning = False
+    found = _embedded(mol, n_conformers, parameters)
+    if not len(found) or (prune_rmsd <= 0 and len(found) < n_conformers):
+        parameters.useRandomCoords = True
+        found = max(found, _embedded(mol, n_conformers, parameters), key=len)
+    return found
+
+
+def _embedded(mol: Chem.Mol, n_conformers: int, parameters: rdDistGeom.EmbedParameters) -> NDArray[np.float64]:
     copy = Chem.Mol(mol)
     copy.RemoveAllConformers()
     rdDistGeom.EmbedMultipleConfs(copy, n_conformers, parameters)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from golf.chemistry import misfits, molecule
+from golf.chemistry import molecule
 from golf.conformations import ConformationSet
 from golf.elements import SYMBOLS
 
@@ -115,19 +115,18 @@ class Domain:
             numbers: [n] atomic numbers.
             positions: [n, 3] angstrom.
         """
+        reasons = []
         new = sorted(kinds_of(smiles) - self.kinds, key=lambda kind: (" in rings of " not in kind, kind))
         if new:
             more = f" and {len(new) - NAMED} more" if len(new) > NAMED else ""
-            return f"has {', '.join(new[:NAMED])}{more}, which no training molecule has"
+            reasons.append(f"has {', '.join(new[:NAMED])}{more}, which no training molecule has")
         i, j = np.triu_indices(len(numbers), 1)
         distances = np.linalg.norm(positions[i] - positions[j], axis=1)
         close = np.flatnonzero(distances < self._nearest[numbers[i], numbers[j]])
         if len(close):
             pair = " and ".join(SYMBOLS[z] for z in sorted((numbers[i[close[0]]], numbers[j[close[0]]])))
-            return f"{pair} came closer to each other than any in training"
-        if misfits(molecule(smiles), positions[None])[0]:
-            return "a bond was torn in the relaxation"
-        return ""
+            reasons.append(f"{pair} came closer to each other than any in training")
+        return "; ".join(reasons)
 
 
 def unlike_training(relaxed: ConformationSet, domain: Domain) -> ConformationSet:

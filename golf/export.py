@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -109,4 +110,6 @@ def export(potential: Potential, path: str | Path) -> None:
     with written_whole(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript; docs/export.md says why it is used
         scripted = torch.jit.script(ExportedPotential(potential).eval())
-        torch.jit.save(scripted, str(temporary), _extra_files={METADATA: json.dumps(description)})
+        content = BytesIO()  # torch ends the process where the disk is full
+        torch.jit.save(scripted, content, _extra_files={METADATA: json.dumps(description)})
+        temporary.write_bytes(content.getvalue())

@@ -12,6 +12,7 @@ from pathlib import Path
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdForceFieldHelpers
 
+from golf.chemistry import mapped_smiles
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import written_whole
@@ -75,6 +76,8 @@ def structure_problem(mol: Chem.Mol | None) -> str:
         return "RDKit cannot read it as a molecule"
     if len(Chem.GetMolFrags(mol)) > 1:
         return "it has several disconnected parts (a salt or solvate); keep the one to be studied"
+    if sum(atom.GetAtomicNum() + atom.GetTotalNumHs() for atom in mol.GetAtoms()) <= Chem.GetFormalCharge(mol):
+        return "it has no electrons"
     return ""
 
 
@@ -145,8 +148,8 @@ def read_records(path: str | Path, *, smiles_column: str = "smiles", name_column
         raise UserError(f"{path}: no such file")
     try:
         yield from _records(path, smiles_column, name_column)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as {path.suffix} in UTF-8: {error}") from None
+    except (OSError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as {path.suffix}: {error}") from None
 
 
 def collect(
@@ -203,11 +206,14 @@ def _add_conformer(first: Molecule, full: Chem.Mol, properties: Mapping[str, str
     """Add a further record's geometry to the molecule of the first one; false where there is none.
 
     Args:
-        full: the same molecule, its atoms in any order.
+        full: the same molecule, its atoms in any order; where they are in that of the first record they stay so.
     """
     if not full.GetNumConformers():
         return False
-    match = full.GetSubstructMatch(first.mol, useChirality=True)  # rows of the first record
+    if mapped_smiles(full) == mapped_smiles(first.mol):
+        match = tuple(range(full.GetNumAtoms()))
+    else:
+        match = full.GetSubstructMatch(first.mol, useChirality=True)  # rows of the first record
     if len(match) != full.GetNumAtoms():
         return False
     conformer = Chem.Conformer(full.GetNumAtoms())
@@ -239,8 +245,9 @@ def _sdf_records(path: Path) -> Iterator[Record]:
 
 
 def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[Record]:
-    with open(path, newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream, delimiter=delimiter_of(stream))
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as stream:
+        delimiter = delimiter_of(stream)
+        reader = csv.DictReader(_utf8(stream, path), delimiter=delimiter)
         columns = list(reader.fieldnames or [])
         of_smiles, of_name = column_of(columns, smiles_column), column_of(columns, name_column)
         if of_smiles is None:
@@ -264,17 +271,27 @@ def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[R
                 path,
                 longer[0],
                 more,
-                reader.reader.dialect.delimiter,
+                delimiter,
             )
 
 
 def _smi_records(path: Path) -> Iterator[Record]:
-    with open(path, encoding="utf-8-sig") as stream:
-        for i, line in enumerate(stream, start=1):
+    with open(path, encoding="utf-8-sig", errors="replace") as stream:
+        for i, line in enumerate(_utf8(stream, path), start=1):
             smiles, *rest = line.split(maxsplit=1) or [""]
             if smiles and not line.startswith("#"):
                 name = "".join(rest).split("\t")[0].strip()
                 yield Record(i, name or f"mol{i}", smiles, _parse(smiles))
+
+
+def _utf8(lines: Iterable[str], path: Path) -> Iterator[str]:
+    """The lines; a warning where a letter could not be read and another stands for it."""
+    said = False
+    for i, line in enumerate(lines, start=1):
+        if not said and "\ufffd" in line:
+            logger.warning("%s: line %d is not UTF-8; what cannot be read there is read as \ufffd", path, i)
+            said = True
+        yield line
 
 
 def _sdf_blocks(path: Path) -> Iterator[str]:

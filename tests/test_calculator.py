@@ -159,3 +159,10 @@ def test_wrong_arguments_are_refused(model, tmp_path):
         golf.Calculator(model, dtype="float16")
     with pytest.raises(UserError, match=r"nowhere\.pt: no such file"):
         golf.Calculator(tmp_path / "nowhere.pt")
+
+
+def test_atoms_at_one_place_are_refused(double):
+    atoms = Atoms("H2O", [[0, 0, 0], [0, 0, 0], [0, 0, 1]], calculator=double)
+    with pytest.raises(UserError, match="H2O: the energy is not a finite number; are two atoms at one place"):
+        atoms.get_potential_energy()
+    assert double.name == "golf"

@@ -14,8 +14,8 @@ from ase.io import read as read_ase
 from rdkit import Chem
 
 from golf.cli import main
-from golf.conformations import Status, StopReason
-from golf.hdf5 import read
+from golf.conformations import ConformationSet, Status, StopReason
+from golf.hdf5 import read, write
 from golf.potential import Architecture, Potential
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -119,10 +119,11 @@ def test_a_label_needs_no_force_field(tmp_path):
 
 
 def test_labels_that_failed_are_said(tmp_path, capsys):
-    """A bare proton has no electrons for Psi4."""
-    (tmp_path / "in.smi").write_text("[H][H] hydrogen\n[H+] proton\n")
+    """Two nuclei at one place are too much for Psi4."""
+    h2 = [(f"h2/{i}", "h2", "[H:1][H:2]", 0, 1, [1, 1], [[0, 0, 0], [0, 0, z]]) for i, z in enumerate((0.74, 0.0))]
+    write(tmp_path / "in.h5", ConformationSet.build(h2))
     level = ("--method", "hf", "--basis", "sto-3g", "--cores", 1)
-    assert golf("label", tmp_path / "in.smi", "-o", tmp_path / "out.h5", *level) == 1
+    assert golf("label", tmp_path / "in.h5", "-o", tmp_path / "out.h5", *level) == 1
     assert "golf: 1 of 2 conformations have a label in " in capsys.readouterr().err
     assert (read(tmp_path / "out.h5").values["status"] == Status.OK).tolist() == [True, False]
 

@@ -207,13 +207,21 @@ def test_missing_files_suffixes_and_names_are_refused(tmp_path):
         prepared(source(path, test_molecules=["fluoromethane"]), LEVEL, seed=1)
 
 
-def test_text_files_as_people_write_them(tmp_path):
+def test_text_files_as_people_write_them(tmp_path, caplog):
     (tmp_path / "a.smi").write_bytes("\ufeffCO\tmethanol\t0.5\r\nCCO\r\n".encode())
     molecules, _ = read_molecules(tmp_path / "a.smi")
     assert [one.name for one in molecules] == ["methanol", "mol2"]
     (tmp_path / "latin.csv").write_bytes("smiles,name\nCO,m\xe9thanol\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"latin\.csv: cannot be read as \.csv in UTF-8"):
-        read_molecules(tmp_path / "latin.csv")
+    (tmp_path / "latin.smi").write_bytes("CO m\xe9thanol\nC methane\n".encode("latin-1"))
+    for name, line in (("latin.csv", 2), ("latin.smi", 1)):
+        molecules, _ = read_molecules(tmp_path / name)
+        assert molecules[0].name == "m\ufffdthanol"
+        assert caplog.records[-1].getMessage().startswith(f"{tmp_path / name}: line {line} is not UTF-8; what cannot")
+
+
+def test_the_largest_molecules_are_embedded_too():
+    peptide = Chem.AddHs(Chem.MolFromSequence("G" * 25))
+    assert embed(peptide, 2, seed=1).shape == (2, 178, 3)
 
 
 @pytest.mark.parametrize("text", ["SMILES,Name\nCO,a\n", "Name;smiles;n\na;CO;1,5\n", "smiles\tNAME\nCO\ta\n"])

@@ -152,3 +152,15 @@ def test_wrong_input_is_one_line_and_status_2(tmp_path, capsys):
     assert main(["export", str(model), "-o", str(tmp_path / "there.pt"), "--force"]) == 0
     assert main(["export", str(tmp_path / "there.pt"), "-o", str(out)]) == 2  # an export is no model
     assert "there.pt: a TorchScript file, which is for other engines; give a model.pt" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line(model, tmp_path):
+    """In a process of its own: torch would end it."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
+        "from golf.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "export", str(model), "-o", str(tmp_path / "e.pt")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert done.stderr.startswith(f"golf: error: {tmp_path / 'e.pt'}: file too large") and done.stderr.count("\n") == 1

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import ase.io
+import numpy as np
 import pytest
 from ase import Atoms
 from rdkit import Chem
@@ -21,7 +22,7 @@ from golf.ensembles import Ensemble
 from golf.hdf5 import read, write
 from golf.library import relax_library
 from golf.pieces import Embedding, pieces_of
-from golf.records import read_molecules
+from golf.records import read_molecules, structure_problem
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ELEMENTS = (1, 6, 7, 8, 9)
@@ -246,6 +247,28 @@ def test_a_file_of_one_title_is_read_in_time_and_in_pieces(tmp_path):
     assert len(set(ids(found))) == 45
 
 
+def test_atoms_in_the_same_order_stay_in_it(tmp_path):
+    """The fluorines of CHF2 can be exchanged; nothing asks for it."""
+    mol = Chem.AddHs(Chem.MolFromSmiles("FC(F)CS"))
+    rdDistGeom.EmbedMultipleConfs(mol, 12, randomSeed=5)
+    texts = [Chem.MolToMolBlock(mol, confId=i) for i in range(12)]
+    (tmp_path / "in.sdf").write_text("".join(f"one{text[text.index(chr(10)) :]}$$$$\n" for text in texts))
+    molecules, _ = read_molecules(tmp_path / "in.sdf")
+    assert [one.name for one in molecules] == ["one"]
+    part, _ = conformations_of(molecules, n_conformers=0, seed=1, prune_rmsd=0.0)
+    for i, conformer in enumerate(mol.GetConformers()):
+        np.testing.assert_allclose(part.position[part.rows(i)], conformer.GetPositions(), atol=1e-4)
+
+
+def test_a_proton_has_no_electrons(tmp_path):
+    (tmp_path / "in.smi").write_text("[H+] proton\n[H-] hydride\nO water\n[2H+] deuteron\n")
+    molecules, left_out = read_molecules(tmp_path / "in.smi", problem=structure_problem)
+    assert [one.name for one in molecules] == ["hydride", "water"]
+    assert {(out.name, out.reason) for out in left_out} == {
+        (name, "it has no electrons") for name in ("proton", "deuteron")
+    }
+
+
 def test_a_csv_row_of_too_many_fields_is_said(tmp_path, caplog):
     (tmp_path / "in.csv").write_text('smiles,name\nCCO,2,4-x\nCO,"2,4-y"\nCC,1,3-z\n')
     molecules, _ = read_molecules(tmp_path / "in.csv")
@@ -265,7 +288,8 @@ def test_a_csv_row_of_too_many_fields_is_said(tmp_path, caplog):
         ("OC1CC2CCC1C2", 1),
         ("C1CCC2CCCCC2C1", 1),
     ]  # bridgeheads
-    + [("C1CCC2CCCC[C@@H]2C1", 1), ("CC1(C)C2CCC1(C)C(=O)C2", 1)],
+    + [("C1CCC2CCCC[C@@H]2C1", 1), ("CC1(C)C2CCC1(C)C(=O)C2", 1)]
+    + [("C[NH+]1CCC[C@H]1c1cccnc1", 0), ("CC[NH+](C)C", 0), ("C[N+](CC)(CCC)CCCC", 1)],  # protons change places
 )
 def test_open_stereocenters(smiles, is_open):
     assert has_open_stereo(Chem.AddHs(Chem.MolFromSmiles(smiles))) == is_open

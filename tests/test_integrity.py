@@ -1,0 +1,65 @@
+"""Whether a geometry is still the molecule of its SMILES: torn bonds, inverted stereocenters, turned double bonds."""
+
+import numpy as np
+import pytest
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom, rdMolTransforms
+
+from golf.chemistry import mapped_smiles
+from golf.integrity import change
+
+MIRROR = np.array([1.0, 1.0, -1.0])
+
+
+def embedded(smiles, n=4):
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    assert len(rdDistGeom.EmbedMultipleConfs(mol, n, randomSeed=3)) == n
+    return mol, [conformer.GetPositions() for conformer in mol.GetConformers()]
+
+
+@pytest.mark.parametrize(
+    ("smiles", "center"),
+    [("C[C@H](F)O", "C, atom 1"), ("C[S@](=O)CC", "S, atom 1"), ("C[C@@H](N)C(=O)N[C@@H](C)C(=O)O", "C, atom 1")]
+    + [("CC[C@]12CCCC1=CCCC2", "C, atom 2"), ("CCO", ""), ("CC(F)O", ""), ("C/C=C\\C(=O)O", "")],
+)
+def test_a_mirror_image_has_other_stereocenters(smiles, center):
+    mol, geometries = embedded(smiles)
+    for positions in geometries:
+        assert change(mapped_smiles(mol), positions) == ""
+        mirrored = f"the stereocenter {center}, is inverted" if center else ""
+        assert change(mapped_smiles(mol), positions * MIRROR) == mirrored
+
+
+@pytest.mark.parametrize(
+    ("smiles", "from_to", "kept", "turned"),
+    [(f"C/C=C{mark}C(=O)O", *rest) for mark, *rest in (("\\", "Z to E", 80, 100), ("/", "E to Z", 100, 80))]
+    + [(f"C/N=N{mark}C", *rest) for mark, *rest in (("\\", "Z to E", 80, 100), ("/", "E to Z", 100, 80))],
+)
+def test_a_double_bond_that_has_turned(smiles, from_to, kept, turned):
+    mol, geometries = embedded(smiles)
+    assert {change(mapped_smiles(mol), positions) for positions in geometries} == {""}
+    bond = next(bond for bond in mol.GetBonds() if bond.GetStereo() != Chem.BondStereo.STEREONONE)
+    i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+    a, b = bond.GetStereoAtoms()
+    for degrees, said in ((kept, ""), (turned, f"the double bond of atoms {i} and {j} has turned from {from_to}")):
+        rdMolTransforms.SetDihedralDeg(mol.GetConformer(), a, i, j, b, degrees)
+        assert change(mapped_smiles(mol), mol.GetConformer().GetPositions()) == said
+
+
+def test_a_bond_that_is_torn_or_crushed():
+    mol, (positions, *_) = embedded("CO")
+    for factor, changed in (
+        (1.0, ""),
+        (1.25, ""),
+        (1.6, "bonded in its SMILES, are 2.2"),
+        (0.5, "bonded in its SMILES"),
+    ):
+        moved = positions.copy()
+        moved[1] = positions[0] + factor * (positions[1] - positions[0])
+        moved[5] += moved[1] - positions[1]
+        assert changed in change(mapped_smiles(mol), moved) and bool(changed) == bool(change(mapped_smiles(mol), moved))
+
+
+def test_what_is_no_geometry_is_not_judged():
+    mol, (positions, *_) = embedded("C[C@H](F)O")
+    assert change(mapped_smiles(mol), positions * np.nan) == ""

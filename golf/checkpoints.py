@@ -50,6 +50,15 @@ def read_checkpoint(path: str | Path, fingerprint: str) -> dict[str, Any] | None
     return stored["content"]
 
 
+_HEADER = ",".join(METRICS) + "\n"
+
+
+def is_metrics(path: str | Path) -> bool:
+    """Whether a file is the metrics of a training, perhaps of one that was killed as it began them."""
+    with open(path, errors="replace") as file:
+        return _HEADER.startswith(file.readline(len(_HEADER)))
+
+
 class Metrics:
     """The metrics of a training. Rows are written as they come; a checkpoint keeps a copy of them."""
 
@@ -59,7 +68,7 @@ class Metrics:
 
     def start(self, text: str | None = None) -> None:
         """Begin the file, with the rows that a checkpoint kept: later ones are computed again."""
-        self._text = ",".join(METRICS) + "\n" if text is None else text
+        self._text = _HEADER if text is None else text
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(self._text)
 

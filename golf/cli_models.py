@@ -29,7 +29,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument(
         "--initial", type=Path, metavar="MODEL.pt", help="model to go on from, of the same level of theory"
     )
-    train.set_defaults(command=_train)
+    train.set_defaults(command=_train, resumes=True)
 
 
 def _add_training(command: argparse.ArgumentParser, metavar: str, text: str) -> None:
@@ -73,6 +73,7 @@ def _training_config(options: argparse.Namespace, **further: Any) -> dict[str, A
 
 
 def _train(options: argparse.Namespace) -> None:
+    from golf.checkpoints import is_metrics
     from golf.config import architecture, sha256
     from golf.own_labels import train_on_labels
     from golf.potential import Architecture
@@ -82,8 +83,10 @@ def _train(options: argparse.Namespace) -> None:
     split = {"validation_fraction": options.validation_fraction, "validation_split": options.by}
     config = _training_config(options, **split)
     outputs = Outputs(str(options.output), str(options.output.with_suffix(".csv")))
-    if Path(outputs.metrics).exists() and not outputs.checkpoint.exists() and not options.force:
-        raise UserError(f"{outputs.metrics}: exists; give another name, or --force to replace it")
+    metrics = Path(outputs.metrics)
+    # Metrics without a model are of a training that was stopped or diverged: it is typed again
+    if metrics.exists() and not options.force and not (metrics.is_file() and is_metrics(metrics)):
+        raise UserError(f"{metrics}: exists; give another name, or --force to replace it")
     said = train_on_labels(
         str(options.labels),
         outputs,
@@ -122,7 +125,7 @@ def add_learning_curve(commands: argparse._SubParsersAction) -> None:
         metavar="F",
         help="share of the molecules that is not trained on (default: %(default)s)",
     )
-    curve.set_defaults(command=_learning_curve)
+    curve.set_defaults(command=_learning_curve, resumes=True)
 
 
 def _learning_curve(options: argparse.Namespace) -> None:

@@ -109,7 +109,13 @@ def _relax(options: argparse.Namespace) -> int:
             return ends if potential.domain is None else unlike_training(ends, potential.domain)
 
         outcome = relax_library(
-            pieces_of(options.input, elements=potential.elements, size=PIECE, embedding=embedding),
+            pieces_of(
+                options.input,
+                elements=potential.elements,
+                size=PIECE,
+                embedding=embedding,
+                together=ensemble is not None,
+            ),
             options.output,
             relaxed,
             run=_run(options, ensemble) | {"contents": fingerprint(options.input, options.model)},
@@ -177,9 +183,9 @@ def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
             f"warning: {outcome.n_not_converged} of {outcome.n_relaxed} did not converge in {options.max_steps} steps; "
             f"see stop_reason in {options.output}"
         )
-    for reason, (name, n) in list(outcome.unlike.items())[:SHOWN]:
-        others = f" and {n - 1} more" if n > 1 else ""
-        lines.append(f"warning: {name}{others}: unlike the training data: {reason}")
+    for reason, names in list(outcome.unlike.items())[:SHOWN]:
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"warning: {next(iter(names))}{others}: unlike the training data: {reason}")
     if len(outcome.unlike) > SHOWN:
         n = len(outcome.unlike) - SHOWN
         lines.append(f"warning: {n} more such reasons; see unlike_training in {options.output}")

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_NO_ENERGY_EXPECTED = (StopReason.NOT_FINITE, StopReason.FAILED)
+BLEW_UP = (StopReason.NOT_FINITE, StopReason.FAILED)
+"""Relaxations that ended in no geometry, so no energy of one is expected."""
 
 
 def evaluate_arm(
@@ -146,7 +147,12 @@ def summarize_by_molecules(arms: Sequence[ConformationSet], *, seed: int = 0) ->
 
 
 def format_table(table: pandas.DataFrame) -> str:
-    """The table of `summarize` or `summarize_by_molecules` for a terminal, with 95 % intervals over molecules."""
+    """The table of `summarize` or `summarize_by_molecules` for a terminal, with 95 % intervals over molecules.
+
+    Empty where it has no lines.
+    """
+    if table.empty:
+        return ""
     head = ["arm", "test", "labels", "E_res kcal/mol [95 %]", "success % [95 %]", "pct(s_T) %", "diverged %"]
     head += ["COV %", "MAT A"]
     split = "molecules" in table.columns
@@ -276,7 +282,7 @@ def check_levels(arm: str, labelled: ConformationSet, reference: ConformationSet
 def _has_geometry(relaxed: ConformationSet) -> NDArray[np.bool_]:
     """Whether a relaxation ended in a geometry [n]. Where it blew up stands its last finite one, which is no end."""
     stop = relaxed.values.get("stop_reason", np.full(len(relaxed), StopReason.CONVERGED))
-    return ~np.isin(stop, [int(reason) for reason in _NO_ENERGY_EXPECTED])
+    return ~np.isin(stop, [int(reason) for reason in BLEW_UP])
 
 
 def _match(arm: str, relaxed: ConformationSet, reference: ConformationSet) -> NDArray[np.int64]:
@@ -313,7 +319,7 @@ def _final_energies(arm: str, relaxed: ConformationSet) -> NDArray[np.float64]:
     status = relaxed.values["status"]
     stop = relaxed.values.get("stop_reason", np.full(len(relaxed), StopReason.CONVERGED))
     for i in np.flatnonzero(status == Status.NOT_COMPUTED):
-        if stop[i] not in _NO_ENERGY_EXPECTED:
+        if stop[i] not in BLEW_UP:
             raise UserError(f"arm {arm}: {relaxed.id[i]} has no DFT label; label the final geometries first")
     usable = (status == Status.OK) | (status == Status.REJECTED)  # rejected for training is still an energy
     usable &= _has_geometry(relaxed)

@@ -77,12 +77,15 @@ def rewrite(
             _write(file, name, array, column)
 
 
-def concatenate_files(parts: Sequence[str | Path], output: str | Path, **attrs: Any) -> None:
+def concatenate_files(
+    parts: Sequence[str | Path], output: str | Path, *, values: Mapping[str, NDArray], **attrs: Any
+) -> None:
     """Write one file of all conformations of the parts, one part in memory at a time; empty parts are passed over.
 
     The parts have the same columns; frames are not kept.
 
     Args:
+        values: further columns or other ones than in the parts, of all conformations; names from CONFORMATION_COLUMNS.
         attrs: root attributes, besides those of the first part.
 
     Raises:
@@ -92,9 +95,10 @@ def concatenate_files(parts: Sequence[str | Path], output: str | Path, **attrs: 
     full = [path for path, n in sizes if n] or list(parts[:1])
     with _opened(full[0]) as first:
         names = [f"{group}/{name}" for group in ("atoms", "conformation") for name in first[group]]
-        names.remove("atoms/offset")
+        made = {"atoms/offset", *(f"conformation/{name}" for name in values)}
+        names = [name for name in names if name not in made]
         stamp = dict(first.attrs) | attrs
-    room = sum(Path(path).stat().st_size for path in full)
+    room = sum(Path(path).stat().st_size for path in full) + sum(array.nbytes for array in values.values())
     offsets = [np.zeros(1, np.int64)]
     with _created_on_disk(output, room) as file:
         _write_attrs(file, stamp)
@@ -107,6 +111,8 @@ def concatenate_files(parts: Sequence[str | Path], output: str | Path, **attrs: 
                 offsets.append(part["atoms/offset"][1:] + offsets[-1][-1])
         rows = Column(np.int64, "rows of conformation i: offset[i]:offset[i+1]")
         _write(file, "atoms/offset", np.concatenate(offsets), rows)
+        for name, array in values.items():
+            _write(file, f"conformation/{name}", array, CONFORMATION_COLUMNS[name])
 
 
 def _append(file: h5py.File, part: h5py.File, name: str, first: bool) -> None:

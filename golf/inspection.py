@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -19,11 +18,13 @@ from golf.formats import EXTXYZ, GOLF, LEVELS, MOLECULES, NABLADFT, SPICE, SUFFI
 from golf.hdf5 import FORMAT, read
 from golf.oracles.base import ORIGIN_ATTRS, described
 from golf.units import HARTREE_IN_KCAL_PER_MOL
+from golf.wording import shortened
 
 _WIDTH = 22
 _STAMP = ("format", "format_version", "created_by", "created_utc", "config_sha256", "seed")
 _UNITS = "angstrom, hartree, hartree/angstrom; energies are total energies"
 _NO_DOMAIN = "not recorded: golf relax cannot say which molecules look unlike them"
+_LONGEST = 100  # text of an attribute or a message
 _NAMED = 3  # records that cannot be used
 _ZIP = b"PK"  # what torch.save writes
 
@@ -149,7 +150,7 @@ def _golf(part: ConformationSet) -> Iterator[str]:
         yield _row("level of theory", described(attrs))
     yield _row("units", _UNITS)
     for name in sorted(attrs.keys() - {*ORIGIN_ATTRS, *_STAMP}):
-        yield _row(name, _short(attrs[name]))
+        yield _row(name, shortened(attrs[name], _LONGEST))
     yield ""
     yield from _conformations(part)
 
@@ -182,7 +183,7 @@ def _labels(part: ConformationSet) -> Iterator[str]:
     yield _row("status", _words(values["status"], Status))
     messages = Counter(str(m) for m in values.get("message", []) if m)
     for message, n in messages.most_common(3):
-        yield _row("", f"{n} x {_short(message)}")
+        yield _row("", f"{n} x {shortened(message, _LONGEST)}")
     if "energy" in values and np.isfinite(values["energy"]).any():
         yield _row("energy", f"{_range(values['energy'], '.6f')} hartree")
     if "force" in part.atoms and np.isfinite(part.atoms["force"]).any():
@@ -276,8 +277,3 @@ def _range(values: NDArray | Sequence, style: str) -> str:
     finite = array[np.isfinite(array)]
     low, high = finite.min().item(), finite.max().item()
     return f"{low:{style}}" if low == high else f"{low:{style}} to {high:{style}}"
-
-
-def _short(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 100 else f"{text[:97]}..."

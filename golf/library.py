@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from golf.conformations import ConformationSet, StopReason
 from golf.ensembles import OUTCOMES, Ensemble, ensembles
@@ -48,7 +49,7 @@ class Outcome:
         n_expected: conformations that there would be if nothing had been left out.
         n_relaxed: conformations in the output.
         ensembles: conformers by what became of them (`golf.ensembles.OUTCOMES`); empty where all were to be kept.
-        unlike: of each reason to call molecules unlike the training data, the first molecule and how many there are.
+        unlike: of each reason to call molecules unlike the training data, these molecules.
     """
 
     n_expected: int = 0
@@ -56,7 +57,7 @@ class Outcome:
     n_not_converged: int = 0
     left_out: list[LeftOut] = field(default_factory=list)
     ensembles: Counter[str] = field(default_factory=Counter)
-    unlike: dict[str, tuple[str, int]] = field(default_factory=dict)
+    unlike: dict[str, dict[str, None]] = field(default_factory=dict)
 
 
 def relax_library(
@@ -73,7 +74,8 @@ def relax_library(
     """Relax the pieces of a library and write one file of them all.
 
     Args:
-        pieces: of the input; the same ones, in the same order, when the run is repeated.
+        pieces: of the input; the same ones, in the same order, when the run is repeated. Where there is an ensemble,
+            all conformers of a molecule are in one of them.
         output: .h5, .sdf, .xyz or .extxyz.
         relax: the conformations relaxed (`golf.relaxation.relax`), in the same order; it calls the function that it
             gets with each one that is finished.
@@ -142,6 +144,7 @@ def _relaxed_parts(
             outcome = _added(outcome, part, report)
             logger.info("%d conformations relaxed, %d records left out", outcome.n_relaxed, len(outcome.left_out))
             parts.append(part)
+    outcome.left_out.sort(key=lambda out: out.line)
     return parts, outcome
 
 
@@ -158,7 +161,7 @@ def _relax_piece(
         if ensemble is not None:
             left_out = sorted([*left_out, *_not_converged(relaxed, piece.lines)], key=lambda out: out.line)
             relaxed, counts = ensembles(relaxed, ensemble)
-        conformations = with_relative_energies(relaxed)
+        conformations = relaxed
     write_left_out(report, left_out)
     write(part, conformations, **{EXPECTED: piece.n_expected}, **_counts(counts))
 
@@ -207,42 +210,51 @@ def _parts_folder(output: Path, run: Mapping[str, Any], restart: bool) -> Path:
     return folder
 
 
-def with_relative_energies(relaxed: ConformationSet) -> ConformationSet:
-    """With `relative_energy`: that above the lowest one of these conformers of the molecule that is finite."""
-    energies = relaxed.values["nnp_energy_last"]
-    usable = relaxed.values["stop_reason"] != StopReason.NOT_FINITE
-    lowest: dict[str, float] = {}
-    for name, energy in zip(np.array(relaxed.molecule)[usable], energies[usable], strict=True):
-        lowest[name] = min(lowest.get(name, np.inf), float(energy))
-    relative = energies - np.array([lowest.get(name, np.nan) for name in relaxed.molecule])
-    return relaxed.with_columns(values={"relative_energy": relative})
-
-
 def _added(outcome: Outcome, part: Path, report: Path) -> Outcome:
     relaxed = read(part)
     reasons = relaxed.values.get("stop_reason", np.zeros(0))
     with open(report, newline="") as stream:
         rows = [LeftOut(int(row["line"]), row["name"], row["input"], row["reason"]) for row in csv.DictReader(stream)]
     counts = Counter({name: int(relaxed.attrs.get(f"conformers_{name}", 0)) for name in OUTCOMES})
-    unlike = dict(outcome.unlike)
-    for reason, name in dict.fromkeys(zip(relaxed.values.get("unlike_training", ()), relaxed.molecule, strict=False)):
+    for reason, name in zip(relaxed.values.get("unlike_training", ()), relaxed.molecule, strict=False):
         if reason:
-            first, n = unlike.get(reason, (name, 0))
-            unlike[reason] = (first, n + 1)
+            outcome.unlike.setdefault(reason, {})[name] = None
     return Outcome(
         outcome.n_expected + int(relaxed.attrs[EXPECTED]),
         outcome.n_relaxed + len(reasons),
         outcome.n_not_converged + int((reasons != StopReason.CONVERGED).sum()),
         [*outcome.left_out, *rows],
         outcome.ensembles + counts,
-        unlike,
+        outcome.unlike,
     )
 
 
 def _put_together(parts: list[Path], output: Path, attrs: Mapping[str, Any]) -> None:
+    """Write the parts to one file, with `relative_energy`: a molecule may be in several of them."""
+    lowest: dict[str, float] = {}
+    for part in parts:
+        for name, energy, reason in zip(*_energies(part), strict=True):
+            if reason != StopReason.NOT_FINITE:
+                lowest[name] = min(lowest.get(name, np.inf), float(energy))
     if output.suffix == ".h5":
-        concatenate_files(parts, output, **attrs)
+        relative = np.concatenate([_relative_energies(part, lowest) for part in parts])
+        concatenate_files(parts, output, values={"relative_energy": relative}, **attrs)
         return
     with written_whole(output) as temporary, open(temporary, "w") as stream:
         for part in parts:
-            write_structures(stream, output.suffix, read(part))
+            relaxed = read(part).with_columns(values={"relative_energy": _relative_energies(part, lowest)})
+            write_structures(stream, output.suffix, relaxed)
+
+
+def _energies(part: Path) -> tuple[NDArray, NDArray, NDArray]:
+    """Molecule, energy (hartree) and stop reason of each conformation of a part."""
+    names = [f"conformation/{name}" for name in ("molecule", "nnp_energy_last", "stop_reason")]
+    columns, _ = read_columns(part, *names)  # an empty part has molecules only, none
+    molecule, energy, reason = (columns.get(name, np.zeros(0)) for name in names)
+    return molecule, energy, reason
+
+
+def _relative_energies(part: Path, lowest: Mapping[str, float]) -> NDArray[np.float64]:
+    """Energies above the lowest one of the molecule that is finite, NaN where there is none."""
+    molecule, energy, _ = _energies(part)
+    return np.array([e - lowest.get(name, np.nan) for name, e in zip(molecule, energy, strict=True)], np.float64)

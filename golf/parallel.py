@@ -46,7 +46,7 @@ class ThreadedPotential:
 
     On a CPU these work on pieces of a batch that fit into the caches. Pieces, and so the last digits of float32, do not
     depend on the number of threads. On GPUs each has a copy of the potential and evaluates its share of the batch; one
-    GPU gets all of it.
+    GPU gets all of it. As a context manager it gives PyTorch its number of threads back; malloc stays as it was told.
 
     Args:
         threads: of the CPU.
@@ -58,6 +58,7 @@ class ThreadedPotential:
         others = [] if potential.device.type == "cpu" else _gpus(potential.device)
         devices = [potential.device, *others] if devices is None else devices
         self._copies = [potential, *(copy.deepcopy(potential).to(device) for device in devices[1:])]
+        self._threads_before = torch.get_num_threads()
         self._pool = worker_pool(max(threads, len(self._copies)))
 
     def __enter__(self) -> ThreadedPotential:
@@ -67,6 +68,7 @@ class ThreadedPotential:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._threads_before)
 
     @property
     def device(self) -> torch.device:

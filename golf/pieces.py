@@ -18,14 +18,14 @@ from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.formats import EXTXYZ, GOLF, MOLECULES, comments, count_records, format_of
 from golf.hdf5 import read, read_columns
-from golf.records import PROPERTIES, RADICAL, LeftOut, collect, is_radical, read_records, shell_problem
+from golf.records import PROPERTIES, RADICAL, LeftOut, Record, collect, is_radical, read_records, shell_problem
 from golf.sources import read_conformations
 from golf.structures import is_stream, records_of
 
 T = TypeVar("T")
 
 MOST = 8
-"""Sizes of a piece, at most."""
+"""Sizes of a piece that records of one name make, at most, where these may be divided."""
 
 AT_ONE_POINT = 0.1
 """angstrom; no two nuclei of a molecule are as near."""
@@ -33,7 +33,7 @@ AT_ONE_POINT = 0.1
 
 @dataclass(frozen=True)
 class Piece:
-    """Conformations of consecutive records and what was left out of these; all conformers of a molecule together.
+    """Conformations of some records and what was left out of these.
 
     Attributes:
         lines: of the record that each conformation comes from.
@@ -56,15 +56,20 @@ class Embedding:
     threads: int = 1
 
 
-def pieces_of(path: str | Path, *, elements: Iterable[int], size: int, embedding: Embedding) -> Iterator[Piece]:
+def pieces_of(
+    path: str | Path, *, elements: Iterable[int], size: int, embedding: Embedding, together: bool = False
+) -> Iterator[Piece]:
     """Pieces of at least `size` conformations, but for the last one, in the order of the file.
 
-    Consecutive records of a molecule (one name in an SDF, one molecule in an .h5) stay together. A name that stands
-    again is made unique with the number of its record.
+    Consecutive records of a molecule (one name in an SDF, one molecule in an .h5) stay together, unless geometries of
+    one name are more than `MOST` pieces. A name that stands again is made unique with the number of its record, but for
+    files in which conformations say of which molecule they are (.h5, nablaDFT, SPICE).
 
     Args:
         path: in any format that we read; databases of nablaDFT and SPICE are held in memory, the others are not.
         elements: atomic numbers that can be used; conformations with others are left out.
+        together: have all conformations of a molecule in one piece, however many they are and wherever they stand.
+            Molecules then come in the order in which they first appear.
 
     Raises:
         UserError: the file is missing, of another kind, or not readable at all.
@@ -74,13 +79,12 @@ def pieces_of(path: str | Path, *, elements: Iterable[int], size: int, embedding
     if kind in MOLECULES:
         yield from _from_records(path, known, size, embedding)
     elif kind == GOLF:
-        yield from _from_h5(path, known, size)
+        yield from _from_h5(path, known, size, together)
     elif is_stream(path, kind):
-        yield from _from_geometries(path, kind, known, size)
+        yield from _from_geometries(path, kind, known, size, together)
     else:
         conformations, left_out = read_conformations(path, kind)
-        for group in _grouped(enumerate(conformations.molecule), lambda row: row[1], size):
-            rows = np.array([i for i, _ in group])
+        for rows in _rows(np.array(conformations.molecule), size, together):
             yield _sorted_out(conformations.subset(rows).bare(), rows + 1, left_out if rows[0] == 0 else [], known)
 
 
@@ -111,7 +115,8 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
             return found
         return _foreign((atom.GetAtomicNum() for atom in mol.GetAtoms()), known)
 
-    for records in _grouped(read_records(path), lambda record: record.name, max(1, size // (n_conformers or 1))):
+    least = max(1, size // (n_conformers or 1))
+    for records in _grouped(read_records(path), lambda record: record.name, least, _are_two_molecules):
         molecules, left_out = collect(records, path, problem=problem, taken=taken)
         conformations, failed = conformations_of(
             molecules,
@@ -127,21 +132,38 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
         yield Piece(usable, sorted([*left_out, *failed, *broken], key=lambda out: out.line), kept, n_expected)
 
 
-def _from_h5(path: Path, known: frozenset[int], size: int) -> Iterator[Piece]:
+def _are_two_molecules(record: Record, following: Record) -> bool:
+    """Of two records with one name: `collect` does not make them conformers of one molecule."""
+    if record.mol is None or following.mol is None:  # more of the molecule may follow
+        return False
+    one, other = (Chem.MolToSmiles(Chem.AddHs(mol)) for mol in (record.mol, following.mol))
+    return one != other or not following.mol.GetNumConformers()
+
+
+def _rows(names: NDArray, size: int, together: bool) -> Iterator[NDArray[np.int64]]:
+    """Rows of each piece, where the molecule of every row is known."""
+    order = np.arange(len(names))
+    if together:
+        _, first, molecule = np.unique(names, return_index=True, return_inverse=True)
+        order = np.argsort(first[molecule], kind="stable")
+    for group in _grouped(order.tolist(), lambda i: names[i], size, lambda *_: not together):
+        yield np.array(group)
+
+
+def _from_h5(path: Path, known: frozenset[int], size: int, together: bool) -> Iterator[Piece]:
     columns, _ = read_columns(path, "conformation/molecule")
-    numbered = enumerate(columns["conformation/molecule"])
-    for rows in _grouped(numbered, lambda row: row[1], size):
-        indices = np.array([i for i, _ in rows])
+    first: dict[str, tuple[str, str]] = {}
+    for indices in _rows(columns["conformation/molecule"], size, together):
         stored = read(path, indices)
         conformations = stored.bare()
         if PROPERTIES in stored.values:
             conformations = conformations.with_columns(values={PROPERTIES: stored.values[PROPERTIES]})
-        _check_names(path, conformations)
+        _check_names(path, conformations, first)
         yield _sorted_out(conformations, indices + 1, [], known)
 
 
-def _check_names(path: Path, conformations: ConformationSet) -> None:
-    first: dict[str, tuple[str, str]] = {}
+def _check_names(path: Path, conformations: ConformationSet, first: dict[str, tuple[str, str]]) -> None:
+    """Raise a UserError where a name stands for two molecules; `first` has id and SMILES of those before."""
     columns = zip(conformations.id, conformations.molecule, map(canonical_smiles, conformations.mapped_smiles))
     for name, molecule_name, smiles in columns:
         other, known = first.setdefault(molecule_name, (name, smiles))
@@ -151,8 +173,8 @@ def _check_names(path: Path, conformations: ConformationSet) -> None:
             )
 
 
-def _from_geometries(path: Path, kind: str, known: frozenset[int], size: int) -> Iterator[Piece]:
-    for records in _grouped(records_of(path, kind), lambda frame: frame.name, size):
+def _from_geometries(path: Path, kind: str, known: frozenset[int], size: int, together: bool) -> Iterator[Piece]:
+    for records in _grouped(records_of(path, kind), lambda frame: frame.name, size, lambda *_: not together):
         left_out, good, contents = [], [], []
         for frame in records:
             if isinstance(frame.content, LeftOut):
@@ -171,14 +193,20 @@ def _open_shell(conformations: ConformationSet, i: int) -> str:
     return RADICAL if is_radical(molecule(conformations.mapped_smiles[i])) else ""
 
 
-def _grouped(records: Iterable[T], name: Callable[[T], object], size: int) -> Iterator[list[T]]:
+def _grouped(
+    records: Iterable[T], name: Callable[[T], object], size: int, divisible: Callable[[T, T], bool]
+) -> Iterator[list[T]]:
     """Lists of at least `size` records, but for the last, that do not divide consecutive ones of one name.
 
-    Only where there are very many of one name (a file in which all are called "ligand") these are divided.
+    Only where there are very many of one name (a file in which all are called "ligand") these are divided, and between
+    two that are `divisible`.
     """
     group: list[T] = []
     for record in records:
-        if len(group) >= size and (name(record) != name(group[-1]) or len(group) >= MOST * size):
+        full = len(group) >= size
+        if full and name(record) == name(group[-1]):
+            full = len(group) >= MOST * size and divisible(group[-1], record)
+        if full:
             yield group
             group = []
         group.append(record)

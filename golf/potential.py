@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 import pickle
+import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,23 @@ FORMAT_VERSION = 1
 UNITS = {"length": "angstrom", "energy": "hartree", "force": "hartree/angstrom"}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
+_BUILDING = threading.RLock()  # torch's default dtype and generator are the process's
+
+
+@contextmanager
+def _default_float32() -> Iterator[None]:
+    """SchNetPack's networks can be built in float32 only, whatever torch's default dtype is.
+
+    Another thread that makes a tensor without a dtype in these milliseconds gets float32.
+    """
+    with _BUILDING:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -61,7 +80,11 @@ class Architecture:
     repulsion: str = "none"  # or "wall", see golf/repulsion.py
 
     def network(self) -> NeuralNetworkPotential:
-        """A network with new weights; its state dict has the keys of a plain SchNetPack model."""
+        """A network with new weights, float32; its state dict has the keys of a plain SchNetPack model."""
+        with _default_float32():
+            return self._network()
+
+    def _network(self) -> NeuralNetworkPotential:
         cutoff = CosineCutoff(self.cutoff)
         if self.representation == "painn":
             representation = PaiNN(self.n_atom_basis, self.n_interactions, BesselRBF(self.n_rbf, self.cutoff), cutoff)
@@ -296,7 +319,8 @@ def force_scale(molecules: LabelledMolecules) -> float:
 def load(path: str | Path, device: str | torch.device = "cpu", dtype: str = "float32") -> Potential:
     """Read a potential written by `Potential.save`.
 
-    Its weights need no gradient: faster, and training turns that on itself.
+    Its weights need no gradient: faster, and training turns that on itself. Torch's generator is left as it was found,
+    unless another thread draws from it meanwhile.
 
     Args:
         dtype: type that the network computes in, float32 or float64.
@@ -310,14 +334,15 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: str = "flo
     try:
         provenance = Provenance(content["level"], content["config_sha256"], content["seed"])
         architecture = Architecture(**content["architecture"])
-        potential = Potential(
-            architecture,
-            content["reference_energies"],
-            scale=content["scale"],
-            provenance=provenance,
-            shortest_distances=content["shortest_distances"],
-            domain=_domain(content.get("training_domain")),  # absent in older files
-        )
+        with _BUILDING, torch.random.fork_rng(devices=[]):  # the new weights are drawn on the CPU
+            potential = Potential(
+                architecture,
+                content["reference_energies"],
+                scale=content["scale"],
+                provenance=provenance,
+                shortest_distances=content["shortest_distances"],
+                domain=_domain(content.get("training_domain")),  # absent in older files
+            )
         potential.network.load_state_dict(content["network"])
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise UserError(

@@ -81,7 +81,43 @@ def optimize_reference(
     """
     evaluate, stop = _evaluator(conformations, oracle, journal)
     trajectories = [Trajectory(request, evaluate) for request in requests_from(conformations)]
-    threads = ThreadPoolExecutor(n_parallel or oracle.n_workers, thread_name_prefix="optimization")
+    unfinished = _minimize_all(
+        trajectories,
+        stop,
+        n_parallel=n_parallel or oracle.n_workers,
+        max_steps=max_steps,
+        force_threshold=force_threshold,
+        progress=progress,
+    )
+    if unfinished:
+        raise OutOfTime(
+            f"{journal.path}: time limit: {len(trajectories) - unfinished} of {len(trajectories)} optimizations are "
+            f"done; {len(journal)} gradients are kept, a retry or another run goes on from them"
+        )
+    provenance: dict[str, Any] = {
+        "program_version": oracle.program_version,
+        "optimizer": f"geomeTRIC {geometric.__version__}",
+        "force_threshold": force_threshold,
+        "max_steps": max_steps,
+    }
+    return _collect(conformations, trajectories).with_columns(**(oracle.level.attrs() | provenance))
+
+
+def _minimize_all(
+    trajectories: Sequence[Trajectory],
+    stop: threading.Event,
+    *,
+    n_parallel: int,
+    max_steps: int,
+    force_threshold: float,
+    progress: Callable[[], None] | None,
+) -> int:
+    """Follow the trajectories to their ends, some at a time, and say how many the end of the job's time cut short.
+
+    Args:
+        stop: set where one of them raises anything else: it ends the others.
+    """
+    threads = ThreadPoolExecutor(n_parallel, thread_name_prefix="optimization")
     unfinished = 0
     try:
         running = {threads.submit(minimize, one, max_steps, force_threshold): one for one in trajectories}
@@ -99,18 +135,7 @@ def optimize_reference(
         threads.shutdown(wait=False, cancel_futures=True)  # a gradient in hand ends with the oracle, not before us
         raise
     threads.shutdown()
-    if unfinished:
-        raise OutOfTime(
-            f"{journal.path}: time limit: {len(trajectories) - unfinished} of {len(trajectories)} optimizations are "
-            f"done; {len(journal)} gradients are kept, a retry or another run goes on from them"
-        )
-    provenance: dict[str, Any] = {
-        "program_version": oracle.program_version,
-        "optimizer": f"geomeTRIC {geometric.__version__}",
-        "force_threshold": force_threshold,
-        "max_steps": max_steps,
-    }
-    return _collect(conformations, trajectories).with_columns(**(oracle.level.attrs() | provenance))
+    return unfinished
 
 
 def _evaluator(

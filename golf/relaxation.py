@@ -75,6 +75,20 @@ def relax(
     ordered = [finished[i] for i in range(len(conformations))]
     reasons = Counter(trajectory.stop_reason.name.lower() for trajectory in ordered)
     logger.info("stop reasons: %s", ", ".join(f"{name} {n}" for name, n in sorted(reasons.items())) or "none")
+    relaxed = conformations.bare().with_columns(
+        position=np.concatenate([np.zeros((0, 3)), *(trajectory.last.positions for trajectory in ordered)]),
+        atoms={"initial_position": conformations.position},
+        values=_columns(conformations, ordered, surrogate),
+    )
+    if not wanted:
+        return relaxed
+    return relaxed.with_columns(values={"kept": [i in wanted for i in range(len(relaxed))]}, frames=_frames(ordered))
+
+
+def _columns(
+    conformations: ConformationSet, ordered: Sequence[Trajectory], surrogate: MMFFSurrogate | None
+) -> dict[str, list]:
+    """What is recorded of the relaxation of each conformation."""
     values: dict[str, list] = {
         "stop_reason": [trajectory.stop_reason for trajectory in ordered],
         "n_steps": [trajectory.n_steps for trajectory in ordered],
@@ -88,13 +102,7 @@ def relax(
             values[f"surrogate_energy_{column}"] = [
                 _recorded_energy(surrogate, conformations, i, geometry) for i, geometry in enumerate(ends)
             ]
-    position = np.concatenate([np.zeros((0, 3)), *(trajectory.last.positions for trajectory in ordered)])
-    relaxed = conformations.bare().with_columns(
-        position=position, atoms={"initial_position": conformations.position}, values=values
-    )
-    if not wanted:
-        return relaxed
-    return relaxed.with_columns(values={"kept": [i in wanted for i in range(len(relaxed))]}, frames=_frames(ordered))
+    return values
 
 
 def _frames(trajectories: Sequence[Trajectory]) -> Frames:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from golf import metrics
 from golf.conformations import ConformationSet, Status, StopReason
 from golf.errors import UserError
-from golf.evaluation import check_levels
+from golf.evaluation import BLEW_UP, check_levels
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ STEPS = (1, 2, 3, 5, 8, 13, 21, 30, 50, 75, 100)
 """Optimizer steps at which the paper asks DFT (GOLF, ICLR 2024, figure 1)."""
 
 _NEEDED = ("start_id", "step", "nnp_energy", "energy", "status")
-_BLEW_UP = (StopReason.NOT_FINITE, StopReason.FAILED)
 _NOTHING = -1  # no state: the relaxation had blown up
 _NOT_KEPT = -2
 
@@ -131,7 +130,7 @@ def _state_at(step: int, relaxed: ConformationSet, i: int, track: Mapping[int, i
     last = int(relaxed.values["n_steps"][i])  # of a relaxation that blew up: its last state with numbers
     if step <= last:
         return track.get(step, _NOT_KEPT), False
-    if StopReason(int(relaxed.values["stop_reason"][i])) in _BLEW_UP:
+    if StopReason(int(relaxed.values["stop_reason"][i])) in BLEW_UP:
         return _NOTHING, False
     return track.get(last, _NOT_KEPT), True
 

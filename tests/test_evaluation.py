@@ -176,7 +176,7 @@ def test_seen_and_unseen_molecules():
     assert table["residual_energy_kcal_mol"].tolist() == pytest.approx([1.0, 6.0])
     assert "unseen" in format_table(table) and "[no interval]" in format_table(table)  # one molecule of each
     assert "0.0 [0.0, 97.5]" in format_table(table)  # success of the unseen one: 5 and 7 kcal/mol
-    assert summarize_by_molecules([unknown]).empty
+    assert summarize_by_molecules([unknown]).empty and format_table(summarize_by_molecules([unknown])) == ""
 
 
 def test_file_and_table(tmp_path):

@@ -2,7 +2,12 @@
 
 import csv
 import re
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ from golf.cli import main
 from golf.learning_curve import Point, power_law, verdict
 from golf.training_stages import split_validation
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 LEVEL = {"program": "psi4", "method": "hf", "basis": "sto-3g", "keywords": "{}"}
 SMALL = """
 dataset: {train: elsewhere.smi}
@@ -113,6 +119,23 @@ def test_a_finished_subset_is_not_trained_again(folder, capsys, caplog):
     assert "training on 10 labels: the loss of update" in capsys.readouterr().err
     assert curve(folder, "part.csv", "--fractions", 0.2, 0.4, "--updates", 3) == 0
     assert not (folder / "part.work").exists()
+
+
+def test_an_interrupted_curve_says_so_and_goes_on(folder):
+    arguments = ["learning-curve", folder / "labels.h5", "-o", folder / "cut.csv", "--config", folder / "small.yaml"]
+    arguments = [str(argument) for argument in (*arguments, "--fractions", 0.5, 1, "--updates", 60, "--cores", 1)]
+    command = [sys.executable, "-m", "golf.cli", *arguments]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 120
+    while not (folder / "cut.work" / "24.csv").exists():
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and said.splitlines()[-1].startswith("golf: interrupted; type the same again")
+    assert main(arguments) == 0 and not (folder / "cut.work").exists()
+    assert main([*arguments[:3], str(folder / "whole.csv"), *arguments[4:]]) == 0
+    assert (folder / "cut.csv").read_text() == (folder / "whole.csv").read_text()
 
 
 def test_wrong_input_is_one_line_and_status_2(folder, capsys):

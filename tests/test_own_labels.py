@@ -127,12 +127,41 @@ def test_an_interrupted_training_goes_on(folder):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and said.splitlines()[-1] == "golf: interrupted"
+    assert process.returncode == 130 and said.splitlines()[-1].startswith("golf: interrupted; type the same again")
     assert not (folder / "m.pt").exists()
     again = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert "m.checkpoint.pt: resumed after update" in again.stderr
     assert golf(*arguments[:3], folder / "undisturbed.pt", *arguments[4:]) == 0
     assert same_weights(folder / "m.pt", folder / "undisturbed.pt")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_training_stopped_before_its_first_checkpoint_can_be_typed_again(folder, number):
+    arguments = ["train", folder / "labels.h5", "-o", folder / "m.pt", "--config", folder / "small.yaml"]
+    arguments += ["--updates", 300, "--cores", 1]
+    command = [sys.executable, "-m", "golf.cli", *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 120
+    while not (folder / "m.csv").exists():
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode != 0 and not (folder / "m.pt").exists() and not (folder / "m.checkpoint.pt").exists()
+    assert golf(*arguments) == 0
+    assert golf(*arguments[:3], folder / "undisturbed.pt", *arguments[4:]) == 0
+    assert same_weights(folder / "m.pt", folder / "undisturbed.pt")
+    columns = [[row | {"seconds": ""} for row in rows_of(folder / f"{name}.csv")] for name in ("m", "undisturbed")]
+    assert columns[0] == columns[1]
+
+
+def test_a_training_that_diverged_can_be_typed_again(folder, capsys):
+    assert train(folder, "m.pt", "--learning-rate", 1e30) == 2
+    assert "lower the learning rate" in capsys.readouterr().err and (folder / "m.csv").exists()
+    assert train(folder, "m.pt") == 0
+    (folder / "m.pt").unlink()
+    (folder / "m.csv").write_text("")  # killed as it began the file
+    assert train(folder, "m.pt") == 0 and len(rows_of(folder / "m.csv")) == 1
 
 
 def changed(folder, name, change):

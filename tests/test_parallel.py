@@ -33,6 +33,18 @@ def test_the_number_of_threads_changes_nothing(potential, molecules):
     torch.testing.assert_close(results[0], whole, rtol=0.0, atol=2e-5)
 
 
+def test_torch_has_its_threads_back(potential, molecules):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with ThreadedPotential(potential, 2) as threaded:
+            threaded.energy_and_forces(*molecules)
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_an_error_in_a_thread_arrives(potential, molecules):
     numbers, positions, offset = molecules
     with ThreadedPotential(potential, 2) as threaded, pytest.raises(IndexError):

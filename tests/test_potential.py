@@ -1,5 +1,6 @@
 """The potential: physics that must hold, parity with plain SchNetPack, the file."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,9 @@ from golf.potential import (
     load,
     load_training_state,
 )
+from golf.relaxation import relax
 from golf.repulsion import shortest_distances
+from golf.slots import Optimizer
 
 ARCHITECTURES = [
     Architecture("painn", n_atom_basis=16, n_interactions=3, n_rbf=8, cutoff=3.0),
@@ -220,6 +223,58 @@ def test_reference_energies_of_isomers_stay_near_the_mean():
     energy = np.mean(part.values["energy"])
     assert 6 * found[1] + 2 * found[6] + found[8] == pytest.approx(energy, abs=1e-6)
     assert all(abs(value - energy / 9) < abs(energy) / 9 for value in found.values())
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_default_dtype_of_a_notebook_changes_nothing(architecture, kernels, molecules, tmp_path, without_kernels):
+    potential_of(architecture, scale=0.01).save(tmp_path / "model.pt")
+    if not kernels:
+        without_kernels()
+
+    def results():
+        potential = load(tmp_path / "model.pt")
+        found = [*potential.energy_and_forces(*tensors(molecules))]
+        for name in ("lbfgs", "preconditioned"):
+            options = {"force_threshold": 1e-9, "max_steps": 5, "slots": 3, "optimizer": Optimizer(name)}
+            relaxed = relax(molecules, potential, **options)
+            found += [torch.from_numpy(relaxed.position), torch.from_numpy(relaxed.values["nnp_energy_last"])]
+        return [potential.network.representation.embedding.weight, *found]
+
+    expected = results()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = results()
+        assert torch.get_default_dtype() == torch.float64
+        assert architecture.network().representation.embedding.weight.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)
+
+
+def test_loading_draws_nothing_from_the_generator_of_a_notebook(tmp_path):
+    potential_of(ARCHITECTURES[0]).save(tmp_path / "model.pt")
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    load(tmp_path / "model.pt")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_models_loaded_by_several_threads_leave_torch_as_it_was(tmp_path):
+    potential_of(ARCHITECTURES[1]).save(tmp_path / "model.pt")
+    torch.manual_seed(0)
+    expected = torch.rand(3, dtype=torch.float64)
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: load(tmp_path / "model.pt").dtype, range(40)))
+        assert set(found) == {torch.float32} and torch.get_default_dtype() == torch.float64
+        assert torch.equal(torch.rand(3), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_no_labels_to_fit(molecules):

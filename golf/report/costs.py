@@ -11,9 +11,10 @@ import numpy as np
 
 from golf.conformations import Status
 from golf.hdf5 import read_columns
+from golf.wording import shortened
 
 _COLUMNS = ("status", "message", "wall_seconds", "recovery", "n_force_evaluations")
-_LONGEST_MESSAGE = 160
+LONGEST_MESSAGE = 160
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def cost_of(stage: LabelStage) -> StageCost:
         n_unusable=len(unusable),
         seconds=float(np.nansum(values["wall_seconds"][computed])),
         n_gradients=int(gradients),
-        outcomes=Counter((word_of(status[i]), shortened(messages[i])) for i in unusable),
+        outcomes=Counter((word_of(status[i]), shortened(messages[i], LONGEST_MESSAGE)) for i in unusable),
         recoveries=Counter(str(word) for word in words if word),
     )
 
@@ -103,9 +104,3 @@ def recoveries(stages: Sequence[StageCost]) -> list[tuple[str, int]]:
 def word_of(status: int) -> str:
     """A status in words."""
     return Status(status).name.lower().replace("_", " ")
-
-
-def shortened(message: object) -> str:
-    """A message as one line that is not too long."""
-    text = " ".join(str(message).split())
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE - 3]}..."

@@ -27,6 +27,7 @@ from golf.hours import hours_spent
 from golf.oracles.base import described
 from golf.report import costs, figures, provenance
 from golf.report.molecules import N_WORST, Relaxed, worst
+from golf.wording import shortened
 
 MAX_ROWS = 50
 """Of a list that grows with the study; the rest is counted."""
@@ -195,7 +196,10 @@ def _without_minimum(reference: ConformationSet) -> list[tuple[str, str, str]]:
     """(conformation, status, message) of each test conformation without a DFT minimum."""
     status = reference.values["status"]
     messages = reference.values.get("message", [""] * len(reference))
-    return [(reference.id[i], costs.word_of(status[i]), costs.shortened(messages[i])) for i in np.flatnonzero(status)]
+    return [
+        (reference.id[i], costs.word_of(status[i]), shortened(messages[i], costs.LONGEST_MESSAGE))
+        for i in np.flatnonzero(status)
+    ]
 
 
 def _capped(lines: Sequence[Any]) -> dict[str, Any]:

@@ -175,13 +175,19 @@ def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
         counts = outcome.ensembles
         lines.append(
             f"{counts['kept']} of {sum(counts.values())} conformers kept; dropped: {counts['not_finite']} not finite, "
-            f"{counts['not_converged']} not converged, {counts['above_window']} above the window, {counts['pruned']} "
-            "the same as a lower one"
+            f"{counts['not_converged']} not converged, {counts['changed']} not the molecule any more, "
+            f"{counts['above_window']} above the window, {counts['pruned']} the same as a lower one"
         )
     elif outcome.n_not_converged:
         lines.append(
             f"warning: {outcome.n_not_converged} of {outcome.n_relaxed} did not converge in {options.max_steps} steps; "
             f"see stop_reason in {options.output}"
+        )
+    if outcome.changed:
+        name, how = next(iter(outcome.changed.items()))
+        others = f" and {len(outcome.changed) - 1} more" if len(outcome.changed) > 1 else ""
+        lines.append(
+            f"warning: {name}{others}: not that molecule any more: {how}; see changed_molecule in {options.output}"
         )
     for reason, names in list(outcome.unlike.items())[:SHOWN]:
         others = f" and {len(names) - 1} more" if len(names) > 1 else ""

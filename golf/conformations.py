@@ -74,6 +74,7 @@ CONFORMATION_COLUMNS: Mapping[str, Column] = {
     "surrogate_energy_last": Column(np.float64, "MMFF energy of the final geometry", "hartree"),
     "relative_energy": Column(np.float64, "NNP energy above the molecule's lowest conformer beside it", "hartree"),
     "properties": Column(str, "properties of the input record, JSON"),
+    "changed_molecule": Column(str, "how the geometry is not that of mapped_smiles any more; empty: it is"),
     "unlike_training": Column(str, "what it has that the model's training data have not; empty: nothing was found"),
     "start_id": Column(str, "id of the conformation that the relaxation started from"),
     "residual_energy": Column(np.float64, "E_DFT(s_T) - E_DFT(s_opt)", "hartree"),

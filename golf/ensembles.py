@@ -18,6 +18,7 @@ from rdkit.Chem import rdMolAlign
 from golf.chemistry import molecule
 from golf.conformations import ConformationSet, StopReason
 from golf.errors import UserError
+from golf.integrity import CHANGED
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 FEWEST_HEAVY_ATOMS = 3
@@ -114,17 +115,18 @@ class Ensemble:
     window: float
 
 
-OUTCOMES = ("kept", "not_finite", "not_converged", "above_window", "pruned")
+OUTCOMES = ("kept", "not_finite", "not_converged", "changed", "above_window", "pruned")
 """What becomes of the conformers of an ensemble."""
 
 
 def ensembles(relaxed: ConformationSet, which: Ensemble) -> tuple[ConformationSet, Counter[str]]:
     """The conformers that make up the ensemble of each molecule, the lowest first, and how many have which outcome.
 
-    A conformer that has not converged is in none: where a network leads nowhere, its energy may be far below others.
+    A conformer that has not converged is in none, and neither is one that is not the molecule any more
+    (golf.integrity): where a network leads nowhere, its energy may be far below others.
 
     Args:
-        relaxed: conformers; those of one name are of one molecule.
+        relaxed: conformers, with the column `golf.integrity.CHANGED`; those of one name are of one molecule.
 
     Returns:
         Molecules in the order in which they first appear.
@@ -134,17 +136,19 @@ def ensembles(relaxed: ConformationSet, which: Ensemble) -> tuple[ConformationSe
     for members in _members(relaxed.molecule):
         reasons = relaxed.values["stop_reason"][members]
         converged = members[reasons == StopReason.CONVERGED]
-        energies = relaxed.values["nnp_energy_last"][converged] * HARTREE_IN_KCAL_PER_MOL
+        whole = converged[[not relaxed.values[CHANGED][i] for i in converged]]
+        energies = relaxed.values["nnp_energy_last"][whole] * HARTREE_IN_KCAL_PER_MOL
         order = np.argsort(energies, kind="stable")
         low = order[energies[order] - energies[order[:1]] <= which.window]
-        own = converged[low].tolist()
+        own = whole[low].tolist()
         if which.prune > 0.0:
-            own = _distinct(relaxed, converged[low], energies[low], which.prune)
+            own = _distinct(relaxed, whole[low], energies[low], which.prune)
         kept += own
         outcomes["kept"] += len(own)
         outcomes["not_finite"] += int((reasons == StopReason.NOT_FINITE).sum())
         outcomes["not_converged"] += len(members) - len(converged) - int((reasons == StopReason.NOT_FINITE).sum())
-        outcomes["above_window"] += len(converged) - len(low)
+        outcomes["changed"] += len(converged) - len(whole)
+        outcomes["above_window"] += len(whole) - len(low)
         outcomes["pruned"] += len(low) - len(own)
     return relaxed.subset(np.array(kept, dtype=np.int64)), outcomes
 

@@ -27,6 +27,7 @@ from golf.ensembles import OUTCOMES, Ensemble, ensembles
 from golf.errors import UserError
 from golf.files import written_whole
 from golf.hdf5 import concatenate_files, read, read_columns, write
+from golf.integrity import CHANGED, with_changes
 from golf.locks import LockedFile
 from golf.pieces import Piece
 from golf.progress import progress_bar
@@ -49,6 +50,7 @@ class Outcome:
         n_expected: conformations that there would be if nothing had been left out.
         n_relaxed: conformations in the output.
         ensembles: conformers by what became of them (`golf.ensembles.OUTCOMES`); empty where all were to be kept.
+        changed: of each molecule of which conformations are not that molecule any more, how of the first.
         unlike: of each reason to call molecules unlike the training data, these molecules.
     """
 
@@ -57,6 +59,7 @@ class Outcome:
     n_not_converged: int = 0
     left_out: list[LeftOut] = field(default_factory=list)
     ensembles: Counter[str] = field(default_factory=Counter)
+    changed: dict[str, str] = field(default_factory=dict)
     unlike: dict[str, dict[str, None]] = field(default_factory=dict)
 
 
@@ -155,31 +158,32 @@ def _relax_piece(
     conformations, left_out = piece.conformations, piece.left_out
     counts: Counter[str] = Counter()
     if len(conformations):
-        relaxed = relax(conformations, advance)
+        relaxed = with_changes(relax(conformations, advance))
         if PROPERTIES in conformations.values:
             relaxed = relaxed.with_columns(values={PROPERTIES: conformations.values[PROPERTIES]})
         if ensemble is not None:
-            left_out = sorted([*left_out, *_not_converged(relaxed, piece.lines)], key=lambda out: out.line)
+            left_out = sorted([*left_out, *_in_no_ensemble(relaxed, piece.lines)], key=lambda out: out.line)
             relaxed, counts = ensembles(relaxed, ensemble)
         conformations = relaxed
     write_left_out(report, left_out)
     write(part, conformations, **{EXPECTED: piece.n_expected}, **_counts(counts))
 
 
-def _not_converged(relaxed: ConformationSet, lines: list[int]) -> list[LeftOut]:
-    """Conformers that no ensemble takes."""
-    reasons, steps = relaxed.values["stop_reason"], relaxed.values["n_steps"]
-    return [
-        LeftOut(
-            lines[i],
-            relaxed.id[i],
-            relaxed.mapped_smiles[i],
-            "its energy or forces stopped being finite numbers"
-            if reasons[i] == StopReason.NOT_FINITE
-            else f"it did not converge in {steps[i]} steps",
-        )
-        for i in np.flatnonzero(reasons != StopReason.CONVERGED)
-    ]
+def _in_no_ensemble(relaxed: ConformationSet, lines: list[int]) -> list[LeftOut]:
+    """Conformers that no ensemble takes, and why."""
+    reasons, steps, changed = (relaxed.values[name] for name in ("stop_reason", "n_steps", CHANGED))
+    left_out = []
+    for i in range(len(relaxed)):
+        if reasons[i] == StopReason.NOT_FINITE:
+            why = "its energy or forces stopped being finite numbers"
+        elif reasons[i] != StopReason.CONVERGED:
+            why = f"it did not converge in {steps[i]} steps"
+        elif changed[i]:
+            why = f"it is not the molecule any more: {changed[i]}"
+        else:
+            continue
+        left_out.append(LeftOut(lines[i], relaxed.id[i], relaxed.mapped_smiles[i], why))
+    return left_out
 
 
 def _counts(outcomes: Counter[str]) -> dict[str, int]:
@@ -216,6 +220,9 @@ def _added(outcome: Outcome, part: Path, report: Path) -> Outcome:
     with open(report, newline="") as stream:
         rows = [LeftOut(int(row["line"]), row["name"], row["input"], row["reason"]) for row in csv.DictReader(stream)]
     counts = Counter({name: int(relaxed.attrs.get(f"conformers_{name}", 0)) for name in OUTCOMES})
+    for how, name in zip(relaxed.values.get(CHANGED, ()), relaxed.molecule, strict=True):
+        if how:
+            outcome.changed.setdefault(name, how)
     for reason, name in zip(relaxed.values.get("unlike_training", ()), relaxed.molecule, strict=False):
         if reason:
             outcome.unlike.setdefault(reason, {})[name] = None
@@ -225,17 +232,19 @@ def _added(outcome: Outcome, part: Path, report: Path) -> Outcome:
         outcome.n_not_converged + int((reasons != StopReason.CONVERGED).sum()),
         [*outcome.left_out, *rows],
         outcome.ensembles + counts,
+        outcome.changed,
         outcome.unlike,
     )
 
 
 def _put_together(parts: list[Path], output: Path, attrs: Mapping[str, Any]) -> None:
     """Write the parts to one file, with `relative_energy`: a molecule may be in several of them."""
-    lowest: dict[str, float] = {}
+    best: dict[str, tuple[bool, float]] = {}  # by molecule, whole ones before those that are not it any more
     for part in parts:
-        for name, energy, reason in zip(*_energies(part), strict=True):
+        for name, energy, reason, changed in zip(*_energies(part), strict=True):
             if reason != StopReason.NOT_FINITE:
-                lowest[name] = min(lowest.get(name, np.inf), float(energy))
+                best[name] = min(best.get(name, (True, np.inf)), (bool(changed), float(energy)))
+    lowest = {name: energy for name, (_, energy) in best.items()}
     if output.suffix == ".h5":
         relative = np.concatenate([_relative_energies(part, lowest) for part in parts])
         concatenate_files(parts, output, values={"relative_energy": relative}, **attrs)
@@ -246,15 +255,14 @@ def _put_together(parts: list[Path], output: Path, attrs: Mapping[str, Any]) -> 
             write_structures(stream, output.suffix, relaxed)
 
 
-def _energies(part: Path) -> tuple[NDArray, NDArray, NDArray]:
-    """Molecule, energy (hartree) and stop reason of each conformation of a part."""
-    names = [f"conformation/{name}" for name in ("molecule", "nnp_energy_last", "stop_reason")]
+def _energies(part: Path) -> tuple[NDArray, ...]:
+    """Molecule, energy (hartree), stop reason and change of each conformation of a part."""
+    names = [f"conformation/{name}" for name in ("molecule", "nnp_energy_last", "stop_reason", CHANGED)]
     columns, _ = read_columns(part, *names)  # an empty part has molecules only, none
-    molecule, energy, reason = (columns.get(name, np.zeros(0)) for name in names)
-    return molecule, energy, reason
+    return tuple(columns.get(name, np.zeros(0)) for name in names)
 
 
 def _relative_energies(part: Path, lowest: Mapping[str, float]) -> NDArray[np.float64]:
-    """Energies above the lowest one of the molecule that is finite, NaN where there is none."""
-    molecule, energy, _ = _energies(part)
+    """Energies above the lowest one of the molecule, NaN where there is none."""
+    molecule, energy, *_ = _energies(part)
     return np.array([e - lowest.get(name, np.nan) for name, e in zip(molecule, energy, strict=True)], np.float64)

@@ -31,6 +31,7 @@ OWN_NAMES = (
     "largest_force_kcal_mol_angstrom",
     "stop_reason",
     "n_steps",
+    "changed_molecule",
     "unlike_training",
 )
 """Properties in which golf writes what a relaxation says."""

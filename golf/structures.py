@@ -185,12 +185,12 @@ def _given(relaxed: ConformationSet, i: int) -> dict[str, str]:
 def _own(relaxed: ConformationSet, i: int) -> dict[str, str]:
     """What the relaxation says, by `golf.records.OWN_NAMES`."""
     values = relaxed.values
-    unlike = str(values["unlike_training"][i]) if "unlike_training" in values else ""
+    remarks = {name: str(values[name][i]) for name in ("changed_molecule", "unlike_training") if name in values}
     return {
         "energy_hartree": f"{values['nnp_energy_last'][i]:.8f}",
         "relative_energy_kcal_mol": f"{values['relative_energy'][i] * HARTREE_IN_KCAL_PER_MOL:.4f}",
         "largest_force_kcal_mol_angstrom": f"{values['largest_force'][i] * HARTREE_IN_KCAL_PER_MOL:.4f}",
         "stop_reason": StopReason(values["stop_reason"][i]).name.lower(),
         "n_steps": str(values["n_steps"][i]),
-        **({"unlike_training": unlike} if unlike else {}),
+        **{name: remark for name, remark in remarks.items() if remark},
     }

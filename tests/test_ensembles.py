@@ -9,6 +9,7 @@ from golf.chemistry import mapped_smiles
 from golf.conformations import ConformationSet, StopReason
 from golf.ensembles import Ensemble, ensembles, rmsd_to_minima
 from golf.errors import UserError
+from golf.integrity import with_changes
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 
@@ -115,7 +116,8 @@ def test_two_molecules_of_one_name_are_refused():
 def relaxed(part: ConformationSet, energies: list[float], reasons: list[StopReason] | None = None) -> ConformationSet:
     """The conformations as if relaxed to energies in kcal/mol."""
     values = {"nnp_energy_last": np.array(energies) / HARTREE_IN_KCAL_PER_MOL - 100.0}
-    return part.with_columns(values=values | {"stop_reason": reasons or [StopReason.CONVERGED] * len(part)})
+    values["stop_reason"] = reasons or [StopReason.CONVERGED] * len(part)
+    return with_changes(part.with_columns(values=values))
 
 
 def by_hand(part: ConformationSet, energies: np.ndarray, prune: float) -> list[int]:
@@ -146,13 +148,14 @@ def test_of_conformers_that_are_close_the_lowest_is_kept(prune):
     assert (np.diff(kept.values["nnp_energy_last"]) >= 0).all()
 
 
-def test_window_and_what_is_not_finite_are_of_each_molecule():
-    both = [conformers("CCCO", 4, "propanol"), conformers("CCCF", 3, "fluoropropane")]
+def test_window_and_what_is_not_a_conformer_are_of_each_molecule():
+    both = [conformers("CCCO", 5, "propanol"), conformers("CCCF", 3, "fluoropropane")]
     rows = [(p.id[i], p.molecule[i], p.mapped_smiles[i], 0, 1, p.number[p.rows(i)], p.position[p.rows(i)])
             for p in both for i in range(len(p))]  # fmt: skip
-    reasons = [StopReason.CONVERGED] * 7
-    reasons[1] = reasons[4] = reasons[5] = reasons[6] = StopReason.NOT_FINITE
-    part = relaxed(ConformationSet.build(rows), [3.0, -50.0, 9.1, 9.0, -5.0, np.nan, -4.0], reasons)
+    rows[4][-1][0] += 1.0  # a methyl's carbon, torn off
+    reasons = [StopReason.CONVERGED] * 8
+    reasons[1] = reasons[5] = reasons[6] = reasons[7] = StopReason.NOT_FINITE
+    part = relaxed(ConformationSet.build(rows), [3.0, -50.0, 9.1, 9.0, -70.0, -5.0, np.nan, -4.0], reasons)
     kept, outcomes = ensembles(part, Ensemble(0.0, 6.0))
     assert kept.id == ["propanol/0", "propanol/3"]  # 6 kcal/mol is within the window; nothing of the other is finite
-    assert outcomes == {"kept": 2, "not_finite": 4, "not_converged": 0, "above_window": 1, "pruned": 0}
+    assert outcomes == {"kept": 2, "not_finite": 4, "not_converged": 0, "changed": 1, "above_window": 1, "pruned": 0}

@@ -328,6 +328,43 @@ def test_energies_of_an_ensemble_are_above_its_lowest_conformer(tmp_path):
     assert read(tmp_path / "out.h5").values["relative_energy"] == pytest.approx([0.0, 0.001])
 
 
+def torn_or_turned(conformations, advance):
+    """As a relaxation with a bad network may end, and far below the others."""
+    position, n = conformations.position.copy(), len(conformations)
+    for i, name in enumerate(conformations.id):
+        rows = conformations.rows(i)
+        if name == "acid/0000":
+            position[rows] *= 1.5
+        if name == "alcohol/0001":
+            position[rows] *= [1, 1, -1]
+    energies = [-9.0 if name in ("acid/0000", "alcohol/0001") else -5.0 for name in conformations.id]
+    columns = {"stop_reason": [StopReason.CONVERGED] * n, "n_steps": [1] * n, "nnp_energy_last": energies}
+    ends = conformations.bare().with_columns(position=position)
+    return ends.with_columns(values=columns | {"largest_force": [0.0] * n})
+
+
+@pytest.mark.parametrize("ensemble", [None, Ensemble(0.0, 6.0)])
+def test_what_is_not_the_molecule_any_more_is_said_and_in_no_ensemble(tmp_path, ensemble):
+    (tmp_path / "in.smi").write_text("CC(=O)O acid\nC[C@H](F)O alcohol\nC methane\n")
+    found = pieces_of(tmp_path / "in.smi", elements=ELEMENTS, size=2, embedding=Embedding(2), together=True)
+    outcome = relax_library(
+        found, tmp_path / "out.sdf", torn_or_turned, run={"input": "in"}, attrs={}, ensemble=ensemble
+    )
+    mols = list(Chem.SDMolSupplier(str(tmp_path / "out.sdf"), removeHs=False))
+    changed = {mol.GetProp("_Name"): mol.GetProp("changed_molecule") for mol in mols if mol.HasProp("changed_molecule")}
+    if ensemble is None:
+        assert set(changed) == {"acid/0000", "alcohol/0001"} and set(outcome.changed) == {"acid", "alcohol"}
+        assert "angstrom apart" in changed["acid/0000"] and "the stereocenter C, atom 1, is" in changed["alcohol/0001"]
+    else:
+        assert (
+            not changed and not outcome.changed and (outcome.ensembles["kept"], outcome.ensembles["changed"]) == (4, 2)
+        )
+        assert {out.name for out in outcome.left_out} == {"acid/0000", "alcohol/0001"}
+        assert all(out.reason.startswith("it is not the molecule any more: ") for out in outcome.left_out)
+    relative = [float(mol.GetProp("relative_energy_kcal_mol")) for mol in mols if mol.GetProp("_Name") not in changed]
+    assert relative == [0.0] * 4
+
+
 def test_what_was_left_out_is_listed_where_nothing_could_be_relaxed(model, tmp_path, capsys):
     (tmp_path / "in.smi").write_text("C1CC broken\nB boron\n")
     assert relaxed(tmp_path / "in.smi", tmp_path / "out.sdf", model) == 2

@@ -449,6 +449,21 @@ def test_one_name_of_two_molecules_is_refused_wherever_they_stand(model, tmp_pat
     assert "are both of propanol and are not the same molecule" in capsys.readouterr().err
 
 
+def test_what_an_ensemble_leaves_out_is_listed_in_the_order_of_the_input(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("golf.cli_relax.PIECE", 4)
+    with h5py.File(interleaved(tmp_path / "in.h5"), "r+") as file:
+        for i in (1, 15):  # the second molecule, and the first one later
+            file["atoms/position"][int(file["atoms/offset"][i])] = np.nan
+    options = ("-m", model, "--window", 1e9, "--max-steps", 1, "--force-threshold", 1e9)
+    assert golf("relax", tmp_path / "in.h5", "-o", tmp_path / "out.h5", *options) == 1
+    with open(tmp_path / "out.h5.left_out.csv", newline="") as stream:
+        assert [(row["line"], row["name"]) for row in csv.DictReader(stream)] == [
+            ("2", "glycol/0000"),
+            ("16", "propanol/0005"),
+        ]
+    assert len(read(tmp_path / "out.h5")) == 16
+
+
 def test_records_of_one_name_are_divided_between_molecules_only(tmp_path):
     mols = [Chem.AddHs(Chem.MolFromSmiles(smiles)) for smiles in ("C", "CC", "CCC", "CCCC")]
     with Chem.SDWriter(str(tmp_path / "in.sdf")) as writer:

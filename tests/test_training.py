@@ -15,7 +15,7 @@ import pytest
 import torch
 from mmff_labels import labelled_conformers
 
-from golf import hdf5, stages
+from golf import hdf5, training_stages
 from golf.batches import drawn
 from golf.conformations import ConformationSet, Status
 from golf.errors import UserError
@@ -249,7 +249,7 @@ def test_a_finished_training_is_not_repeated(labelled, tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from golf import hdf5, stages
+from golf import hdf5
 from golf.potential import load
 from golf.training import Schedule, Settings, train
 folder = Path(sys.argv[1])
@@ -306,7 +306,7 @@ def test_a_training_killed_with_sigkill_ends_as_an_undisturbed_one(labelled, tmp
 
 TWICE = """
 import sys
-from golf import stages
+from golf import training_stages as stages
 from golf.job import job
 from golf.potential import Architecture
 folder, log, updates = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -324,7 +324,7 @@ def test_a_successor_waits_for_the_orphan_and_takes_over_its_training(labelled, 
     """A job in Slurm outlives its Snakemake; the next Snakemake starts the same training."""
     level = {"program": "psi4", "method": "hf", "basis": "sto-3g", "keywords": "{}"}
     hdf5.write(tmp_path / "labels.h5", labelled.with_columns(**level))
-    stages.reference_energies_to_file(str(tmp_path / "labels.h5"), None, str(tmp_path / "energies.json"))
+    training_stages.reference_energies_to_file(str(tmp_path / "labels.h5"), None, str(tmp_path / "energies.json"))
 
     def start(log: str) -> subprocess.Popen:
         return subprocess.Popen([sys.executable, "-c", TWICE, tmp_path, log, "60"], cwd=Path(__file__).parents[1])

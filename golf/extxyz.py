@@ -106,9 +106,14 @@ def frames(path: Path) -> Iterator[Atoms]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    n_read = 0
     try:
-        yield from ase.io.iread(path, index=":", format="extxyz")
-    except (OSError, ValueError, KeyError, IndexError, AssertionError) as error:
+        for atoms in ase.io.iread(path, index=":", format="extxyz"):
+            yield atoms
+            n_read += 1
+    except KeyError as error:
+        raise UserError(f"{path}: record {n_read + 1}: {error} is not the symbol of an element") from None
+    except (OSError, ValueError, IndexError, AssertionError) as error:
         raise UserError(f"{path}: cannot be read as extended XYZ (truncated or of another kind): {error}") from None
 
 

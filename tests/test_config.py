@@ -8,7 +8,7 @@ import yaml
 
 from golf.config import check_results, schema, science, sha256, validated
 from golf.errors import UserError
-from golf.planning import pool_settings
+from golf.oracles.settings import pool_settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MINIMAL = {"dataset": {"train": "molecules.smi"}}

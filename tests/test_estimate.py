@@ -24,7 +24,8 @@ from golf.forecast import Model, calibrated
 from golf.hdf5 import read, write
 from golf.hours import hours_spent
 from golf.labeling import label_to_file, read_batch, unlabelled
-from golf.planning import Source, pool_settings, processes_on
+from golf.oracles.settings import pool_settings, processes_on
+from golf.planning import Source
 from golf.workload import workload
 
 REPOSITORY = Path(__file__).resolve().parent.parent

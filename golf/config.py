@@ -23,7 +23,9 @@ from golf.errors import UserError
 from golf.formats import AUTO, SMILES, SUFFIXES
 from golf.oracles.programs import program, wrong_setting
 
-SCHEMA_PATH = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
+_HERE = Path(__file__).resolve().parent
+SCHEMA = Path("schemas", "config.schema.yaml")
+"""Below the package where it is installed, beside it in a clone."""
 
 CONTROLS = ("random", "rdkit", "traj")
 """Arms whose labels are chosen without failure detection."""
@@ -49,7 +51,8 @@ MACHINE_KEYS = (
 @cache
 def schema() -> dict[str, Any]:
     """The JSON schema of the configuration."""
-    return yaml.safe_load(SCHEMA_PATH.read_text())
+    path = next(folder / SCHEMA for folder in (_HERE, _HERE.parent) if (folder / SCHEMA).is_file())
+    return yaml.safe_load(path.read_text())
 
 
 def validated(raw: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -301,6 +301,16 @@ def test_test_molecules_that_cannot_be(tmp_path, cheap_basis, names, message):
         workload(study(tmp_path, dataset={"test_molecules": names}), cheap_basis)
 
 
+def test_the_newest_training_is_that_of_the_highest_round(tmp_path, cheap_basis):
+    """Round 10 comes after round 9."""
+    config = study(tmp_path)
+    for name in ("9", "10"):
+        metrics = Path(config["results_dir"], "rounds", name, "metrics.csv")
+        metrics.parent.mkdir(parents=True)
+        metrics.write_text(f"step,seconds\n100,{100 * int(name)}\n")
+    assert network(config, workload(config, cheap_basis)).source.endswith("rounds/10/metrics.csv")
+
+
 def test_a_machine_with_fewer_cores_than_processes(tmp_path):
     config = study(tmp_path, resources={"label_processes": 16, "label_threads": 2})
     assert [processes_on(config, cores) for cores in (1, 2, 7, 64)] == [1, 1, 3, 16]

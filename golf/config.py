@@ -20,6 +20,7 @@ import yaml
 
 from golf.elements import NETWORK_SYMBOLS
 from golf.errors import UserError
+from golf.files import suffix_of
 from golf.formats import AUTO, SMILES, SUFFIXES
 from golf.oracles.programs import program, wrong_setting
 
@@ -183,7 +184,7 @@ def _hint(error: jsonschema.ValidationError) -> str:
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     dataset, oracle, training = config["dataset"], config["oracle"], config["training"]
-    kind = SUFFIXES.get(Path(dataset["train"]).suffix) if dataset["format"] == AUTO else dataset["format"]
+    kind = SUFFIXES.get(suffix_of(dataset["train"])) if dataset["format"] == AUTO else dataset["format"]
     if dataset["conformers"] == 0 and kind == SMILES:
         yield "key dataset.conformers: 0 needs geometries, which a SMILES file has not; give at least 1"
     if dataset["test"] is not None and dataset["test_molecules"]:

@@ -60,6 +60,7 @@ def test_every_key_has_a_type_a_default_and_a_description():
         (with_key("nnp.representation", "gemnet"), r"key nnp\.representation: 'gemnet' is not one of"),
         (with_key("evaluation.arms", ["golf", "golf"]), r"key evaluation\.arms: .*non-unique"),
         (with_key("dataset.conformers", 0), r"key dataset\.conformers: 0 needs geometries"),
+        ({"dataset": {"train": "A.SMI", "conformers": 0}}, r"key dataset\.conformers: 0 needs geometries"),
         (with_key("dataset.test_conformers", 0), r"key dataset\.test_conformers: 0 leaves no test set"),
         (
             {"dataset": {"train": "a.h5", "test": "b.h5", "test_molecules": ["x"]}},

@@ -202,7 +202,9 @@ def _cpu_seconds(config: Mapping[str, Any], n_atoms: float) -> float:
 
 def _measured_update(results: Path) -> tuple[float, Path] | None:
     """Seconds of an update in the last row of a training's metrics, the newest training first."""
-    for path in [*sorted(results.glob("rounds/*/metrics.csv"), reverse=True), results / "models/baseline/metrics.csv"]:
+    found = results.glob("rounds/*/metrics.csv")
+    rounds = {int(path.parent.name): path for path in found if path.parent.name.isdigit()}
+    for path in [*(rounds[r] for r in sorted(rounds, reverse=True)), results / "models/baseline/metrics.csv"]:
         if path.is_file():
             with open(path, newline="") as stream:
                 rows = list(csv.DictReader(stream))

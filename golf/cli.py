@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from golf import __version__
 from golf.cli_models import add_export, add_import_checkpoint, add_learning_curve, add_train
@@ -91,7 +92,7 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
     label.add_argument("--program", default="psi4", help="psi4, pyscf or ase")
     label.add_argument("--method", default="wb97x-d", help="method, as the program names it; of ase, a calculator")
     label.add_argument("--basis", help="basis set; None: def2-svp, or none with ase")
-    label.add_argument("--keywords", type=json.loads, default={}, metavar="JSON", help="further options of the program")
+    label.add_argument("--keywords", default="{}", metavar="JSON", help="further options of the program")
     add_cores(label)
     label.add_argument("--memory", type=int, default=1000, metavar="MB", help="memory per process")
     label.add_argument("--time-limit", type=float, default=3600.0, metavar="SECONDS", help="for one conformation")
@@ -111,15 +112,14 @@ def _label(options: argparse.Namespace) -> int:
     positive("--cores", options.cores)
     positive("--memory", options.memory)
     positive("--time-limit", options.time_limit)
-    if not isinstance(options.keywords, dict):
-        raise UserError('--keywords: must be a JSON object, such as \'{"scf_type": "pk"}\'')
+    keywords = _keywords(options.keywords)
     check_output(options, (".h5",))
     check_input(options)
     conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed).bare()
     labelled = label_to_file(
         conformations,
         options.output,
-        level=LevelOfTheory(options.program, options.method, options.basis or default_basis, options.keywords),
+        level=LevelOfTheory(options.program, options.method, options.basis or default_basis, keywords),
         n_workers=options.cores,
         check=True,
         deadline=Deadline.of_this_job(),
@@ -131,6 +131,16 @@ def _label(options: argparse.Namespace) -> int:
     rest = "" if n_ok == len(labelled) else "; status and message say why the others have none"
     print(f"golf: {n_ok} of {len(labelled)} conformations have a label in {options.output}{rest}", file=sys.stderr)
     return 0 if n_ok == len(labelled) else 1
+
+
+def _keywords(text: str) -> dict[str, Any]:
+    try:
+        keywords = json.loads(text)
+    except ValueError:
+        keywords = None
+    if not isinstance(keywords, dict):
+        raise UserError(f'--keywords {text}: not a JSON object; write \'{{"scf_type": "pk"}}\', or the like')
+    return keywords
 
 
 def _inspect(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from golf import __version__
 from golf.cli_options import add_cores, add_device, add_input, add_output, check_input, check_output, positive
 from golf.errors import UserError
+from golf.files import suffix_of
 
 if TYPE_CHECKING:
     from golf.ensembles import Ensemble
@@ -161,7 +162,7 @@ def _say(options: argparse.Namespace, outcome: Outcome, *, knows_its_training: b
 
 
 def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
-    word = "line" if options.input.suffix in (".smi", ".csv") else "record"
+    word = "line" if suffix_of(options.input) in (".smi", ".csv") else "record"
     lines = [
         f"{options.input}: {word} {out.line} ({out.name}) is left out: {out.reason}" for out in outcome.left_out[:SHOWN]
     ]

@@ -6,8 +6,8 @@ import copy
 import difflib
 import hashlib
 import json
-import math
 import os
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
@@ -20,10 +20,13 @@ import yaml
 
 from golf.elements import NETWORK_SYMBOLS
 from golf.errors import UserError
+from golf.files import suffix_of
 from golf.formats import AUTO, SMILES, SUFFIXES
 from golf.oracles.programs import program, wrong_setting
 
-SCHEMA_PATH = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
+_HERE = Path(__file__).resolve().parent
+SCHEMA = Path("schemas", "config.schema.yaml")
+"""Below the package where it is installed, beside it in a clone."""
 
 CONTROLS = ("random", "rdkit", "traj")
 """Arms whose labels are chosen without failure detection."""
@@ -49,7 +52,8 @@ MACHINE_KEYS = (
 @cache
 def schema() -> dict[str, Any]:
     """The JSON schema of the configuration."""
-    return yaml.safe_load(SCHEMA_PATH.read_text())
+    path = next(folder / SCHEMA for folder in (_HERE, _HERE.parent) if (folder / SCHEMA).is_file())
+    return yaml.safe_load(path.read_text())
 
 
 def validated(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -64,11 +68,12 @@ def validated(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
     config = copy.deepcopy(dict(raw))
     _fill_defaults(config, schema())
     for key, value in _flat(config).items():
-        if isinstance(value, float) and not math.isfinite(value):
+        if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
             raise UserError(f"{source}: key {key}: {value} is not a finite number")
     errors = sorted(jsonschema.Draft202012Validator(schema()).iter_errors(config), key=lambda error: list(error.path))
     if errors:
         raise UserError(f"{source}: {_one_line(errors[0])}")
+    config = _one_look(config, schema())
     config["results_dir"] = _one_spelling(config["results_dir"])
     oracle = config["oracle"]
     if oracle["basis"] is None:
@@ -128,9 +133,24 @@ def _fill_defaults(value: Any, part: Mapping[str, Any]) -> None:
         if "default" in sub and key not in value:
             value[key] = copy.deepcopy(sub["default"])
         if key in value:
-            if sub.get("type") == "integer" and isinstance(value[key], float) and value[key].is_integer():
-                value[key] = int(value[key])  # 10.0, which JSON calls an integer
             _fill_defaults(value[key], sub)
+
+
+def _one_look(value: Any, part: Mapping[str, Any]) -> Any:
+    """A valid value as it always looks, however it was written: Snakemake takes another look for another value.
+
+    Keys stand in the order of the schema, and numbers have its types: to JSON 10.0 is an integer, and 5 a number.
+    """
+    if isinstance(value, dict):
+        known, others = part.get("properties", {}), part.get("additionalProperties") or {}
+        keys = [key for key in known if key in value] + [key for key in value if key not in known]
+        return {key: _one_look(value[key], known.get(key, others)) for key in keys}
+    if isinstance(value, list):
+        return [_one_look(sub, part.get("items", {})) for sub in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        types = part.get("type", ())
+        return float(value) if "number" in types else int(value) if "integer" in types else value
+    return value
 
 
 def _one_line(error: jsonschema.ValidationError) -> str:
@@ -164,7 +184,7 @@ def _hint(error: jsonschema.ValidationError) -> str:
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     dataset, oracle, training = config["dataset"], config["oracle"], config["training"]
-    kind = SUFFIXES.get(Path(dataset["train"]).suffix) if dataset["format"] == AUTO else dataset["format"]
+    kind = SUFFIXES.get(suffix_of(dataset["train"])) if dataset["format"] == AUTO else dataset["format"]
     if dataset["conformers"] == 0 and kind == SMILES:
         yield "key dataset.conformers: 0 needs geometries, which a SMILES file has not; give at least 1"
     if dataset["test"] is not None and dataset["test_molecules"]:
@@ -241,7 +261,7 @@ def check_results(config: Mapping[str, Any]) -> None:
     try:
         then = yaml.safe_load(recorded.read_text())
         _fill_defaults(then, schema())  # keys that there were not yet
-        there = _flat(science(then))
+        there = _flat(science(_one_look(then, schema())))
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError):
         raise UserError(
             f"{recorded}: damaged; if the results beside it are of this configuration, remove that file and run again"

@@ -66,7 +66,11 @@ def download(
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
     validator = part.with_name(f"{part.name}.validator")
+    was_there = path.exists()
     with LockedFile(part, deadline):
+        if not was_there and path.exists() and _is_right(path, checksums):  # another process has fetched it meanwhile
+            part.unlink()
+            return
         _fetch_all(url, part, validator, pause)
         try:
             _verify(url, part, checksums)
@@ -132,6 +136,7 @@ def _append(response: HTTPResponse, part: Path, validator: Path, have: int) -> N
     elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
         os.truncate(part, 0)
         raise _CutOff("the server sent another range than the one asked for")
+    os.truncate(part, have)  # first: the validator must not speak for bytes of another file, which take room, too
     known = next(filter(None, (response.headers.get(name) for name in ("ETag", "Last-Modified"))), "")
     if known and not known.startswith("W/"):
         validator.write_text(known)
@@ -145,9 +150,7 @@ def _append(response: HTTPResponse, part: Path, validator: Path, have: int) -> N
             f"{part.parent}: {(total - have) / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free; make room"
         )
     last = time.monotonic()
-    with open(part, "r+b") as stream:
-        stream.truncate(have)
-        stream.seek(have)
+    with open(part, "ab") as stream:
         while chunk := _read(response):
             stream.write(chunk)
             if time.monotonic() - last > LOG_INTERVAL_SECONDS:
@@ -178,6 +181,10 @@ def _verify(url: str, part: Path, checksums: Mapping[str, str]) -> None:
                 f"{url}: {name} is {found[name]}, not {expected}: it is another file or damaged, and was removed; "
                 "correct the checksum, or type the same again"
             )
+
+
+def _is_right(path: Path, checksums: Mapping[str, str]) -> bool:
+    return not checksums or checksums.items() <= _digests(path, checksums).items()
 
 
 def _digests(path: Path, names: Mapping[str, str] | tuple[str, ...]) -> dict[str, str]:

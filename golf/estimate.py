@@ -8,7 +8,8 @@ from typing import Any
 from golf.budget import EVALUATIONS_PER_SELECTION, Network, Part, duration, jobs_at_once, label_parts, network
 from golf.elements import SYMBOLS
 from golf.forecast import calibrated
-from golf.planning import level_of, processes_on
+from golf.oracles.settings import processes_on
+from golf.planning import level_of
 from golf.workload import basis_of, workload
 
 

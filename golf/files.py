@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and the suffixes that say what is in them."""
 
 import errno
 import os
@@ -8,6 +8,11 @@ from pathlib import Path
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Of an OSError: no space, no quota, or a file larger than `ulimit -f` allows."""
+
+
+def suffix_of(path: str | Path) -> str:
+    """The suffix that tells the format: in lower case, so that .SDF is .sdf."""
+    return Path(path).suffix.lower()
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from golf.conformations import Status
 from golf.costs import Basis, label_costs, longest_wall, n_gradients, pack, predicted_seconds, read_basis
 from golf.errors import UserError
+from golf.files import suffix_of
 from golf.formats import GOLF, SUFFIXES, format_of
 from golf.hdf5 import read_columns
 from golf.journal import SUFFIX, outcomes
@@ -77,7 +78,7 @@ def calibrated(results: str | Path, train: str | Path, level: LevelOfTheory, bas
     own = _together(_own_times(Path(results), level, basis))
     if len(own[1]):
         return _scaled(own, f"{len(own[1])} wall times of labels in {results}")
-    if Path(train).is_file() and Path(train).suffix in SUFFIXES and format_of(train) == GOLF:
+    if Path(train).is_file() and suffix_of(train) in SUFFIXES and format_of(train) == GOLF:
         brought = _label_times(Path(train), level, basis)
         if len(brought[1]):
             return _scaled(brought, f"{len(brought[1])} wall times that came with {train}")

@@ -23,6 +23,7 @@ from h5py import h5d, h5s
 
 from golf.conformations import Status
 from golf.errors import UserError
+from golf.files import suffix_of
 from golf.hdf5 import FORMAT, read_columns
 from golf.oracles.base import LevelOfTheory
 
@@ -57,14 +58,14 @@ def format_of(path: str | Path, given: str = AUTO) -> str:
         UserError: the file is missing, its suffix is unknown, or it is a database that is none.
     """
     path = Path(path)
-    if path.suffix not in SUFFIXES and given == AUTO:
+    if suffix_of(path) not in SUFFIXES and given == AUTO:
         known = " ".join(SUFFIXES)
         raise UserError(
             f"{path}: unknown suffix {path.suffix!r}; give one of {known} (in a study: or set dataset.format)"
         )
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    kind = SUFFIXES[path.suffix] if given == AUTO else given
+    kind = SUFFIXES[suffix_of(path)] if given == AUTO else given
     if kind == NABLADFT:
         _check_sqlite(path)
     return SPICE if given == AUTO and kind == GOLF and _is_spice(path) else kind
@@ -97,9 +98,9 @@ def count_records(path: str | Path) -> int:
     path = Path(path)
     try:
         with open(path, newline="", encoding="utf-8-sig", errors="replace") as stream:
-            if path.suffix == ".sdf":
+            if suffix_of(path) == ".sdf":
                 return _count_sdf(stream)
-            if path.suffix == ".csv":
+            if suffix_of(path) == ".csv":
                 rows = csv.reader(stream, delimiter=delimiter_of(stream))
                 next(rows, None)  # names of the columns
                 return sum(bool(row) for row in rows)

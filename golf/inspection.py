@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from golf.conformations import ConformationSet, Status, StopReason
 from golf.elements import SYMBOLS
 from golf.errors import UserError
+from golf.files import suffix_of
 from golf.formats import EXTXYZ, GOLF, LEVELS, MOLECULES, NABLADFT, SPICE, SUFFIXES, format_of
 from golf.hdf5 import FORMAT, read
 from golf.oracles.base import ORIGIN_ATTRS, described
@@ -40,7 +41,7 @@ def describe(path: str | Path) -> str:
         raise UserError(f"{path}: no such file")
     with open(path, "rb") as stream:
         start = stream.read(len(_ZIP))
-    kind = format_of(path) if path.suffix in SUFFIXES else GOLF if h5py.is_hdf5(path) else None
+    kind = format_of(path) if suffix_of(path) in SUFFIXES else GOLF if h5py.is_hdf5(path) else None
     if start == _ZIP:
         lines = list(_model(path))
     elif kind == SPICE:
@@ -75,7 +76,7 @@ def _molecules(path: Path) -> Iterator[str]:
 
     from golf.records import read_records, shell_problem
 
-    word = "record" if path.suffix == ".sdf" else "line"
+    word = "record" if suffix_of(path) == ".sdf" else "line"
     names, with_geometry = set(), set()
     numbers, charges, n_atoms = Counter[int](), [], []
     unusable, n_geometries = [], 0

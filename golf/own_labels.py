@@ -10,6 +10,7 @@ import numpy as np
 from golf.batches import labelled_indices
 from golf.conformations import ConformationSet
 from golf.errors import UserError
+from golf.files import suffix_of
 from golf.hdf5 import read
 from golf.oracles.base import LEVEL_ATTRS, level_difference
 from golf.potential import Architecture, Potential, Provenance, load
@@ -34,7 +35,7 @@ def read_labels(path: str | Path) -> ConformationSet:
         UserError: the file is missing, of another kind or level of theory not stated, none has a label, or one of
             them has numbers that are not finite; names it.
     """
-    if Path(path).suffix != ".h5":
+    if suffix_of(path) != ".h5":
         raise UserError(f"{path}: not a labelled .h5 file; make one with golf label")
     everything = read(path)
     labelled = everything.subset(labelled_indices(everything))

@@ -16,6 +16,7 @@ from golf.conformations import ConformationSet
 from golf.conformers import conformations_of
 from golf.elements import SYMBOLS
 from golf.errors import UserError
+from golf.files import suffix_of
 from golf.formats import EXTXYZ, GOLF, MOLECULES, comments, count_records, format_of
 from golf.hdf5 import read, read_columns
 from golf.records import PROPERTIES, RADICAL, LeftOut, Record, collect, is_radical, read_records, shell_problem
@@ -106,7 +107,7 @@ def expected(path: str | Path, conformers: int | None) -> int | None:
 
 
 def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embedding) -> Iterator[Piece]:
-    n_conformers = embedding.conformers or (0 if path.suffix == ".sdf" else 1)
+    n_conformers = embedding.conformers or (0 if suffix_of(path) == ".sdf" else 1)
     taken: set[str] = set()
 
     def problem(mol: Chem.Mol | None) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,35 +220,3 @@ def check_budgets(config: Mapping[str, Any], n_training: int) -> None:
                 f"key controls.{control}_labels: {budget} labels cannot be had from {n_training} training "
                 f"conformations (at most {most}); ask for fewer or give more conformations"
             )
-
-
-def processes_on(config: Mapping[str, Any], cores: int) -> int:
-    """Oracle processes of a label job that has so many cores."""
-    resources = config["resources"]
-    return max(1, min(resources["label_processes"], cores // resources["label_threads"]))
-
-
-def _node_folder(scratch: str | None) -> str | None:
-    """A folder whose name may hold variables that a cluster sets on its nodes, such as $SLURM_TMPDIR."""
-    folder = None if scratch is None else os.path.expandvars(scratch)
-    if folder is not None and not os.path.isdir(folder):
-        raise UserError(f"oracle.scratch: {folder}: no such folder on {socket.gethostname()}; make it or name another")
-    return folder
-
-
-def pool_settings(config: Mapping[str, Any], cores: int | None = None) -> dict[str, Any]:
-    """Settings of the oracle's pool that say where and how fast labels are made, not what they are.
-
-    Args:
-        cores: of the job; None: as many as are configured.
-    """
-    oracle, resources = config["oracle"], config["resources"]
-    n_workers = resources["label_processes"]
-    return {
-        "n_workers": n_workers if cores is None else processes_on(config, cores),
-        "threads": resources["label_threads"],
-        "memory_mb": resources["label_memory_mb"],
-        "time_limit": oracle["time_limit"],
-        "scratch": _node_folder(oracle["scratch"]),
-        "python": oracle["python"],
-    }

@@ -15,7 +15,7 @@ from rdkit.Chem import rdForceFieldHelpers
 from golf.chemistry import mapped_smiles
 from golf.elements import SYMBOLS
 from golf.errors import UserError
-from golf.files import written_whole
+from golf.files import suffix_of, written_whole
 from golf.formats import MOLECULES, SUFFIXES, column_of, delimiter_of
 
 logger = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def read_records(path: str | Path, *, smiles_column: str = "smiles", name_column
         UserError: the file is missing, not readable, of an unknown suffix, or lacks the column.
     """
     path = Path(path)
-    if SUFFIXES.get(path.suffix) not in MOLECULES:
+    if SUFFIXES.get(suffix_of(path)) not in MOLECULES:
         known = ", ".join(suffix for suffix, kind in SUFFIXES.items() if kind in MOLECULES)
         raise UserError(f"{path}: unknown suffix {path.suffix!r}; molecules are read from {known}")
     if not path.is_file():
@@ -171,7 +171,7 @@ def collect(
     molecules: list[Molecule] = []
     left_out: list[LeftOut] = []
     of_name: dict[str, dict[str, Molecule]] = {}  # the molecules of a name by their SMILES, hydrogens included
-    word = "record" if Path(path).suffix == ".sdf" else "line"
+    word = "record" if suffix_of(path) == ".sdf" else "line"
     for record in records:
         name = record.name
         if taken is not None and name not in of_name:
@@ -226,9 +226,9 @@ def _add_conformer(first: Molecule, full: Chem.Mol, properties: Mapping[str, str
 
 
 def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Record]:
-    if path.suffix == ".sdf":
+    if suffix_of(path) == ".sdf":
         return _sdf_records(path)
-    return _csv_records(path, smiles_column, name_column) if path.suffix == ".csv" else _smi_records(path)
+    return _csv_records(path, smiles_column, name_column) if suffix_of(path) == ".csv" else _smi_records(path)
 
 
 def _sdf_records(path: Path) -> Iterator[Record]:

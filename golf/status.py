@@ -17,7 +17,8 @@ from golf.hdf5 import read_columns
 from golf.hours import hours_spent
 from golf.journal import SUFFIX, outcomes
 from golf.labeling import without_label
-from golf.planning import controls_of, level_of, needs_training, processes_on, trained_arms
+from golf.oracles.settings import processes_on
+from golf.planning import controls_of, level_of, needs_training, trained_arms
 from golf.workload import basis_of, workload
 
 CLEAR = "\x1b[H\x1b[2J"

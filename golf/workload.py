@@ -19,7 +19,8 @@ from golf.errors import UserError
 from golf.formats import MOLECULES
 from golf.hdf5 import read
 from golf.labeling import pending
-from golf.planning import Source, level_of, pool_settings, source_format, to_download
+from golf.oracles.settings import pool_settings
+from golf.planning import Source, level_of, source_format, to_download
 
 
 def basis_of(config: Mapping[str, Any]) -> tuple[Basis, str]:

@@ -11,7 +11,7 @@ rule check_oracle:
     threads: 1
     resources:
         mem_mb=per_attempt(label_memory_mb),
-        runtime=per_attempt(10),
+        runtime=per_attempt(60),
     params:
         level=LEVEL,
     script:

@@ -1,5 +1,10 @@
 """ASE calculators as oracles: GFN2-xTB against tblite's own interface, charges, elements, repetition, wrong names."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase.build import molecule as ase_molecule
@@ -8,11 +13,13 @@ from tblite.interface import Calculator as Tblite
 
 from golf.conformations import Status
 from golf.errors import UserError
+from golf.oracles import pool
 from golf.oracles.base import LevelOfTheory, Request
 from golf.oracles.pool import OraclePool
 from golf.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 XTB = LevelOfTheory("ase", "tblite:GFN2-xTB", "none")
+REPOSITORY = Path(__file__).resolve().parent.parent
 METALS = LevelOfTheory("ase", "ase.calculators.emt.EMT", "none")
 
 
@@ -97,3 +104,48 @@ def test_a_method_that_the_calculator_does_not_know_fails_the_check():
     with OraclePool(level) as oracle, pytest.raises(UserError, match=r"oracle\.method 'tblite:GFN9-xTB' ") as caught:
         oracle.check([1])
     assert "\n" not in str(caught.value)
+
+
+UNDER_INIT = """
+import os, sys
+forker = os.getpid()
+if os.fork():
+    os._exit(0)
+while os.getppid() == forker:
+    pass
+os.execv(sys.executable, [sys.executable, "-m", "golf.oracles.ase_worker"])
+"""
+
+
+def test_a_child_of_process_1_serves_it():
+    """In a container golf may be process 1 itself; here process 1 adopts the child of one that has gone."""
+    asked = [{"method": METALS.method, "basis": "none", "keywords": {}}, {"covered": ["Cu"]}]
+    lines = "".join(json.dumps(line) + "\n" for line in asked)
+    done = subprocess.run(
+        [sys.executable, "-c", UNDER_INIT], input=lines, capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
+    ready, answer = map(json.loads, done.stdout.splitlines())
+    assert ready["ready"] and answer["covered"] == {"Cu": [0, 0]}
+
+
+def test_each_element_has_a_time_limit_of_its_own(tmp_path, monkeypatch):
+    """All of them together may take longer; of the one that is too slow the message says which."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pool, "START_SECONDS", 3.0)
+    with OraclePool(LevelOfTheory("ase", "slow.Slow", "none")) as oracle:
+        assert set(oracle.basis([1, 6, 7, 8]).functions) == {1, 6, 7, 8}
+        with pytest.raises(UserError, match=r"ASE gives no answer about Cl within 3 s .*; choose another") as caught:
+            oracle.basis([1, 17])
+    assert "\n" not in str(caught.value)
+
+
+SLOW = """
+import time
+from ase.calculators.emt import EMT
+
+class Slow(EMT):
+    def calculate(self, atoms=None, *rest):
+        time.sleep(3600 if "Cl" in atoms.symbols else 1)
+        super().calculate(atoms, *rest)
+"""

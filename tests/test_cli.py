@@ -80,6 +80,7 @@ def bad_inputs(folder, model, smiles):
     (folder / "there.h5").write_text("keep me")
     out = folder / "out.h5"
     relax = lambda source, target=out, weights=model: ("relax", source, "-m", weights, "-o", target)  # noqa: E731
+    label = lambda *options: ("label", smiles, "-o", out, *options)  # noqa: E731
     return {
         r"nowhere\.smi: no such file": relax(folder / "nowhere.smi"),
         r"empty\.smi: holds no molecules": relax(folder / "empty.smi"),
@@ -93,9 +94,11 @@ def bad_inputs(folder, model, smiles):
         r"out\.mol2: unknown suffix '\.mol2'": relax(smiles, folder / "out.mol2"),
         r"molecules\.pdb: unknown suffix '\.pdb'": relax(folder / "molecules.pdb"),
         r"the folder .*missing does not exist": relax(smiles, folder / "missing" / "out.h5"),
-        r"oracle\.time_limit 0\.0001: too short for H2": ("label", smiles, "-o", out, "--time-limit", "0.0001"),
-        r"--cores 0: must be positive": ("label", smiles, "-o", out, "--cores", "0"),
-        r"oracle\.python: .*|oracle\.python": ("label", smiles, "-o", out, "--python", sys.executable),
+        r"oracle\.time_limit 0\.0001: too short for H2": label("--time-limit", "0.0001"),
+        r"--cores 0: must be positive": label("--cores", "0"),
+        r"--keywords \{scf_type: pk\}: not a JSON object; write '\{": label("--keywords", "{scf_type: pk}"),
+        r"--keywords \[1\]: not a JSON object; write '\{": label("--keywords", "[1]"),
+        r"oracle\.python: .*|oracle\.python": label("--python", sys.executable),
         r"text\.h5: ": ("inspect", folder / "text.h5"),
     }
 

@@ -8,7 +8,7 @@ import yaml
 
 from golf.config import check_results, schema, science, sha256, validated
 from golf.errors import UserError
-from golf.planning import pool_settings
+from golf.oracles.settings import pool_settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MINIMAL = {"dataset": {"train": "molecules.smi"}}
@@ -60,6 +60,7 @@ def test_every_key_has_a_type_a_default_and_a_description():
         (with_key("nnp.representation", "gemnet"), r"key nnp\.representation: 'gemnet' is not one of"),
         (with_key("evaluation.arms", ["golf", "golf"]), r"key evaluation\.arms: .*non-unique"),
         (with_key("dataset.conformers", 0), r"key dataset\.conformers: 0 needs geometries"),
+        ({"dataset": {"train": "A.SMI", "conformers": 0}}, r"key dataset\.conformers: 0 needs geometries"),
         (with_key("dataset.test_conformers", 0), r"key dataset\.test_conformers: 0 leaves no test set"),
         (
             {"dataset": {"train": "a.h5", "test": "b.h5", "test_molecules": ["x"]}},
@@ -70,6 +71,7 @@ def test_every_key_has_a_type_a_default_and_a_description():
             r"key evaluation\.arms: with golf\.rounds 0",
         ),
         (with_key("nnp.cutoff", float("nan")), r"key nnp\.cutoff: nan is not a finite number"),
+        (with_key("nnp.cutoff", 10**400), r"key nnp\.cutoff: 10000.* is not a finite number"),
         (with_key("nnp.reference_energies", {"Q": 1.0}), r"key nnp\.reference_energies: 'Q' is not the symbol"),
         (with_key("nnp.reference_energies", {"Og": 1.0}), r"key nnp\.reference_energies: 'Og' is .* up to Es"),
         ({**MINIMAL, "golf": 3}, r"key golf: 3 is not of type 'object'"),
@@ -91,6 +93,36 @@ def test_hash_follows_the_science_and_not_the_machine():
     other = validated({**MINIMAL, "seed": 2}, "config.yaml")
     assert sha256(config) == sha256(faster) != sha256(other)
     assert "resources" not in science(config) and "resources" in config
+
+
+def test_a_number_is_the_same_in_either_spelling():
+    """Snakemake makes anew what was made with 5 where 5.0 stands now."""
+    whole = {
+        "oracle": {"time_limit": 60, "max_force_norm": 2, "keywords": {"maxiter": 7, "level_shift": 1.0}},
+        "nnp": {"cutoff": 5, "reference_energies": {"H": -1, "C": -38.0}},
+        "golf": {"rounds": 2, "labels_per_round": 10},
+        "controls": {"random_labels": 20},
+        "evaluation": {"trajectory_steps": [1, 2]},
+    }
+    pointed = {
+        "oracle": {"time_limit": 60.0, "max_force_norm": 2.0, "keywords": {"maxiter": 7, "level_shift": 1.0}},
+        "nnp": {"cutoff": 5.0, "reference_energies": {"H": -1.0, "C": -38}},
+        "golf": {"rounds": 2.0, "labels_per_round": 10.0},
+        "controls": {"random_labels": 20.0},
+        "evaluation": {"trajectory_steps": [1.0, 2.0]},
+    }
+    one, other = validated({**MINIMAL, **whole}, "a.yaml"), validated({**MINIMAL, **pointed}, "a.yaml")
+    assert sha256(one) == sha256(other) and repr(one) == repr(other)
+    assert repr(one["nnp"]["reference_energies"]) == "{'H': -1.0, 'C': -38.0}"
+    assert repr(one["oracle"]["keywords"]) == "{'maxiter': 7, 'level_shift': 1.0}"  # types are the program's business
+    assert repr(one["controls"]["random_labels"]) == "20" and repr(one["training"]["checkpoint_seconds"]) == "60.0"
+    assert repr(one["evaluation"]["trajectory_steps"]) == "[1, 2]" and repr(one["golf"]["rounds"]) == "2"
+
+
+def test_the_order_of_keys_and_defaults_that_are_written_out_change_nothing():
+    one = validated({"dataset": {"train": "a.smi", "conformers": 3}, "seed": 2}, "a.yaml")
+    other = validated({"seed": 2, "dataset": {"conformers": 3, "max_left_out": 0.1, "train": "a.smi"}}, "a.yaml")
+    assert repr(one) == repr(other)
 
 
 def test_results_of_another_config_are_refused(tmp_path):

@@ -18,6 +18,7 @@ from golf import download as downloads
 from golf.config import validated
 from golf.download import download
 from golf.errors import UserError
+from golf.locks import LockedFile
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONTENT = os.urandom(3 << 20) + b"the end"
@@ -198,6 +199,39 @@ def test_a_disk_that_is_too_small_is_said_before(server, tmp_path, monkeypatch):
     monkeypatch.setattr(Handler, "send_header", huge(Handler.send_header, usage.f_bavail * usage.f_frsize + 10**9))
     with pytest.raises(UserError, match=r"GB are needed, .* GB are free; make room"):
         fetch(server, tmp_path / "data.bin")
+
+
+def test_a_file_that_changed_while_the_disk_was_full_is_not_mixed_with_the_old_one(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "RETRIES", 0)
+    server.cuts = [1_000_000, 0]
+    with pytest.raises(UserError, match="1000000 bytes are kept"):
+        fetch(server, tmp_path / "data.bin")
+    server.content = CONTENT[::-1]
+    with monkeypatch.context() as full:
+        usage = os.statvfs(tmp_path)
+        full.setattr(Handler, "send_header", huge(Handler.send_header, usage.f_bavail * usage.f_frsize + 10**9))
+        with pytest.raises(UserError, match="make room"):
+            fetch(server, tmp_path / "data.bin")
+    assert (tmp_path / ".data.bin.part").stat().st_size == 0  # the old bytes are of no use and make room
+    fetch(server, tmp_path / "data.bin")
+    assert (tmp_path / "data.bin").read_bytes() == CONTENT[::-1]
+
+
+@pytest.mark.parametrize(("sums", "content", "n_requests"), [({}, b"x", 0), (SUMS, CONTENT, 0), (SUMS, b"x", 1)])
+def test_what_another_process_has_fetched_meanwhile_is_taken(server, tmp_path, caplog, sums, content, n_requests):
+    """Unless its checksum is another one: then it came with another configuration."""
+    part = tmp_path / ".data.bin.part"
+    waiting = threading.Thread(target=fetch, args=(server, tmp_path / "data.bin"), kwargs=sums)
+    with LockedFile(part):
+        waiting.start()
+        while "in use by" not in caplog.text:
+            assert waiting.is_alive()
+        (tmp_path / "data.bin").write_bytes(content)
+        part.unlink()
+    waiting.join()
+    assert len(server.requests) == n_requests
+    assert (tmp_path / "data.bin").read_bytes() == (CONTENT if n_requests else content)
+    assert [path.name for path in tmp_path.iterdir()] == ["data.bin"]
 
 
 def huge(send_header, size):

@@ -1,6 +1,11 @@
-"""requirements.txt, the conda environments and the set-up name the same versions."""
+"""requirements.txt, the conda environments and the set-up name the same versions; the package has all its files."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -38,3 +43,34 @@ def test_conda_environment_has_the_versions_of_requirements(name: str) -> None:
 def test_schnetpack_after_the_conda_environment_has_the_same_version() -> None:
     script = (ROOT / "envs" / "nnp.post-deploy.sh").read_text()
     assert f"schnetpack=={pins()['schnetpack']}" in script
+
+
+def test_an_installed_package_has_every_file_it_needs(tmp_path: Path) -> None:
+    """Built as pip builds it, and used where there is no clone."""
+    clone, site = tmp_path / "clone", tmp_path / "site"
+    for name in ("golf", "schemas"):
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, clone)
+
+    def run(*command: str, cwd: Path, **variables: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, check=False, cwd=cwd, env=os.environ | variables
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("-c", "from setuptools import build_meta; build_meta.build_wheel('..')", cwd=clone)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    here = {path.relative_to(clone) for path in (clone / "golf").rglob("*") if path.is_file()}
+    assert here <= {path.relative_to(site) for path in site.rglob("*")}
+
+    (tmp_path / "two.smi").write_text("O water\nCO methanol\n")
+    dataset = "dataset: {train: two.smi, conformers: 2, test_conformers: 1}\n"
+    (tmp_path / "study.yaml").write_text(f"{dataset}oracle: {{program: ase, method: tblite:GFN2-xTB}}\n")
+    where = run("-c", "import golf; print(golf.__file__)", cwd=tmp_path, PYTHONPATH=str(site))
+    assert where.strip() == str(site / "golf/__init__.py")
+    told = run("-m", "golf.cli", "estimate", "study.yaml", cwd=tmp_path, PYTHONPATH=str(site))
+    assert "initial labels" in told

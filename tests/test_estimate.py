@@ -24,7 +24,8 @@ from golf.forecast import Model, calibrated
 from golf.hdf5 import read, write
 from golf.hours import hours_spent
 from golf.labeling import label_to_file, read_batch, unlabelled
-from golf.planning import Source, pool_settings, processes_on
+from golf.oracles.settings import pool_settings, processes_on
+from golf.planning import Source
 from golf.workload import workload
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -298,6 +299,16 @@ def test_metrics_that_are_being_written_are_passed_over(begun, capsys):
 def test_test_molecules_that_cannot_be(tmp_path, cheap_basis, names, message):
     with pytest.raises(UserError, match=message):
         workload(study(tmp_path, dataset={"test_molecules": names}), cheap_basis)
+
+
+def test_the_newest_training_is_that_of_the_highest_round(tmp_path, cheap_basis):
+    """Round 10 comes after round 9."""
+    config = study(tmp_path)
+    for name in ("9", "10"):
+        metrics = Path(config["results_dir"], "rounds", name, "metrics.csv")
+        metrics.parent.mkdir(parents=True)
+        metrics.write_text(f"step,seconds\n100,{100 * int(name)}\n")
+    assert network(config, workload(config, cheap_basis)).source.endswith("rounds/10/metrics.csv")
 
 
 def test_a_machine_with_fewer_cores_than_processes(tmp_path):

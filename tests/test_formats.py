@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import ase.db
 import ase.io
@@ -20,17 +21,20 @@ from data_sets import (
     write_spice,
     written,
 )
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom
 
 from golf.cli import main
 from golf.conformations import Status
 from golf.datasets import prepare
 from golf.elements import MMFF_NUMBERS
 from golf.errors import UserError
-from golf.formats import LEVELS, NABLADFT, count_records
+from golf.formats import LEVELS, NABLADFT, SUFFIXES, count_records
 from golf.hdf5 import read, write
 from golf.inspection import describe
 from golf.merging import merge
 from golf.oracles.base import LevelOfTheory
+from golf.pieces import Embedding, pieces_of
 from golf.planning import size
 from golf.plausibility import check_labels
 from golf.records import read_records
@@ -186,6 +190,45 @@ def test_the_command_line_reads_and_describes_them(reference_data, labelled, tmp
         for atoms in frames(labelled.subset([0, 1])):
             database.write(Atoms(atoms.numbers, atoms.positions))
     assert len(read_structures(tmp_path / "plain.db")) == 2
+
+
+def in_every_format(folder, labelled, suffix):
+    """Some conformations in a file of this suffix."""
+    path = folder / f"data{suffix}"
+    if suffix == ".hdf5":
+        return write_spice(path, labelled)
+    if suffix == ".h5":
+        write(path, labelled)
+    elif suffix == ".db":
+        with ase.db.connect(path) as database:
+            for atoms in frames(labelled):
+                database.write(Atoms(atoms.numbers, atoms.positions))
+    elif suffix == ".sdf":
+        mol = Chem.AddHs(Chem.MolFromSmiles("CO"))
+        rdDistGeom.EmbedMultipleConfs(mol, 2, randomSeed=1)
+        with Chem.SDWriter(path) as writer:
+            for conformer in range(2):
+                writer.write(mol, confId=conformer)
+    elif suffix in (".xyz", ".extxyz"):
+        ase.io.write(path, list(frames(labelled)), format="extxyz")
+    else:
+        path.write_text({".smi": "CO a\nCCO b\n", ".csv": "smiles,name,note\nCO,a,x\nCCO,b,y\n"}[suffix])
+    return path
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_suffix_in_capitals_is_the_same(labelled, tmp_path, suffix):
+    small = in_every_format(tmp_path, labelled, suffix)
+    (tmp_path / "capitals").mkdir()
+    large = Path(shutil.copy(small, tmp_path / "capitals" / f"data{suffix.upper()}"))
+    assert large.suffix != suffix and size(source(large), OTHER) == size(source(small), OTHER)
+    assert describe(large) == describe(small).replace(str(small), str(large))
+    assert read_structures(large).id == read_structures(small).id
+    found = [[piece.conformations.id for piece in pieces_of(path, **PIECES)] for path in (small, large)]
+    assert found[0] == found[1] and any(found[0])
+
+
+PIECES = {"elements": MMFF_NUMBERS, "size": 100, "embedding": Embedding(None, 0.0, seed=1, threads=1)}
 
 
 def test_the_plan_needs_neither_rdkit_nor_ase(labelled, reference_data, tmp_path):

@@ -1,6 +1,7 @@
 """setup/run.sh, behind `make run`: what to type after a crash is the same command again."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -78,3 +79,10 @@ def test_a_killed_snakemake_leaves_nothing_that_the_same_command_does_not_clear_
     output, _ = again.communicate(timeout=300)
     assert again.returncode == 0 and "the last run was cut off" in output, output
     assert (clone / "results/dataset/train.h5").is_file() and not mark.exists()
+
+
+def test_a_config_may_have_spaces_in_its_name():
+    command = ["make", "--dry-run", "run", "CONFIG=my studies/it's mine.yaml"]
+    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    last = shown.stdout.splitlines()[-1]
+    assert shlex.split(last) == ["setup/run.sh", "--cores", "all", "--configfile", "my studies/it's mine.yaml"]

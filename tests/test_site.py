@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from golf.cli import _parser
-from golf.config import schema, validated
+from golf.config import GROWING_KEYS, MACHINE_KEYS, schema, validated
 from golf.conformations import Status
 from golf.hdf5 import read
 from golf.units import HARTREE_IN_KCAL_PER_MOL
@@ -85,6 +85,8 @@ def test_equations_are_mathml(site):
 def test_the_page_of_the_configuration_is_that_of_the_schema():
     page = runpy.run_path(str(DOCS / "site/configuration.py"))["page"]
     assert (DOCS / "configuration.md").read_text() == page(), "type: make docs"
+    for key in (*MACHINE_KEYS, *GROWING_KEYS):
+        assert f"\n- `{key}`\n" in page()
 
 
 def test_the_schema_has_no_words_that_are_cut_off():

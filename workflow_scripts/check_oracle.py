@@ -7,7 +7,7 @@ from golf.files import written_whole
 from golf.job import job
 from golf.oracles.base import LevelOfTheory
 from golf.oracles.pool import OraclePool
-from golf.planning import pool_settings
+from golf.oracles.settings import pool_settings
 
 with job(snakemake.log[0]):
     level = LevelOfTheory(**snakemake.params.level)

@@ -4,7 +4,7 @@ from golf.costs import read_basis
 from golf.job import job
 from golf.labeling import label_to_file, read_batch
 from golf.oracles.base import LevelOfTheory
-from golf.planning import pool_settings
+from golf.oracles.settings import pool_settings
 
 with job(snakemake.log[0]) as deadline:
     label_to_file(

@@ -4,7 +4,7 @@ from golf.costs import read_basis
 from golf.hdf5 import read
 from golf.job import job
 from golf.oracles.base import LevelOfTheory
-from golf.planning import pool_settings
+from golf.oracles.settings import pool_settings
 from golf.reference import batch, optimize_to_file
 
 with job(snakemake.log[0]) as deadline:

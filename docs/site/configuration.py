@@ -1,13 +1,13 @@
 """Writes docs/configuration.md from schemas/config.schema.yaml. `make docs` calls it."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from golf.config import MACHINE_KEYS, schema
+from golf.config import GROWING_KEYS, MACHINE_KEYS, schema
 
 PAGE = Path(__file__).resolve().parent.parent / "configuration.md"
 
@@ -22,18 +22,26 @@ it.
 A folder of results belongs to one configuration: a changed one needs another `results_dir`. Keys that say where and how
 fast a study runs, not what it computes, may be changed at any time:
 """
+GROWING = """
+Keys that say what is compared may be changed as well. Type the same command again: a finished study computes what is
+new and keeps the labels that it has paid for:
+"""
 TABLE = ("| key | type | default | unit | meaning |", "|---|---|---|---|---|")
 
 
 def page() -> str:
     """The text of docs/configuration.md."""
     top = schema()["properties"]
-    lines = [HEAD, *(f"- `{key}`" for key in MACHINE_KEYS), "", "## Top level", "", *TABLE]
+    lines = [HEAD, *_list(MACHINE_KEYS), GROWING, *_list(GROWING_KEYS), "", "## Top level", "", *TABLE]
     lines += [_row(key, part, False) for key, part in top.items() if "properties" not in part]
     for section, part in top.items():
         if "properties" in part:
             lines += ["", f"## {section}", "", *TABLE, *_rows(section, part)]
     return "\n".join(lines) + "\n"
+
+
+def _list(keys: Iterable[str]) -> list[str]:
+    return [f"- `{key}`" for key in keys]
 
 
 def _rows(path: str, part: Mapping[str, Any]) -> Iterator[str]:

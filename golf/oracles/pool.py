@@ -227,24 +227,38 @@ class OraclePool:
         """What the basis set has for those of the atomic numbers that the level covers.
 
         Raises:
-            UserError: it covers none of them.
+            UserError: it covers none of them, or the program does not say within `START_SECONDS` for each.
         """
+        covered: dict[int, list[int]] = {}
+        refusals: dict[str, str] = {}
         child = self._idle.get()
         try:
-            answer = child.ask({"covered": [SYMBOLS[number] for number in numbers]}, START_SECONDS)
-        except (ChildDied, ChildTimedOut, ChildHung) as error:
-            raise UserError(f"{self.program_name} fails over {self._key()}: {error}") from None
+            for number in numbers:
+                answer = self._ask_about(SYMBOLS[number], child)
+                for counts in answer["covered"].values():
+                    covered[number] = counts
+                refusals |= answer["refusals"]
         finally:
             self._idle.put(child)
-        if not answer["covered"]:
-            refusals = answer["refusals"]
+        if not covered:
             more = f" and {len(refusals) - NAMED} more elements" if len(refusals) > NAMED else ""
             raise UserError(
                 f"{self._key()} does not serve {' '.join([*refusals][:NAMED])}{more}: "
                 f"{next(iter(refusals.values()))}; give one that {self.program_name} knows"
             )
-        covered = {SYMBOLS.index(symbol): counts for symbol, counts in answer["covered"].items()}
         return Basis({z: n for z, (n, _) in covered.items()}, frozenset(z for z, (_, ecp) in covered.items() if ecp))
+
+    def _ask_about(self, symbol: str, child: Child) -> dict[str, Any]:
+        """What a child says of one element (`child.serve`)."""
+        try:
+            return child.ask({"covered": [symbol]}, START_SECONDS)
+        except ChildDied as error:
+            raise UserError(f"{self.program_name} fails over {self._key()} for {symbol}: {error}") from None
+        except (ChildTimedOut, ChildHung):
+            raise UserError(
+                f"{self.program_name} gives no answer about {symbol} within {START_SECONDS:g} s ({self._key()}); "
+                "choose another"
+            ) from None
 
     def check(self, numbers: Sequence[int]) -> None:
         """Find out now whether the level can be computed for these elements.

@@ -24,7 +24,7 @@ import numpy as np
 from golf.conformations import ConformationSet, StopReason
 from golf.ensembles import OUTCOMES, Ensemble, ensembles
 from golf.errors import UserError
-from golf.files import written_whole
+from golf.files import suffix_of, written_whole
 from golf.hdf5 import concatenate_files, read, read_columns, write
 from golf.locks import LockedFile
 from golf.pieces import Piece
@@ -240,9 +240,9 @@ def _added(outcome: Outcome, part: Path, report: Path) -> Outcome:
 
 
 def _put_together(parts: list[Path], output: Path, attrs: Mapping[str, Any]) -> None:
-    if output.suffix == ".h5":
+    if suffix_of(output) == ".h5":
         concatenate_files(parts, output, **attrs)
         return
     with written_whole(output) as temporary, open(temporary, "w") as stream:
         for part in parts:
-            write_structures(stream, output.suffix, read(part))
+            write_structures(stream, suffix_of(output), read(part))

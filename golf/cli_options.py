@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from golf.errors import UserError
+from golf.files import suffix_of
 
 CONFIG_HELP = "configuration of the study (.yaml)"
 
@@ -96,7 +97,7 @@ def check_output(options: argparse.Namespace, suffixes: Sequence[str]) -> None:
         UserError: it cannot, it exists without --force, or it is one of the inputs, which are never replaced.
     """
     output: Path = options.output
-    if output.suffix not in suffixes:
+    if suffix_of(output) not in suffixes:
         raise UserError(f"{output}: unknown suffix {output.suffix!r}; give one of {' '.join(suffixes)}")
     if output.is_dir():
         raise UserError(f"{output}: is a folder; give another name")

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from golf.conformations import ConformationSet, StopReason
 from golf.ensembles import OUTCOMES, Ensemble, ensembles
 from golf.errors import UserError
-from golf.files import written_whole
+from golf.files import suffix_of, written_whole
 from golf.hdf5 import concatenate_files, read, read_columns, write
 from golf.integrity import CHANGED, with_changes
 from golf.locks import LockedFile
@@ -245,14 +245,14 @@ def _put_together(parts: list[Path], output: Path, attrs: Mapping[str, Any]) -> 
             if reason != StopReason.NOT_FINITE:
                 best[name] = min(best.get(name, (True, np.inf)), (bool(changed), float(energy)))
     lowest = {name: energy for name, (_, energy) in best.items()}
-    if output.suffix == ".h5":
+    if suffix_of(output) == ".h5":
         relative = np.concatenate([_relative_energies(part, lowest) for part in parts])
         concatenate_files(parts, output, values={"relative_energy": relative}, **attrs)
         return
     with written_whole(output) as temporary, open(temporary, "w") as stream:
         for part in parts:
             relaxed = read(part).with_columns(values={"relative_energy": _relative_energies(part, lowest)})
-            write_structures(stream, output.suffix, relaxed)
+            write_structures(stream, suffix_of(output), relaxed)
 
 
 def _energies(part: Path) -> tuple[NDArray, ...]:

@@ -61,6 +61,17 @@ def test_relax_writes_every_format(model, smiles, tmp_path, suffix):
         assert [len(frame) for frame in frames] == [6, 6, 9, 9] and frames[0].info["name"] == "methanol/0000"
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".sdf", ".xyz", ".extxyz"])
+def test_outputs_in_capitals_are_the_same(model, smiles, tmp_path, suffix):
+    small, large = tmp_path / f"small{suffix}", tmp_path / f"large{suffix.upper()}"
+    for output in (small, large):
+        assert golf("relax", smiles, "-m", model, "-o", output, "--max-steps", 1) == 0
+    if suffix == ".h5":
+        np.testing.assert_array_equal(read(large).position, read(small).position)
+    else:
+        assert large.read_text() == small.read_text()
+
+
 def test_structure_files_are_read_with_bonds_from_their_geometry(model, smiles, tmp_path):
     golf("relax", smiles, "-m", model, "-o", tmp_path / "a.xyz", "--max-steps", 1)
     assert golf("relax", tmp_path / "a.xyz", "-m", model, "-o", tmp_path / "b.sdf", "--max-steps", 1) == 0

@@ -90,7 +90,7 @@ def _is_spice(path: Path) -> bool:
 def count_records(path: str | Path) -> int:
     """Records of a file of molecules (.smi, .csv, .sdf), as `golf.records.read_records` will read them.
 
-    A .smi may have comments, which begin with #; a .csv has none, and a field of it may have several lines.
+    A .csv has no comments, and a field of it may have several lines.
 
     Raises:
         UserError: the file cannot be read.
@@ -104,9 +104,15 @@ def count_records(path: str | Path) -> int:
                 rows = csv.reader(stream, delimiter=delimiter_of(stream))
                 next(rows, None)  # names of the columns
                 return sum(bool(row) for row in rows)
-            return sum(bool(line.strip()) and not line.startswith("#") for line in stream)
+            return sum(is_smiles_record(line, i) for i, line in enumerate(stream, start=1))
     except (OSError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as {path.suffix}: {error}") from None
+
+
+def is_smiles_record(line: str, number: int) -> bool:
+    """Whether a line of a .smi, counted from 1, is a molecule: no blank line, comment (#) or header ("SMILES name")."""
+    words = line.split(maxsplit=1)
+    return bool(words) and not line.startswith("#") and not (number == 1 and words[0].lower() == "smiles")
 
 
 def delimiter_of(table: TextIO) -> str:

@@ -16,7 +16,7 @@ from golf.chemistry import mapped_smiles
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import suffix_of, written_whole
-from golf.formats import MOLECULES, SUFFIXES, column_of, delimiter_of
+from golf.formats import MOLECULES, SUFFIXES, column_of, delimiter_of, is_smiles_record
 
 logger = logging.getLogger(__name__)
 
@@ -279,9 +279,12 @@ def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[R
 def _smi_records(path: Path) -> Iterator[Record]:
     with open(path, encoding="utf-8-sig", errors="replace") as stream:
         for i, line in enumerate(_utf8(stream, path), start=1):
-            smiles, *rest = line.split(maxsplit=1) or [""]
-            if smiles and not line.startswith("#"):
-                name = "".join(rest).split("\t")[0].strip()
+            if is_smiles_record(line, i):
+                smiles, *rest = line.split(maxsplit=1)
+                text = "".join(rest)
+                if text.startswith("|"):  # ChemAxon's extensions, as vendors write them, stand before the name
+                    text = text[1:].partition("|")[2].lstrip()
+                name = text.split("\t")[0].strip()
                 yield Record(i, name or f"mol{i}", smiles, _parse(smiles))
 
 

@@ -19,6 +19,7 @@ from golf.cli import main
 from golf.conformations import ConformationSet, StopReason
 from golf.conformers import conformations_of
 from golf.ensembles import Ensemble
+from golf.formats import count_records
 from golf.hdf5 import read, write
 from golf.library import relax_library
 from golf.pieces import Embedding, pieces_of
@@ -258,6 +259,13 @@ def test_atoms_in_the_same_order_stay_in_it(tmp_path):
     part, _ = conformations_of(molecules, n_conformers=0, seed=1, prune_rmsd=0.0)
     for i, conformer in enumerate(mol.GetConformers()):
         np.testing.assert_allclose(part.position[part.rows(i)], conformer.GetPositions(), atol=1e-4)
+
+
+def test_a_smi_as_vendors_write_it(tmp_path):
+    (tmp_path / "in.smi").write_text("SMILES\tID\nCCO |$a;;$| Z 1\t5\nC[C@H](F)O |&1:1|\tZ2\n\n# none\nCO |$b$|\n")
+    molecules, left_out = read_molecules(tmp_path / "in.smi")
+    assert [one.name for one in molecules] == ["Z 1", "Z2", "mol6"] and not left_out
+    assert count_records(tmp_path / "in.smi") == 3
 
 
 def test_a_proton_has_no_electrons(tmp_path):

@@ -82,7 +82,7 @@ def test_a_killed_snakemake_leaves_nothing_that_the_same_command_does_not_clear_
 
 
 def test_a_config_may_have_spaces_in_its_name():
-    command = ["make", "--dry-run", "run", "CONFIG=my studies/it's mine.yaml"]
+    command = ["make", "--dry-run", "--no-print-directory", "run", "CONFIG=my studies/it's mine.yaml"]
     shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     last = shown.stdout.splitlines()[-1]
     assert shlex.split(last) == ["setup/run.sh", "--cores", "all", "--configfile", "my studies/it's mine.yaml"]

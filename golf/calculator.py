@@ -26,7 +26,7 @@ class Calculator(AseCalculator):
 
     Raises:
         UserError: the model cannot be read, or there is no such device or dtype; at a calculation: the atoms are
-            periodic, not finite, or have an element that the model never saw.
+            periodic, not finite, at one place, or have an element that the model never saw.
     """
 
     name = "golf"  # what ASE's databases record

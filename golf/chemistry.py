@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
-from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnumerationOptions
+from rdkit.Chem import rdDistGeom
 
 from golf.errors import UserError
 
@@ -20,6 +21,11 @@ MIN_STRETCH = 0.6
 
 MAX_BRIDGEHEADS = 4
 """So many unspecified ones, whose stereoisomers are all tried; more count as open."""
+
+EMBEDDING_ATTEMPTS = 10
+"""For an isomer that may be impossible; possible ones of bridged rings need one or two."""
+
+HANDS = (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW)
 
 
 def mapped_smiles(mol: Chem.Mol) -> str:
@@ -55,7 +61,7 @@ def canonical_smiles(smiles: str) -> str:
     """
     mol = molecule(smiles)
     for bond in mol.GetBonds():
-        if bond.GetStereo() != Chem.BondStereo.STEREONONE and _turns_over(bond):
+        if bond.GetStereo() != Chem.BondStereo.STEREONONE and turns_over(bond):
             bond.SetStereo(Chem.BondStereo.STEREONONE)
             for end in (bond.GetBeginAtom(), bond.GetEndAtom()):
                 for other in end.GetBonds():
@@ -63,7 +69,8 @@ def canonical_smiles(smiles: str) -> str:
     return Chem.MolToSmiles(Chem.RemoveHs(mol))
 
 
-def _turns_over(bond: Chem.Bond) -> bool:
+def turns_over(bond: Chem.Bond) -> bool:
+    """Whether it is of an imine with a hydrogen, whose two forms are one compound."""
     ends = (bond.GetBeginAtom(), bond.GetEndAtom())
     return any(end.GetSymbol() == "N" and end.GetTotalNumHs(includeNeighbors=True) for end in ends)
 
@@ -71,24 +78,37 @@ def _turns_over(bond: Chem.Bond) -> bool:
 def has_open_stereo(mol: Chem.Mol) -> bool:
     """Whether a molecule may be a mixture of stereoisomers: a stereocenter or double bond of it is not specified.
 
-    An imine's N-H is not counted, for it turns over, and neither are protonated amines and the acids of phosphorus and
-    sulfur, whose protons change places. Bridgeheads hold one another: norbornane has two of them and is one compound.
+    An imine's N-H is not counted, for it turns over, and neither are nitrogens with a hydrogen and the acids of
+    phosphorus and sulfur, whose protons change places. Bridgeheads hold one another: norbornane has two of them and is
+    one compound.
     """
     unspecified = [e for e in Chem.FindPotentialStereo(mol) if e.specified == Chem.StereoSpecified.Unspecified]
     if any(
-        e.type == Chem.StereoType.Bond_Double and not _turns_over(mol.GetBondWithIdx(e.centeredOn)) for e in unspecified
+        e.type == Chem.StereoType.Bond_Double and not turns_over(mol.GetBondWithIdx(e.centeredOn)) for e in unspecified
     ):
         return True
     centers = [e.centeredOn for e in unspecified if e.type == Chem.StereoType.Atom_Tetrahedral]
     centers = [i for i in centers if not _has_mobile_proton(mol.GetAtomWithIdx(i))]
     bridgeheads = 0 < len(centers) <= MAX_BRIDGEHEADS and all(mol.GetRingInfo().NumAtomRings(i) > 1 for i in centers)
-    return _several_stereoisomers(mol) if bridgeheads else bool(centers)
+    return _several_stereoisomers(mol, centers) if bridgeheads else bool(centers)
 
 
-def _several_stereoisomers(mol: Chem.Mol) -> bool:
-    """Whether ETKDG can embed more than one."""
-    options = StereoEnumerationOptions(tryEmbedding=True, unique=True)
-    return len(list(islice(EnumerateStereoisomers(mol, options=options), 2))) > 1
+def _several_stereoisomers(mol: Chem.Mol, centers: Sequence[int]) -> bool:
+    """Whether more than one of the isomers that these stereocenters make can be embedded."""
+    parameters = rdDistGeom.ETKDGv3()
+    parameters.randomSeed, parameters.maxIterations = 1, EMBEDDING_ATTEMPTS
+    found: dict[str, bool] = {}
+    for hands in product(HANDS, repeat=len(centers)):
+        isomer = Chem.Mol(mol)
+        for center, hand in zip(centers, hands, strict=True):
+            isomer.GetAtomWithIdx(center).SetChiralTag(hand)
+        Chem.AssignStereochemistry(isomer, cleanIt=True, force=True)
+        smiles = Chem.MolToSmiles(isomer)
+        if smiles not in found:
+            found[smiles] = rdDistGeom.EmbedMolecule(Chem.AddHs(isomer), parameters) >= 0
+        if sum(found.values()) > 1:
+            return True
+    return False
 
 
 def _has_mobile_proton(atom: Chem.Atom) -> bool:

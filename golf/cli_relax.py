@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PIECE = 2048
 """Conformations of a library in memory at a time."""
 
+LAYOUT = 2
+"""Of the parts of a run; an older one is not gone on with."""
+
 SHOWN = 10
 """Records left out, and kinds of molecules unlike the training data, that are named one by one."""
 
@@ -145,7 +148,8 @@ def _run(options: argparse.Namespace, ensemble: Ensemble | None) -> dict[str, An
     names = ("conformers", "seed", "force_threshold", "max_steps", "slots", "optimizer")
     kept = "all" if ensemble is None else f"{ensemble.prune:g} angstrom, {ensemble.window:g} kcal/mol"
     settings = {name: getattr(options, name) for name in names}
-    return settings | {"kept": kept, "piece": PIECE, "input": str(options.input), "golf": __version__}
+    parts = {"piece": PIECE, "layout": LAYOUT, "golf": __version__}
+    return settings | parts | {"kept": kept, "input": str(options.input)}
 
 
 def _attrs(options: argparse.Namespace, potential: Potential) -> dict[str, Any]:

@@ -72,7 +72,9 @@ CONFORMATION_COLUMNS: Mapping[str, Column] = {
     "largest_force": Column(np.float64, "largest force on an atom in the final geometry", "hartree/angstrom"),
     "surrogate_energy_first": Column(np.float64, "MMFF energy of the start", "hartree"),
     "surrogate_energy_last": Column(np.float64, "MMFF energy of the final geometry", "hartree"),
-    "relative_energy": Column(np.float64, "NNP energy above the molecule's lowest conformer beside it", "hartree"),
+    "relative_energy": Column(
+        np.float64, "NNP energy above the molecule's lowest whole conformer in the file", "hartree"
+    ),
     "properties": Column(str, "properties of the input record, JSON"),
     "changed_molecule": Column(str, "how the geometry is not that of mapped_smiles any more; empty: it is"),
     "unlike_training": Column(str, "what it has that the model's training data have not; empty: nothing was found"),

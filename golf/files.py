@@ -31,7 +31,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is None:  # as after a write to a full disk
+        if error.errno is not None and error.filename is None:  # as after a write to a full disk
             error.filename = str(path)
         raise
     finally:

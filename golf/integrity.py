@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem import rdMolTransforms
 
-from golf.chemistry import misfits, molecule
+from golf.chemistry import HANDS, misfits, molecule, turns_over
 from golf.conformations import ConformationSet
 
 CHANGED = "changed_molecule"
 """Column of conformations: how the geometry is not that of the molecule's SMILES; empty where it is."""
 
-_HANDS = (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW)
 _CIS = {
     Chem.BondStereo.STEREOZ: True,
     Chem.BondStereo.STEREOCIS: True,
@@ -25,8 +24,13 @@ _CIS = {
 
 
 def with_changes(relaxed: ConformationSet) -> ConformationSet:
-    """With the column `CHANGED`."""
-    found = [change(smiles, relaxed.position[relaxed.rows(i)]) for i, smiles in enumerate(relaxed.mapped_smiles)]
+    """With the column `CHANGED`, which says where a start that is there (`initial_position`) was no better."""
+    starts = relaxed.atoms.get("initial_position")
+    found = []
+    for i, smiles in enumerate(relaxed.mapped_smiles):
+        how = change(smiles, relaxed.position[relaxed.rows(i)])
+        in_input = bool(how) and starts is not None and change(smiles, starts[relaxed.rows(i)])
+        found.append(f"{how} (and so it came)" if in_input else how)
     return relaxed.with_columns(values={CHANGED: found})
 
 
@@ -34,7 +38,7 @@ def change(smiles: str, positions: NDArray) -> str:
     """What of a molecule is not as its SMILES says; empty if all is. Atoms are numbered from 0, as rows are.
 
     Bonds count as torn or crushed by the limits of `golf.chemistry.misfits`. Chirality and double bonds that the SMILES
-    leaves open are not looked at.
+    leaves open are not looked at, and neither are imines with a hydrogen, which turn over.
 
     Args:
         smiles: mapped SMILES.
@@ -51,7 +55,7 @@ def change(smiles: str, positions: NDArray) -> str:
         Chem.AssignAtomChiralTagsFromStructure(mol, replaceExistingTags=True)
         for center, hand in centers:
             now = mol.GetAtomWithIdx(center).GetChiralTag()
-            if now in _HANDS and now != hand:
+            if now in HANDS and now != hand:
                 return f"the stereocenter {mol.GetAtomWithIdx(center).GetSymbol()}, atom {center}, is inverted"
     for (a, i, j, b), is_cis in double_bonds:
         if (abs(rdMolTransforms.GetDihedralDeg(mol.GetConformer(), a, i, j, b)) < 90.0) != is_cis:
@@ -63,11 +67,11 @@ def change(smiles: str, positions: NDArray) -> str:
 def _stereo(smiles: str) -> tuple[list[tuple[int, Chem.ChiralType]], list[tuple[tuple[int, int, int, int], bool]]]:
     """Stereocenters and their hands; double bonds as four atoms, and whether the outer ones are on one side."""
     mol = molecule(smiles)
-    centers = [(atom.GetIdx(), atom.GetChiralTag()) for atom in mol.GetAtoms() if atom.GetChiralTag() in _HANDS]
+    centers = [(atom.GetIdx(), atom.GetChiralTag()) for atom in mol.GetAtoms() if atom.GetChiralTag() in HANDS]
     double_bonds = []
     for bond in mol.GetBonds():
         outer = list(bond.GetStereoAtoms())
-        if bond.GetStereo() in _CIS and len(outer) == 2:
+        if bond.GetStereo() in _CIS and len(outer) == 2 and not turns_over(bond):
             four = (outer[0], bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), outer[1])
             double_bonds.append((four, _CIS[bond.GetStereo()]))
     return centers, double_bonds

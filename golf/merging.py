@@ -21,6 +21,8 @@ from golf.oracles.base import LABEL_COLUMNS, NO_LABEL, ORIGIN_ATTRS, level_diffe
 
 logger = logging.getLogger(__name__)
 
+_TOO_LARGE = "force norm"
+
 
 def merge(
     conformations: str | Path,
@@ -33,7 +35,8 @@ def merge(
     """Write the conformations with the labels of the batches filled in, in their own order.
 
     Args:
-        conformations: file of all conformations; labels that it has are kept, `REJECTED` ones judged anew.
+        conformations: file of all conformations; labels that it has are kept, those of too large forces judged
+            anew.
         batches: files of labels, matched by id.
         max_force_norm: hartree/angstrom; a label with a larger norm over all atoms, wherever it comes from, is kept
             with status `REJECTED`.
@@ -99,13 +102,15 @@ class _Labels:
             raise UserError(f"{len(left)} conformations are in no label batch (first: {first}); run again")
 
     def reject_large_forces(self, max_force_norm: float | None) -> None:
-        """Give every label that was computed the status that this norm gives it."""
+        """Give every label that was computed the status that this norm gives it; what others rejected stays so."""
         status, message = self.values["status"], self.values["message"]
         for i in map(int, np.flatnonzero((status == Status.OK) | (status == Status.REJECTED))):
+            if status[i] == Status.REJECTED and not str(message[i]).startswith(_TOO_LARGE):
+                continue
             norm = float(np.linalg.norm(self.force[self._offset[i] : self._offset[i + 1]]))
             if max_force_norm is not None and norm > max_force_norm:
                 status[i] = Status.REJECTED
-                message[i] = f"force norm {norm:.3g} hartree/angstrom is above max_force_norm {max_force_norm:g}"
+                message[i] = f"{_TOO_LARGE} {norm:.3g} hartree/angstrom is above max_force_norm {max_force_norm:g}"
                 logger.warning("%s: rejected: %s", self._id[i], message[i])
             elif status[i] == Status.REJECTED:
                 status[i], message[i] = Status.OK, ""

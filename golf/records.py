@@ -262,7 +262,7 @@ def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[R
             smiles = (row[of_smiles] or "").strip()
             name = ("" if of_name is None else row[of_name] or "").strip()
             others = {key: value or "" for key, value in row.items() if key not in (of_smiles, of_name, None)}
-            if None in row:
+            if any(row.get(None) or ()):  # what stands there is lost
                 longer.append(line)
             yield Record(line, name or f"mol{line}", smiles, _parse(smiles), others)
         if longer:

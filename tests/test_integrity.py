@@ -6,7 +6,8 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdMolTransforms
 
 from golf.chemistry import mapped_smiles
-from golf.integrity import change
+from golf.conformations import ConformationSet
+from golf.integrity import CHANGED, change, with_changes
 
 MIRROR = np.array([1.0, 1.0, -1.0])
 
@@ -63,3 +64,19 @@ def test_a_bond_that_is_torn_or_crushed():
 def test_what_is_no_geometry_is_not_judged():
     mol, (positions, *_) = embedded("C[C@H](F)O")
     assert change(mapped_smiles(mol), positions * np.nan) == ""
+
+
+def test_an_imine_with_a_hydrogen_turns_over():
+    (one, geometries), (other, _) = (embedded(smiles) for smiles in ("[H]/N=C(/C)N", "[H]/N=C(\\C)N"))
+    assert mapped_smiles(one) != mapped_smiles(other)
+    assert [change(mapped_smiles(other), positions) for positions in geometries] == [""] * 4
+
+
+def test_what_the_input_was_no_better_in_is_said():
+    mol, (positions, *_) = embedded("C[C@H](F)O")
+    numbers = [atom.GetAtomicNum() for atom in mol.GetAtoms()]
+    ends = ConformationSet.build([("a/0", "a", mapped_smiles(mol), 0, 1, numbers, positions * MIRROR)])
+    how = "the stereocenter C, atom 1, is inverted"
+    for start, said in ((positions, how), (positions * MIRROR, f"{how} (and so it came)")):
+        found = with_changes(ends.with_columns(atoms={"initial_position": start}))
+        assert found.values[CHANGED].tolist() == [said]

@@ -134,9 +134,13 @@ def test_large_forces_are_kept_but_rejected(conformations, tmp_path):
 def test_rejected_labels_that_came_with_the_data_are_judged_anew(conformations, tmp_path):
     first = merged(tmp_path, conformations, [labelled(conformations, 1)], max_force_norm=1e-9)
     assert Status.OK not in first.values["status"] and Status.REJECTED in first.values["status"]
+    by_hand = int(np.flatnonzero(first.values["status"] == Status.REJECTED)[0])
+    first.values["message"][by_hand] = "not to be trusted"
+    expected = labelled(conformations, 1)
+    expected.values["status"][by_hand], expected.values["message"][by_hand] = Status.REJECTED, "not to be trusted"
     for limit in (1e9, None):
         found = merged(tmp_path, first, [], max_force_norm=limit)
-        assert_has_labels_of(found, labelled(conformations, 1))
+        assert_has_labels_of(found, expected)
 
 
 def test_labels_that_others_have_made_may_lack_what_is_not_needed(conformations, tmp_path):

@@ -12,6 +12,7 @@ from golf import __version__
 from golf.cli_options import add_cores, add_device, add_input, add_output, check_input, check_output, positive
 from golf.errors import UserError
 from golf.files import suffix_of
+from golf.wording import and_more
 
 if TYPE_CHECKING:
     from golf.ensembles import Ensemble
@@ -190,13 +191,11 @@ def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
         )
     if outcome.changed:
         name, how = next(iter(outcome.changed.items()))
-        others = f" and {len(outcome.changed) - 1} more" if len(outcome.changed) > 1 else ""
-        lines.append(
-            f"warning: {name}{others}: not that molecule any more: {how}; see changed_molecule in {options.output}"
-        )
+        first = f"{name}{and_more(len(outcome.changed))}"
+        lines.append(f"warning: {first}: not that molecule any more: {how}; see changed_molecule in {options.output}")
     for reason, names in list(outcome.unlike.items())[:SHOWN]:
-        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        lines.append(f"warning: {next(iter(names))}{others}: unlike the training data: {reason}")
+        first = f"{next(iter(names))}{and_more(len(names))}"
+        lines.append(f"warning: {first}: unlike the training data: {reason}")
     if len(outcome.unlike) > SHOWN:
         n = len(outcome.unlike) - SHOWN
         lines.append(f"warning: {n} more such reasons; see unlike_training in {options.output}")

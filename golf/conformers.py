@@ -19,6 +19,7 @@ from rdkit.Chem import rdDistGeom
 from golf.chemistry import has_open_stereo, mapped_smiles
 from golf.conformations import ConformationSet
 from golf.records import PROPERTIES, LeftOut, Molecule
+from golf.wording import and_more
 
 logger = logging.getLogger(__name__)
 
@@ -101,11 +102,10 @@ def conformations_of(
                 own = isomer | dict(molecule.properties[source] if molecule.properties else {})
                 properties.append(json.dumps(own) if own else "")
     if drawn:
-        others = f" and {len(drawn) - 1} more" if drawn[1:] else ""
         logger.warning(
             "%s%s: the stereoisomer is not specified; one was drawn (stereo_drawn in outputs), write the one you mean",
             drawn[0],
-            others,
+            and_more(len(drawn)),
         )
     conformations = ConformationSet.build(records)
     if keep_properties:

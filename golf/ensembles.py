@@ -119,6 +119,19 @@ OUTCOMES = ("kept", "not_finite", "not_converged", "changed", "above_window", "p
 """What becomes of the conformers of an ensemble."""
 
 
+def unfit_for_ensembles(relaxed: ConformationSet) -> list[str]:
+    """Of each conformer why it is in no ensemble, whatever its energy is, as one of `OUTCOMES`; empty: it may be."""
+
+    def why(reason: int, change: str) -> str:
+        if reason == StopReason.NOT_FINITE:
+            return "not_finite"
+        if reason != StopReason.CONVERGED:
+            return "not_converged"
+        return "changed" if change else ""
+
+    return list(map(why, relaxed.values["stop_reason"], relaxed.values[CHANGED]))
+
+
 def ensembles(relaxed: ConformationSet, which: Ensemble) -> tuple[ConformationSet, Counter[str]]:
     """The conformers that make up the ensemble of each molecule, the lowest first, and how many have which outcome.
 
@@ -131,12 +144,11 @@ def ensembles(relaxed: ConformationSet, which: Ensemble) -> tuple[ConformationSe
     Returns:
         Molecules in the order in which they first appear.
     """
-    outcomes: Counter[str] = Counter()
+    unfit = np.array(unfit_for_ensembles(relaxed), dtype=object)
+    outcomes = Counter({name: int((unfit == name).sum()) for name in OUTCOMES})
     kept: list[int] = []
     for members in _members(relaxed.molecule):
-        reasons = relaxed.values["stop_reason"][members]
-        converged = members[reasons == StopReason.CONVERGED]
-        whole = converged[[not relaxed.values[CHANGED][i] for i in converged]]
+        whole = members[unfit[members] == ""]
         energies = relaxed.values["nnp_energy_last"][whole] * HARTREE_IN_KCAL_PER_MOL
         order = np.argsort(energies, kind="stable")
         low = order[energies[order] - energies[order[:1]] <= which.window]
@@ -145,9 +157,6 @@ def ensembles(relaxed: ConformationSet, which: Ensemble) -> tuple[ConformationSe
             own = _distinct(relaxed, whole[low], energies[low], which.prune)
         kept += own
         outcomes["kept"] += len(own)
-        outcomes["not_finite"] += int((reasons == StopReason.NOT_FINITE).sum())
-        outcomes["not_converged"] += len(members) - len(converged) - int((reasons == StopReason.NOT_FINITE).sum())
-        outcomes["changed"] += len(converged) - len(whole)
         outcomes["above_window"] += len(whole) - len(low)
         outcomes["pruned"] += len(low) - len(own)
     return relaxed.subset(np.array(kept, dtype=np.int64)), outcomes

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golf.conformations import ConformationSet, StopReason
-from golf.ensembles import OUTCOMES, Ensemble, ensembles
+from golf.ensembles import OUTCOMES, Ensemble, ensembles, unfit_for_ensembles
 from golf.errors import UserError
 from golf.files import suffix_of, written_whole
 from golf.hdf5 import concatenate_files, read, read_columns, write
@@ -171,18 +171,16 @@ def _relax_piece(
 
 def _in_no_ensemble(relaxed: ConformationSet, lines: list[int]) -> list[LeftOut]:
     """Conformers that no ensemble takes, and why."""
-    reasons, steps, changed = (relaxed.values[name] for name in ("stop_reason", "n_steps", CHANGED))
+    steps, changes = relaxed.values["n_steps"], relaxed.values[CHANGED]
     left_out = []
-    for i in range(len(relaxed)):
-        if reasons[i] == StopReason.NOT_FINITE:
-            why = "its energy or forces stopped being finite numbers"
-        elif reasons[i] != StopReason.CONVERGED:
-            why = f"it did not converge in {steps[i]} steps"
-        elif changed[i]:
-            why = f"it is not the molecule any more: {changed[i]}"
-        else:
-            continue
-        left_out.append(LeftOut(lines[i], relaxed.id[i], relaxed.mapped_smiles[i], why))
+    for i, why in enumerate(unfit_for_ensembles(relaxed)):
+        if why:
+            text = {
+                "not_finite": "its energy or forces stopped being finite numbers",
+                "not_converged": f"it did not converge in {steps[i]} steps",
+                "changed": f"it is not the molecule any more: {changes[i]}",
+            }[why]
+            left_out.append(LeftOut(lines[i], relaxed.id[i], relaxed.mapped_smiles[i], text))
     return left_out
 
 
@@ -240,19 +238,23 @@ def _added(outcome: Outcome, part: Path, report: Path) -> Outcome:
 def _put_together(parts: list[Path], output: Path, attrs: Mapping[str, Any]) -> None:
     """Write the parts to one file, with `relative_energy`: a molecule may be in several of them."""
     best: dict[str, tuple[bool, float]] = {}  # by molecule, whole ones before those that are not it any more
+    energies = []
     for part in parts:
-        for name, energy, reason, changed in zip(*_energies(part), strict=True):
+        of_part = _energies(part)
+        energies.append(of_part[:2])
+        for name, energy, reason, changed in zip(*of_part, strict=True):
             if reason != StopReason.NOT_FINITE:
                 best[name] = min(best.get(name, (True, np.inf)), (bool(changed), float(energy)))
-    lowest = {name: energy for name, (_, energy) in best.items()}
+    relative = [
+        np.array([e - best.get(name, (True, np.nan))[1] for name, e in zip(*of_part, strict=True)], np.float64)
+        for of_part in energies
+    ]
     if suffix_of(output) == ".h5":
-        relative = np.concatenate([_relative_energies(part, lowest) for part in parts])
-        concatenate_files(parts, output, values={"relative_energy": relative}, **attrs)
+        concatenate_files(parts, output, values={"relative_energy": np.concatenate(relative)}, **attrs)
         return
     with written_whole(output) as temporary, open(temporary, "w") as stream:
-        for part in parts:
-            relaxed = read(part).with_columns(values={"relative_energy": _relative_energies(part, lowest)})
-            write_structures(stream, suffix_of(output), relaxed)
+        for part, own in zip(parts, relative, strict=True):
+            write_structures(stream, suffix_of(output), read(part).with_columns(values={"relative_energy": own}))
 
 
 def _energies(part: Path) -> tuple[NDArray, ...]:
@@ -260,9 +262,3 @@ def _energies(part: Path) -> tuple[NDArray, ...]:
     names = [f"conformation/{name}" for name in ("molecule", "nnp_energy_last", "stop_reason", CHANGED)]
     columns, _ = read_columns(part, *names)  # an empty part has molecules only, none
     return tuple(columns.get(name, np.zeros(0)) for name in names)
-
-
-def _relative_energies(part: Path, lowest: Mapping[str, float]) -> NDArray[np.float64]:
-    """Energies above the lowest one of the molecule, NaN where there is none."""
-    molecule, energy, *_ = _energies(part)
-    return np.array([e - lowest.get(name, np.nan) for name, e in zip(molecule, energy, strict=True)], np.float64)

@@ -17,6 +17,7 @@ from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import suffix_of, written_whole
 from golf.formats import MOLECULES, SUFFIXES, column_of, delimiter_of, is_smiles_record
+from golf.wording import and_more
 
 logger = logging.getLogger(__name__)
 
@@ -266,12 +267,11 @@ def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[R
                 longer.append(line)
             yield Record(line, name or f"mol{line}", smiles, _parse(smiles), others)
         if longer:
-            more = f" and {len(longer) - 1} more" if longer[1:] else ""
             logger.warning(
                 "%s: line %d%s: more fields than columns, the last ones are not read; put a field with a %r in quotes",
                 path,
                 longer[0],
-                more,
+                and_more(len(longer)),
                 delimiter,
             )
 

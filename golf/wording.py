@@ -1,6 +1,11 @@
 """Words of messages."""
 
 
+def and_more(n: int) -> str:
+    """What follows the first of n: " and 3 more", or nothing."""
+    return f" and {n - 1} more" if n > 1 else ""
+
+
 def counted(n: int, noun: str) -> str:
     """A number and what it counts: "1 label", "2 labels"."""
     return f"{n} {noun}{'' if n == 1 else 's'}"

@@ -53,6 +53,9 @@ PEPTIDE = Chem.MolFromSmarts("[CX3](=O)[NX3][CX4][CX3](=O)[NX3][CX4][CX3](=O)[NX
 MACROCYCLE = 12
 """Atoms of a ring from which on it is one."""
 
+SHOWN = 3000
+"""Characters of stderr that a problem quotes."""
+
 
 @dataclass(frozen=True)
 class Drug:
@@ -139,13 +142,14 @@ def relax(molecules: Path, model: Path, output: Path, max_steps: int, time_limit
 def problems(records: list[Drug], run: Run, output: Path) -> Iterator[str]:
     """Say what is not as docs/relax.md has it."""
     if not run.ended:
-        yield f"did not end within {run.wall:.0f} s: {run.stderr[-3000:]}"
+        _, _, stacks = run.stderr.partition("Fatal Python error")
+        yield f"did not end within {run.wall:.0f} s{stacks[:SHOWN]}"
         return
     if "Traceback" in run.stderr or "Fatal Python error" in run.stderr:
-        yield f"a traceback: {run.stderr[-3000:]}"
+        yield f"a traceback: {run.stderr[-SHOWN:]}"
     reasons = left_out(output)
     if run.status != (1 if reasons else 0):
-        yield f"exit status {run.status}, and {len(reasons)} records left out: {run.stderr[-3000:]}"
+        yield f"exit status {run.status}, and {len(reasons)} records left out: {run.stderr[-SHOWN:]}"
     if run.status in (0, 1):
         yield from _unaccounted(records, reasons, output)
 

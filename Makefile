@@ -12,7 +12,7 @@ setup: ## install everything into .venv, and Psi4 (PYTHON=..., GOLF_PSI4_PYTHON=
 	@setup/install.sh
 
 run: setup ## run the study and print the table; after a crash, go on (CONFIG=my.yaml, PROFILE=slurm to choose)
-	@setup/run.sh $(if $(PROFILE),--profile $(PROFILE),--cores all) $(if $(CONFIG),--configfile '$(subst ','\'',$(CONFIG))')
+	@setup/run.sh $(if $(PROFILE),--profile '$(subst ','\'',$(PROFILE))') $(if $(CONFIG),--configfile '$(subst ','\'',$(CONFIG))')
 
 test: setup ## run the test suite (CI=true, as root: install and start a Slurm of one node for it, too)
 	$(VENV) python -m pytest --durations=15

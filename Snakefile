@@ -47,7 +47,6 @@ localrules:
     merge_labels,
     merge_references,
     fit_reference_energies,
-    evaluate_arm,
     publish_model,
     summarize,
     draw_figures,
@@ -56,7 +55,6 @@ localrules:
     select_states,
     collect_trajectories,
     select_trajectory_starts,
-    select_along_mmff,
     summarize_rounds,
     write_report,
 

@@ -6,7 +6,8 @@ end), then measures, each in a new process:
 - `snakemake -n` of the study: with nothing there; when the data are prepared and the time of every batch is
   predicted from its molecules; and when all label batches are finished;
 - what a label job reads and picks before Psi4 starts;
-- merging the batches.
+- merging the batches;
+- a training on the merged labels up to its second update, and what the job asks for (`golf.job_sizes`).
 
     python benchmarks/dag.py
 """
@@ -35,6 +36,7 @@ from golf.conformations import ConformationSet, Status
 from golf.costs import Basis
 from golf.hdf5 import write
 from golf.job import exit_on_sigterm
+from golf.job_sizes import memory_mb
 from golf.oracles.base import LevelOfTheory
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -58,7 +60,7 @@ def conformations(n: int, n_atoms: int, prefix: str = "molecule") -> Conformatio
     random = np.random.default_rng(1)
     molecules = [f"{prefix}{i // CONFORMERS:06d}" for i in range(n)]
     number = np.where(np.arange(n_atoms) < n_atoms // 2, 6, 1).astype(np.uint8)
-    smiles = "".join(f"[{'C' if z == 6 else 'H'}:{i}]" for i, z in enumerate(number, start=1))
+    smiles = ".".join(f"[{'C' if z == 6 else 'H'}:{i}]" for i, z in enumerate(number, start=1))
     return ConformationSet(
         id=[f"{name}/{i % CONFORMERS:04d}" for i, name in enumerate(molecules)],
         molecule=molecules,
@@ -122,6 +124,32 @@ import sys
 from pathlib import Path
 from golf.merging import merge
 merge(sys.argv[1], [Path(sys.argv[2], f"{i}.h5") for i in range(int(sys.argv[3]))], sys.argv[4], max_force_norm=1.0)
+"""
+
+
+TRAIN = """
+import json
+import sys
+from pathlib import Path
+from golf.config import architecture, read_config
+from golf.potential import Architecture
+from golf.training_stages import Machine, Outputs, TrainingOptions, train_baseline
+labels, configuration = sys.argv[1:]
+config = read_config(configuration)
+options = config["training"] | {"updates": 2, "validation_fraction": 1e-4}
+Path("energies.json").write_text(json.dumps({"C": -38.0, "H": -0.5}))
+for path in ("model.checkpoint.pt", "model.pt"):
+    Path(path).unlink(missing_ok=True)
+train_baseline(
+    labels,
+    "energies.json",
+    Outputs("model.pt", "metrics.csv"),
+    architecture=Architecture(**architecture(config)),
+    options=TrainingOptions(**options),
+    config_sha256="0" * 64,
+    seed=1,
+    machine=Machine(config["resources"]["train_threads"], "cpu"),
+)
 """
 
 
@@ -198,6 +226,8 @@ def main() -> None:
             "a label job's conformations", python(PICK, "input.h5", options.batches, "results/dataset/oracle.json")
         )
         table.row("merge", python(MERGE, "input.h5", "batches", options.batches, "merged.h5"))
+        table.row("a training's first updates", python(TRAIN, "merged.h5", "config.yaml"))
+        print(f"{'    (the job asks for)':<44}{'':<18}{memory_mb(str(folder / 'merged.h5')):>10}")
         (folder / "results/labels").mkdir()
         (folder / "batches").rename(folder / "results/labels/initial")
         table.row("snakemake -n, all label batches there", plan)

@@ -40,6 +40,7 @@ from golf.job import exit_on_sigterm
 from golf.oracles.base import Label, LevelOfTheory, Request, requests_from
 from golf.oracles.interpreter import Psi4Interpreter, find_psi4
 from golf.oracles.pool import OraclePool
+from golf.processors import usable_processors
 from golf.units import BOHR_IN_ANGSTROM
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -196,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", type=int, default=16, help="small conformations (default: %(default)s)")
     parser.add_argument("--drug-like", type=int, default=0, metavar="N", help="drug-like molecules (default: none)")
-    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="default: all, %(default)s")
+    parser.add_argument("--cores", type=int, default=usable_processors(), help="default: all, %(default)s")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, exit_on_sigterm)  # the temporary folder goes, too
     with tempfile.TemporaryDirectory(prefix="golf-benchmark-") as folder:

@@ -8,11 +8,13 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from golf.processors import usable_processors
+
 
 def facts(*packages: str) -> str:
     """Processor, cores, memory, load, Python and the versions of the packages."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_processors()
     load = os.getloadavg()[0]
     machine = f"{_processor()}, {cores} cores, {pages / 2**30:.0f} GB of memory, {platform.system()}; load {load:.1f}"
     versions = [f"Python {sys.version.split()[0]}", *(f"{name} {version(name)}" for name in packages)]

@@ -40,6 +40,7 @@ from golf.conformations import ConformationSet, StopReason, concatenate
 from golf.nabladft import read_nabladft
 from golf.parallel import ThreadedPotential
 from golf.potential import Potential
+from golf.processors import usable_processors
 from golf.published import import_checkpoint
 from golf.relaxation import relax
 from golf.slots import Optimizer, SlotRelaxer
@@ -238,7 +239,7 @@ def memory(potential: Potential, sample: ConformationSet, threads: int, n: int =
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all, %(default)s")
+    parser.add_argument("--threads", type=int, default=usable_processors(), help="default: all, %(default)s")
     parser.add_argument("--molecules", type=int, default=32, help="the smallest of the sample (default: %(default)s)")
     parser.add_argument("--blocks", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--iterations", type=int, default=40, help="of golf in a block (default: %(default)s)")

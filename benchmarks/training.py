@@ -25,6 +25,7 @@ from golf.batches import LabelledMolecules
 from golf.nabladft import read_nabladft
 from golf.parallel import worker_pool
 from golf.potential import Potential
+from golf.processors import usable_processors
 from golf.published import import_checkpoint
 from golf.training import Schedule, Settings, _Run, loss_of
 
@@ -50,7 +51,7 @@ class SchNetPack:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all, %(default)s")
+    parser.add_argument("--threads", type=int, default=usable_processors(), help="default: all, %(default)s")
     parser.add_argument("--batch", type=int, default=64, help="molecules of a batch (default: %(default)s)")
     parser.add_argument("--blocks", type=int, default=5, help="default: %(default)s")
     options = parser.parse_args()

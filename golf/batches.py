@@ -7,9 +7,10 @@ who needs both directions mirrors it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,18 +66,24 @@ def batch_of(numbers: Tensor, positions: Tensor, offset: Tensor, cutoff: float) 
     return Batch(numbers, molecule, len(offset) - 1, *pairs_within(positions, offset, cutoff))
 
 
+CHUNK = 1024
+"""Molecules whose pairs are in memory at once where something is asked of a whole training set: some 50 MB."""
+
+
 @dataclass(frozen=True)
 class LabelledMolecules:
-    """A training set with its pairs, made once: N molecules, A atoms, U pairs."""
+    """A training set: N molecules, A atoms.
+
+    Pairs are made for each batch anew. Those of a whole training set would take some 20 times the memory of the
+    positions, while making those of a batch takes a hundredth of the time of an update.
+    """
 
     numbers: Tensor  # [A] int64
     offset: Tensor  # [N + 1] int64, atom rows
-    pair_i: Tensor  # [U] int64, rows within the molecule
-    pair_j: Tensor  # [U] int64
-    pair_offset: Tensor  # [N + 1] int64, pair rows
-    vectors: Tensor  # [U, 3] angstrom
+    positions: Tensor  # [A, 3] float64 angstrom
     energy: Tensor  # [N] float64 hartree, above the reference energies
-    force: Tensor  # [A, 3] hartree/angstrom
+    force: Tensor  # [A, 3] hartree/angstrom, of the type that the network computes in
+    cutoff: float  # angstrom
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -90,72 +97,76 @@ class LabelledMolecules:
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> LabelledMolecules:
-        """The conformations with `Status.OK`.
+        """Make a training set of the conformations with `Status.OK`.
 
         Args:
             reference: [Z] float64 hartree, reference energy by atomic number; it is subtracted in float64.
             cutoff: angstrom.
-            dtype: of vectors and forces.
+            dtype: of the batches' vectors and forces.
         """
         labelled = conformations.subset(labelled_indices(conformations))
         offset = torch.from_numpy(labelled.offset)
         numbers = torch.from_numpy(labelled.number.astype(np.int64))
-        pair_i, pair_j, vectors = pairs_within(torch.from_numpy(labelled.position), offset, cutoff)
         molecule = torch.repeat_interleave(torch.arange(len(labelled)), offset.diff())
-        per_molecule = torch.bincount(molecule.index_select(0, pair_i), minlength=len(labelled))
-        first = torch.repeat_interleave(offset[:-1], per_molecule)
         energy = torch.from_numpy(np.asarray(labelled.values["energy"], np.float64))
         shift = torch.zeros_like(energy).index_add(0, molecule, reference.cpu().index_select(0, numbers))
         molecules = cls(
             numbers=numbers,
             offset=offset,
-            pair_i=pair_i - first,
-            pair_j=pair_j - first,
-            pair_offset=torch.cat([torch.zeros(1, dtype=torch.int64), per_molecule.cumsum(0)]),
-            vectors=vectors.to(dtype),
+            positions=torch.from_numpy(labelled.position),
             energy=energy - shift,
             force=torch.from_numpy(labelled.atoms["force"]).to(dtype),
+            cutoff=cutoff,
         )
         return molecules.to(device)
 
     @classmethod
     def concatenate(cls, parts: Sequence[LabelledMolecules]) -> LabelledMolecules:
-        """The molecules of all parts, in this order; at least one part."""
+        """Join the molecules of all parts, in this order; at least one part, all of one cutoff."""
         if len(parts) == 1:
             return parts[0]
-        columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
-        for name in ("offset", "pair_offset"):
-            first, *others = columns[name]
-            for offset in others:
-                first = torch.cat([first, offset[1:] + first[-1]])
-            columns[name] = [first]
-        return cls(**{name: torch.cat(column) for name, column in columns.items()})
+        offset = parts[0].offset
+        for part in parts[1:]:
+            offset = torch.cat([offset, part.offset[1:] + offset[-1]])
+        return cls(
+            numbers=torch.cat([part.numbers for part in parts]),
+            offset=offset,
+            positions=torch.cat([part.positions for part in parts]),
+            energy=torch.cat([part.energy for part in parts]),
+            force=torch.cat([part.force for part in parts]),
+            cutoff=parts[0].cutoff,
+        )
 
     def to(self, device: str | torch.device) -> LabelledMolecules:
-        """The same on another device."""
-        return LabelledMolecules(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        """Copy everything to another device."""
+        columns: dict[str, Any] = {name: getattr(self, name).to(device) for name in _COLUMNS}
+        return replace(self, **columns)
 
     def select(self, indices: Tensor) -> tuple[Batch, Tensor, Tensor]:
         """The batch of the given molecules [n], their energies [n] and forces [a, 3]."""
-        atoms, atom_base, n_atoms = _rows(self.offset, indices)
-        pairs, _, n_pairs = _rows(self.pair_offset, indices)
-        base = torch.repeat_interleave(atom_base, n_pairs)
-        batch = Batch(
-            numbers=self.numbers.index_select(0, atoms),
-            molecule=torch.repeat_interleave(torch.arange(len(indices), device=indices.device), n_atoms),
-            n_molecules=len(indices),
-            pair_i=self.pair_i.index_select(0, pairs) + base,
-            pair_j=self.pair_j.index_select(0, pairs) + base,
-            vectors=self.vectors.index_select(0, pairs),
+        atoms, base, _ = _rows(self.offset, indices)
+        offset = torch.cat([base, base.new_tensor([len(atoms)])])
+        force = self.force.index_select(0, atoms)
+        batch = batch_of(
+            self.numbers.index_select(0, atoms), self.positions.index_select(0, atoms), offset, self.cutoff
         )
-        return batch, self.energy.index_select(0, indices), self.force.index_select(0, atoms)
+        batch = replace(batch, vectors=batch.vectors.to(force.dtype))
+        return batch, self.energy.index_select(0, indices), force
+
+    def chunks(self, size: int = CHUNK) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+        """Go through all molecules in batches of `size` as `select` gives them."""
+        for indices in torch.arange(len(self), device=self.offset.device).split(size):
+            yield self.select(indices)
 
     def digest(self) -> str:
         """Hash of everything in it."""
-        digest = hashlib.sha256()
-        for field in fields(self):
-            digest.update(getattr(self, field.name).cpu().contiguous().numpy().tobytes())
+        digest = hashlib.sha256(repr(self.cutoff).encode())
+        for name in _COLUMNS:
+            digest.update(getattr(self, name).cpu().contiguous().numpy())
         return digest.hexdigest()
+
+
+_COLUMNS = ("numbers", "offset", "positions", "energy", "force")
 
 
 def _rows(offset: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -172,14 +172,8 @@ def network(config: Mapping[str, Any], work: Workload) -> Network:
     arms, trained = arms_of(config), trained_arms(config)
     initial = training["updates"] if trained and not config["nnp"]["initial"] else 0
     updates = initial + of_rounds * len(trained)  # as many for each arm
-    on_gpu = _on_gpu(config["resources"]["device"])
-    rough = GPU_SECONDS_PER_UPDATE if on_gpu else _cpu_seconds(config, float(work.training_atoms.mean()))
-    device = "GPU" if on_gpu else f"{config['resources']['train_threads']} core(s)"
-    source = f"a rough figure for {'a GPU, not measured' if on_gpu else 'one or two cores'}"
-    measured = _measured_update(Path(config["results_dir"]))
-    if measured is not None:
-        source = f"measured in {measured[1]}"
-    per_update = rough if measured is None else measured[0]
+    update = update_time(config, float(work.training_atoms.mean()))
+    per_update = update.seconds
     # A force evaluation is about a third of an update: no weights are differentiated.
     selected = golf["rounds"] * golf["labels_per_round"] * EVALUATIONS_PER_SELECTION if "golf" in arms else 0
     if "random" in arms:
@@ -187,8 +181,38 @@ def network(config: Mapping[str, Any], work: Workload) -> Network:
     tested = sum(arm not in WITHOUT_NETWORK for arm in arms) * len(work.test) * config["relaxation"]["max_iterations"]
     relaxation = (selected + tested) * per_update / training["batch_size"] / 3
     return Network(
-        updates * per_update / 3600, relaxation / 3600, updates, device, f"{per_update:.2g} s an update, {source}"
+        training=updates * per_update / 3600,
+        relaxation=relaxation / 3600,
+        n_updates=updates,
+        device=update.device,
+        source=f"{per_update:.2g} s an update, {update.source}",
     )
+
+
+@dataclass(frozen=True)
+class UpdateTime:
+    """Seconds of a training update, on what, and where that is known from (both in words)."""
+
+    seconds: float
+    device: str
+    source: str
+    measured: bool
+
+
+def update_time(config: Mapping[str, Any], n_atoms: float) -> UpdateTime:
+    """Time of an update: from a training in the study's results, else a rough figure.
+
+    Args:
+        n_atoms: of a molecule, on average.
+    """
+    on_gpu = _on_gpu(config["resources"]["device"])
+    device = "GPU" if on_gpu else f"{config['resources']['train_threads']} core(s)"
+    measured = _measured_update(Path(config["results_dir"]))
+    if measured is not None:
+        return UpdateTime(measured[0], device, f"measured in {measured[1]}", measured=True)
+    seconds = GPU_SECONDS_PER_UPDATE if on_gpu else _cpu_seconds(config, n_atoms)
+    source = f"a rough figure for {'a GPU, not measured' if on_gpu else 'one or two cores'}"
+    return UpdateTime(seconds, device, source, measured=False)
 
 
 def _on_gpu(device: str) -> bool:

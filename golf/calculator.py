@@ -13,6 +13,7 @@ from ase.calculators.calculator import all_changes
 
 from golf.errors import UserError
 from golf.potential import load, pick_device
+from golf.processors import limit_torch_threads
 from golf.units import HARTREE_IN_EV
 
 
@@ -34,6 +35,7 @@ class Calculator(AseCalculator):
 
     def __init__(self, model: str | Path, *, device: str = "auto", dtype: str = "float32") -> None:
         super().__init__()
+        limit_torch_threads()
         self.potential = load(model, pick_device(device), dtype)
 
     def calculate(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from golf.errors import UserError
 from golf.files import suffix_of
+from golf.processors import usable_processors
 
 CONFIG_HELP = "configuration of the study (.yaml)"
 
@@ -60,8 +61,12 @@ def add_output(command: argparse.ArgumentParser, metavar: str, text: str) -> Non
 
 def add_cores(command: argparse.ArgumentParser) -> None:
     """Option --cores."""
-    here = os.cpu_count() or 1
-    command.add_argument("--cores", type=int, default=here, help="cores of this machine to use (default: %(default)s)")
+    command.add_argument(
+        "--cores",
+        type=int,
+        default=usable_processors(),
+        help="cores to use; all that this process may use (default: %(default)s)",
+    )
 
 
 def add_device(command: argparse.ArgumentParser) -> None:

@@ -95,7 +95,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, not YAML, or not a valid configuration.
     """
-    return validated(_read_mapping(path), str(path))
+    return validated(read_mapping(path), str(path))
 
 
 def read_sections(path: str | Path, names: Collection[str], dataset: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,12 +109,17 @@ def read_sections(path: str | Path, names: Collection[str], dataset: Mapping[str
             not valid.
     """
     others = schema()["properties"].keys() - set(names)
-    raw = {key: value for key, value in _read_mapping(path).items() if key not in others}
+    raw = {key: value for key, value in read_mapping(path).items() if key not in others}
     config = validated({**raw, "dataset": dataset}, str(path))
     return {name: config[name] for name in names}
 
 
-def _read_mapping(path: str | Path) -> dict[str, Any]:
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """The keys of a YAML file as they are, not validated.
+
+    Raises:
+        UserError: the file is missing, or is not a mapping in YAML.
+    """
     try:
         raw = yaml.safe_load(Path(path).read_text())
     except OSError as error:

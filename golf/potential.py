@@ -217,10 +217,11 @@ class Potential(nn.Module):
         )
         if self.repulsion is None or not len(molecules):
             return molecules
-        batch, energy, force = molecules.select(torch.arange(len(molecules), device=self.device))
-        energy_repulsion, force_repulsion = self._repulsion_energy_and_forces(self.repulsion, batch)
-        force = (force.to(torch.float64) - force_repulsion).to(force.dtype)
-        return replace(molecules, energy=energy - energy_repulsion, force=force)
+        repulsion = self.repulsion
+        parts = [self._repulsion_energy_and_forces(repulsion, batch) for batch, _, _ in molecules.chunks()]
+        energy, force = map(torch.cat, zip(*parts, strict=True))
+        rest = (molecules.force.to(torch.float64) - force).to(molecules.force.dtype)
+        return replace(molecules, energy=molecules.energy - energy, force=rest)
 
     def check_elements(self, conformations: ConformationSet, path: str | Path) -> None:
         """Raise a UserError that names the first conformation with an element that the potential does not know."""

@@ -50,12 +50,12 @@ class Wall(nn.Module):
 
 def shortest_distances(molecules: LabelledMolecules) -> dict[str, float]:
     """Shortest distance (angstrom) of each pair of elements ("H-O") within the cutoff, over all molecules."""
-    first_row = torch.repeat_interleave(molecules.offset[:-1], molecules.pair_offset.diff())
-    z_i, z_j = (molecules.numbers[first_row + row] for row in (molecules.pair_i, molecules.pair_j))
-    key = torch.minimum(z_i, z_j) * MAX_NUMBER + torch.maximum(z_i, z_j)
-    found = torch.full((MAX_NUMBER**2,), torch.inf, dtype=torch.float64, device=key.device)
-    distance = torch.linalg.vector_norm(molecules.vectors, dim=1).to(torch.float64)
-    found = found.scatter_reduce(0, key, distance, "amin")
+    found = torch.full((MAX_NUMBER**2,), torch.inf, dtype=torch.float64, device=molecules.numbers.device)
+    for batch, _, _ in molecules.chunks():
+        z_i, z_j = (batch.numbers.index_select(0, pair) for pair in (batch.pair_i, batch.pair_j))
+        key = torch.minimum(z_i, z_j) * MAX_NUMBER + torch.maximum(z_i, z_j)
+        distance = torch.linalg.vector_norm(batch.vectors, dim=1).to(torch.float64)
+        found = found.scatter_reduce(0, key, distance, "amin")
     return {
         f"{SYMBOLS[k // MAX_NUMBER]}-{SYMBOLS[k % MAX_NUMBER]}": float(found[k])
         for k in torch.nonzero(found.isfinite()).flatten().tolist()

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 sys.path.insert(0, workflow.basedir)
 from golf import config as golf_config
-from golf import planning
+from golf import job_sizes, planning
 from golf.errors import UserError
 from golf.forecast import JobTimes
 from golf.job import importable_by_children
@@ -79,11 +79,6 @@ def source_settings():
     return {
         name: value for name, value in config["dataset"].items() if name != "download"
     }
-
-
-def prepare_memory_mb(wildcards):
-    # Reading and writing took 9 kB a conformation of 42 atoms; dividing them makes copies.
-    return 2000 + SIZE.conformations // 50
 
 
 def conformations_to_label(wildcards):
@@ -292,12 +287,53 @@ def files_of_rounds(name):
 
 
 def per_attempt(amount):
-    """A resource that grows with each retry: a number, or a function of the wildcards, times the attempt."""
+    """A resource that grows with each retry: a number, or a function of wildcards and input, times the attempt."""
 
-    def scaled(wildcards, attempt):
-        return attempt * (amount(wildcards) if callable(amount) else amount)
+    def scaled(wildcards, input, attempt):
+        return attempt * (amount(wildcards, input) if callable(amount) else amount)
 
     return scaled
+
+
+def listed(paths):
+    """Files of an input, which may be one."""
+    return [paths] if isinstance(paths, str) else list(paths)
+
+
+def memory_for(*names):
+    """Memory that follows from the size of these inputs; before they are there, yet to be determined."""
+
+    def amount(wildcards, input):
+        return job_sizes.memory_mb(
+            *(path for name in names for path in listed(input[name]))
+        )
+
+    return amount
+
+
+def training_minutes(n_updates, *names):
+    """Minutes of so many updates on these inputs, as `memory_for`."""
+
+    def amount(wildcards, input):
+        labels = [path for name in names for path in listed(input[name])]
+        return job_sizes.training_minutes(config, labels, n_updates)
+
+    return amount
+
+
+def selection_minutes(wildcards, input):
+    """Minutes of a round's relaxations, as `memory_for`."""
+    return job_sizes.selection_minutes(
+        config,
+        input.labels,
+        selection_settings(wildcards)["n_select"],
+        surrogate=surrogate_of_loop(wildcards) is not None,
+    )
+
+
+def relaxation_minutes(wildcards, input):
+    """Minutes of the test relaxations, as `memory_for`."""
+    return job_sizes.relaxation_minutes(config, input.test)
 
 
 def label_minutes(wildcards, input, attempt):
@@ -327,7 +363,7 @@ def label_threads(wildcards):
     return config["resources"]["label_processes"] * config["resources"]["label_threads"]
 
 
-def label_memory_mb(wildcards):
+def label_memory_mb(wildcards, input):
     # The parent process and Snakemake itself take about 300 MB; a child is replaced at twice its memory.
     return (
         300

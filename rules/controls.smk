@@ -12,8 +12,8 @@ rule select_along_mmff:
         NNP_ENV
     threads: 1
     resources:
-        mem_mb=per_attempt(2000),
-        runtime=per_attempt(60),
+        mem_mb=per_attempt(memory_for("labels")),
+        runtime=per_attempt(job_sizes.mmff_minutes(planning.budget_of(config, "rdkit"))),
     params:
         n_select=planning.budget_of(config, "rdkit"),
         variant=config["surrogate"]["variant"],
@@ -90,8 +90,10 @@ rule train_control:
         NNP_ENV
     threads: config["resources"]["train_threads"]
     resources:
-        mem_mb=per_attempt(4000),
-        runtime=per_attempt(1440),
+        mem_mb=per_attempt(memory_for("initial", "new")),
+        runtime=per_attempt(
+            training_minutes(ROUNDS * UPDATES_PER_ROUND, "initial", "new")
+        ),
     params:
         updates=ROUNDS * UPDATES_PER_ROUND,
         learning_rate=config["golf"]["learning_rate"],

@@ -36,8 +36,8 @@ rule prepare_dataset:
         NNP_ENV
     threads: 1
     resources:
-        mem_mb=per_attempt(prepare_memory_mb),
-        runtime=per_attempt(60),
+        mem_mb=per_attempt(job_sizes.preparation_memory_mb(SIZE.conformations)),
+        runtime=per_attempt(job_sizes.preparation_minutes(SIZE.conformations)),
     params:
         source=source_settings(),
         level=LEVEL,

@@ -35,8 +35,8 @@ rule minimize_test:
         NNP_ENV
     threads: 1
     resources:
-        mem_mb=per_attempt(2000),
-        runtime=per_attempt(60),
+        mem_mb=per_attempt(memory_for("test")),
+        runtime=per_attempt(job_sizes.mmff_minutes(SIZE.test_conformations)),
     params:
         variant=config["surrogate"]["variant"],
         max_iterations=config["relaxation"]["max_iterations"],
@@ -61,8 +61,8 @@ rule relax_test:
         NNP_ENV
     threads: config["resources"]["train_threads"]
     resources:
-        mem_mb=per_attempt(4000),
-        runtime=per_attempt(240),
+        mem_mb=per_attempt(memory_for("test")),
+        runtime=per_attempt(relaxation_minutes),
     params:
         variant=config["surrogate"]["variant"],
         level=LEVEL,
@@ -89,8 +89,8 @@ rule evaluate_arm:
         NNP_ENV
     threads: 1
     resources:
-        mem_mb=per_attempt(2000),
-        runtime=per_attempt(30),
+        mem_mb=per_attempt(memory_for("relaxed", "reference", "train")),
+        runtime=per_attempt(60),
     params:
         n_updates=n_updates_of_arm,
         of_others=is_model_of_others,

@@ -155,7 +155,6 @@ rule write_report:
             [f"{RESULTS}/figures/training.svg"] if has_learning_curve() else []
         ),
         figures=expand(f"{RESULTS}/figures/{{name}}.svg", name=figures()),
-        captions=expand(f"{workflow.basedir}/report/{{name}}.rst", name=figures()),
         metrics=arm_metrics,
         reference=f"{RESULTS}/evaluation/reference.h5",
         stages=[path for _, *paths, _ in label_stages() for path in paths],

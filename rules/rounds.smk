@@ -16,8 +16,8 @@ rule relax_round:
         NNP_ENV
     threads: config["resources"]["train_threads"]
     resources:
-        mem_mb=per_attempt(4000),
-        runtime=per_attempt(240),
+        mem_mb=per_attempt(memory_for("labels")),
+        runtime=per_attempt(selection_minutes),
     params:
         variant=surrogate_of_loop,
         selection=selection_settings,
@@ -43,8 +43,8 @@ rule train_round:
         NNP_ENV
     threads: config["resources"]["train_threads"]
     resources:
-        mem_mb=per_attempt(4000),
-        runtime=per_attempt(720),
+        mem_mb=per_attempt(memory_for("initial", "new")),
+        runtime=per_attempt(training_minutes(UPDATES_PER_ROUND, "initial", "new")),
     params:
         updates=UPDATES_PER_ROUND,
         n_rounds=ROUNDS,

@@ -60,8 +60,10 @@ else:
             NNP_ENV
         threads: config["resources"]["train_threads"]
         resources:
-            mem_mb=per_attempt(4000),
-            runtime=per_attempt(1440),
+            mem_mb=per_attempt(memory_for("labels")),
+            runtime=per_attempt(
+                training_minutes(config["training"]["updates"], "labels")
+            ),
         params:
             architecture=golf_config.architecture(config),
             training=training_settings(),
@@ -86,8 +88,8 @@ rule continue_baseline:
         NNP_ENV
     threads: config["resources"]["train_threads"]
     resources:
-        mem_mb=per_attempt(4000),
-        runtime=per_attempt(1440),
+        mem_mb=per_attempt(memory_for("labels")),
+        runtime=per_attempt(training_minutes(ROUNDS * UPDATES_PER_ROUND, "labels")),
     params:
         updates=ROUNDS * UPDATES_PER_ROUND,
         learning_rate=config["golf"]["learning_rate"],

@@ -18,7 +18,7 @@ from faults import Faults
 from studies import REPOSITORY, Study
 
 GPU_RULES = ("train_baseline", "continue_baseline", "train_round", "train_control", "relax_round", "relax_test")
-LOCAL_RULES = ("merge_labels", "merge_references", "evaluate_arm", "summarize", "publish_model")
+LOCAL_RULES = ("merge_labels", "merge_references", "summarize", "publish_model")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,7 +51,7 @@ def test_the_tiny_study_runs_on_slurm(tmp_path):
     assert table and table in study.terminal()
     jobs = study.jobs()
     rules = {job.rule for job in jobs}
-    assert {"check_oracle", "prepare_dataset", "label_batch", "optimize_batch", *GPU_RULES} <= rules
+    assert {"check_oracle", "prepare_dataset", "label_batch", "optimize_batch", "evaluate_arm", *GPU_RULES} <= rules
     assert not rules & set(LOCAL_RULES)
     assert {job.state for job in jobs} == {"COMPLETED"}
     for job in jobs:

@@ -2,13 +2,19 @@
 
 from golf.conformations import Status
 from golf.evaluation import evaluate_arm, seen_molecules
-from golf.hdf5 import read, write
+from golf.hdf5 import read, read_columns, write
 from golf.job import job
+
+
+def n_labelled(path):
+    """Count the labels of a file without reading them."""
+    return int((read_columns(path, "conformation/status")[0]["conformation/status"] == Status.OK).sum())
+
 
 with job(snakemake.log[0]):
     relaxed = read(snakemake.input.relaxed)
     seen = None if snakemake.params.of_others else seen_molecules(relaxed, read(snakemake.input.train))
-    n_labels = sum(int((read(path).values["status"] == Status.OK).sum()) for path in snakemake.input.labels)
+    n_labels = sum(map(n_labelled, snakemake.input.labels))
     evaluated = evaluate_arm(
         snakemake.wildcards.arm,
         relaxed,

@@ -5,6 +5,8 @@ from pathlib import Path
 from golf.job import job
 from golf.report import LabelStage, StudyFiles, write_report
 
+CAPTIONS = Path(snakemake.scriptdir).parent / "report"
+
 with job(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
     write_report(
@@ -14,7 +16,7 @@ with job(snakemake.log[0]):
             by_molecules=files.by_molecules,
             rounds=next(iter(files.rounds), None),
             training_figure=next(iter(files.training_figure), None),
-            figures={path: Path(caption).read_text() for path, caption in zip(files.figures, files.captions)},
+            figures={path: (CAPTIONS / f"{Path(path).stem}.rst").read_text() for path in files.figures},
             arms=files.metrics,
             reference=files.reference,
             stages=[LabelStage(*stage) for stage in params.stages],

@@ -157,10 +157,39 @@ class Faults:
         node = subprocess.run(["sinfo", "-h", "-o", "%n"], capture_output=True, text=True, check=True).stdout.split()[0]
         change = ["scontrol", "update", f"NodeName={node}"]
         subprocess.run([*change, "State=DOWN", "Reason=test"], check=True)
-        study.until(lambda: "NODE_FAIL" in {job.state for job in study.jobs("label_batch")}, "a job lost with its node")
+        jobs = self._put_back(study)
+        for job in jobs:  # Slurm cannot reach them, and they would go on
+            kill_processes(job)
         subprocess.run([*change, "State=RESUME"], check=True)
+        self._start_now(jobs)
         assert study.wait() == 0, study.terminal()[-4000:]
-        return [self.row(study, "node down", "scontrol State=DOWN, then RESUME", "the retries did the rest")]
+        return [self.row(study, "node down", "scontrol State=DOWN, then RESUME", "started again by Slurm")]
+
+    def preemption(self) -> list[Row]:
+        """Jobs of a partition that goes first take the processors of all label jobs."""
+        study = self.study("preemption")
+        study.start()
+        study.until(lambda: len(study.records()) >= 3, "three labels")
+        urgent = ["sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 5"]
+        subprocess.run(urgent, check=True, cwd=self.folder, capture_output=True)
+        self._start_now(self._put_back(study))
+        assert study.wait() == 0, study.terminal()[-4000:]
+        return [self.row(study, "batches preempted", "a job of a partition that goes first", "started again by Slurm")]
+
+    def _put_back(self, study: Study) -> list[int]:
+        """Wait until Slurm has put all label jobs that were running back into the queue; their ids."""
+
+        def waiting() -> list[int]:
+            left = [job for job in study.jobs("label_batch") if job.state != "COMPLETED"]
+            return [job.id for job in left] if all(job.restarts and job.state == "PENDING" for job in left) else []
+
+        study.until(waiting, "all jobs put back into the queue")
+        return waiting()
+
+    def _start_now(self, jobs: list[int]) -> None:
+        """Spare the two minutes that Slurm lets pass before it starts a job again."""
+        for job in jobs:
+            subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
 
     # ---- the whole run -----------------------------------------------------------------------------------------------
 
@@ -232,13 +261,24 @@ class Faults:
             self.row(study, "no SCF converges", "criterion of 1e-30 (same jobs)", outcome, undisturbed=undisturbed),
         ]
 
-    ALL = ("children+batches", "node", "snakemake", "disk+scf")
+    ALL = ("children+batches", "node", "preemption", "snakemake", "disk+scf")
     """Those with a plus run at the same time: most of it is waiting."""
 
     def run(self, names: str) -> list[Row]:
         """Bring about some of them at once."""
         with ThreadPoolExecutor() as threads:
             return [row for rows in threads.map(lambda name: getattr(self, name)(), names.split("+")) for row in rows]
+
+
+def kill_processes(job: int) -> None:
+    """End all processes of a Slurm job, as the node does that they run on when it fails."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = f"SLURM_JOB_ID={job}".encode() in (path / "environ").read_bytes().split(b"\0")
+            if ours or (path / "cmdline").read_text().startswith(f"slurmstepd: [{job}."):
+                os.kill(int(path.name), signal.SIGKILL)
+        except OSError:  # ended meanwhile, or not ours to look at
+            continue
 
 
 def table(rows: list[Row]) -> str:

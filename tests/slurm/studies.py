@@ -43,6 +43,7 @@ class Job:
     start: datetime | None
     end: datetime | None
     asked: str  # for what beside CPUs and memory: GPUs
+    restarts: int  # by Slurm itself
 
 
 class Study:
@@ -165,6 +166,7 @@ class Study:
                     start=_time(fields["StartTime"]),
                     end=_time(fields["EndTime"]),
                     asked=fields.get("TresPerJob", ""),
+                    restarts=int(fields["Restarts"]),
                 )
             )
         return found

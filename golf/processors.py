@@ -1,0 +1,77 @@
+"""How many processors this process may use: those it is bound to, and no more than its cgroups pay for.
+
+`os.cpu_count` counts the machine's. A batch system or `taskset` binds a process to some of them, and a container may
+use as many as it likes for a share of the time only: with more threads than that share it is stopped again and again.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+
+
+def usable_processors(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
+    """Count the processors that this process may use, at least 1.
+
+    Args:
+        cgroups: where the cgroup file systems are mounted.
+        own: file that names the cgroups of this process.
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [math.ceil(quota) for quota in _quotas(cgroups, own)]
+    return max(1, min([bound, *quotas]))
+
+
+def limit_torch_threads() -> None:
+    """Let PyTorch use no more threads than there are usable processors: it knows of affinity, not of quotas."""
+    import torch
+
+    torch.set_num_threads(min(torch.get_num_threads(), usable_processors()))
+
+
+def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
+    """Processors that each cgroup of this process, and each one above it, may use; those without a limit are left out.
+
+    Inside a container the path of the cgroup may be the host's, which cannot be seen there: then the limit of the
+    container is at the root of the mount.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        read = _quota_v1 if controllers else _quota_v2
+        for root in (cgroups / controllers, cgroups / "cpu") if controllers else (cgroups, cgroups / "unified"):
+            folder = root / path.lstrip("/")
+            for one in (folder, *folder.parents):
+                if one.is_relative_to(root) and (quota := read(one)) is not None:
+                    yield quota
+
+
+def _quota_v2(folder: Path) -> float | None:
+    return _ratio(folder / "cpu.max")
+
+
+def _quota_v1(folder: Path) -> float | None:
+    return _ratio(folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
+
+
+def _ratio(*files: Path) -> float | None:
+    """The quota over the period (microseconds) in these files; None where there is none or it is no limit."""
+    try:
+        quota, period = " ".join(file.read_text() for file in files).split()
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):  # the second: "max"
+        return None
+
+
+if __name__ == "__main__":
+    print(usable_processors())

@@ -6,7 +6,7 @@ forces that are not those of its energy. That is found once a study, before anyt
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,11 +95,12 @@ def _known_molecule(oracle: Oracle) -> str:
 def _forces_are_the_derivative(oracle: Oracle, covered: Collection[int]) -> str:
     """Energies at the ends of a short straight path, and the work of the forces along it by Simpson's rule."""
     numbers, positions = next((one for one in _TRIED if set(one[0].tolist()) <= set(covered)), _TRIED[-1])
-    direction = _direction(len(numbers))
-    labels = [_label(oracle, "a small molecule", numbers, x) for x in _path(positions, direction)]
-    along = [float((label.forces * direction).sum()) for label in labels]
+    middle = _label(oracle, "a small molecule", numbers, positions)
+    direction = _direction(middle.forces)
+    start, end = (_label(oracle, "a small molecule", numbers, positions + k * STEP * direction) for k in (-1, 1))
+    along = [float((label.forces * direction).sum()) for label in (start, middle, end)]
     by_forces = (along[0] + 4 * along[1] + along[2]) / 6
-    by_energy = -(labels[2].energy - labels[0].energy) / (2 * STEP)
+    by_energy = -(end.energy - start.energy) / (2 * STEP)
     found = (
         f"mean force along a path of {2 * STEP:g} angstrom: {by_energy:.5f} hartree/angstrom by the energies, "
         f"{by_forces:.5f} by the forces"
@@ -112,15 +113,11 @@ def _forces_are_the_derivative(oracle: Oracle, covered: Collection[int]) -> str:
     return found
 
 
-def _direction(n_atoms: int) -> NDArray[np.float64]:
-    """A direction in which every coordinate takes part [n, 3], of length 1."""
-    direction = np.cos(1.0 + 2.0 * np.arange(3 * n_atoms)).reshape(n_atoms, 3)
+def _direction(forces: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A direction of length 1 [n, 3], near that of the forces, so that much is seen; every coordinate takes part."""
+    everywhere = np.cos(1.0 + 2.0 * np.arange(forces.size)).reshape(forces.shape)
+    direction = forces / max(float(np.linalg.norm(forces)), 1e-6) + everywhere / (2 * np.linalg.norm(everywhere))
     return direction / np.linalg.norm(direction)
-
-
-def _path(positions: NDArray[np.float64], direction: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """The start, the middle and the end of a path of 2 `STEP`."""
-    return (positions + k * STEP * direction for k in (-1, 0, 1))
 
 
 def _label(oracle: Oracle, name: str, numbers: NDArray[np.uint8], positions: NDArray[np.float64]) -> Label:

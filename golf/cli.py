@@ -16,9 +16,9 @@ from golf import __version__
 from golf.cli_models import add_export, add_import_checkpoint, add_learning_curve, add_train
 from golf.cli_options import CONFIG_HELP, add_cores, add_input, add_output, check_input, check_output, positive
 from golf.cli_relax import add_relax
+from golf.ending import end_on_signals
 from golf.errors import UserError
 from golf.files import DISK_FULL
-from golf.job import exit_on_sigterm
 
 
 class _Line(logging.Formatter):
@@ -33,7 +33,7 @@ class _Line(logging.Formatter):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 where some records were left out, or 2 after wrong input."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, exit_on_sigterm)
+    end_on_signals()
     to_terminal = logging.StreamHandler()
     to_terminal.setFormatter(_Line())
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, handlers=[to_terminal])

@@ -44,6 +44,7 @@ MACHINE_KEYS = (
     "oracle.python",
     "oracle.scratch",
     "oracle.time_limit",
+    "oracle.time_limit_factor",
     "training.checkpoint_seconds",
 )
 """Keys that say where and how fast a study runs, not what it computes: they may change between runs."""
@@ -212,7 +213,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"key evaluation.models: {name} is the name of an arm already; choose another"
         if name in ("reference", "trajectory"):
             yield f"key evaluation.models: {name} is the name of a folder of the results; choose another"
-    if wrong := wrong_setting(oracle["program"], oracle["basis"], oracle["python"]):
+    if wrong := wrong_setting(oracle["program"], oracle["method"], oracle["basis"], oracle["python"]):
         yield wrong
     unknown = set(config["nnp"]["reference_energies"] or {}) - set(NETWORK_SYMBOLS)
     if unknown:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from golf.budget import EVALUATIONS_PER_SELECTION, Network, Part, duration, jobs_at_once, label_parts, network
 from golf.elements import SYMBOLS
-from golf.forecast import calibrated
+from golf.forecast import Model, calibrated
 from golf.oracles.settings import processes_on
 from golf.planning import level_of
-from golf.workload import basis_of, workload
+from golf.workload import Workload, basis_of, workload
+
+NAMED = 5
+"""Molecules that a message names one by one."""
+
+ROOM = 1.5
+"""A time limit that lets a label be done: predictions are off by up to 25 % on the machine that they were fitted on."""
 
 
 def estimate(config: Mapping[str, Any], *, jobs: int | None, cores: int) -> str:
@@ -37,6 +46,7 @@ def estimate(config: Mapping[str, Any], *, jobs: int | None, cores: int) -> str:
         f"{level_of(config)}; {most}{len(work.training)} training and {len(work.test)} test conformations{dropped}",
         "",
         *table(parts, net, threads, n_workers, jobs),
+        *too_long(work, model, config["oracle"]["time_limit"]),
         "",
         f"With {jobs} label job(s) at a time{'' if given else f' ({cores} cores here)'}, each with {n_workers} "
         f"process(es) of {threads} thread(s); stages one after the other, queues not counted.",
@@ -49,6 +59,27 @@ def estimate(config: Mapping[str, Any], *, jobs: int | None, cores: int) -> str:
         "conformation, the limit in the test",
     ]
     return "\n".join(lines)
+
+
+def too_long(work: Workload, model: Model, time_limit: float) -> Iterator[str]:
+    """Lines about the molecules whose labels will not be done within `oracle.time_limit`, and what to set; mostly none.
+
+    In the table they count with the limit: that is what they cost, for nothing.
+    """
+    seconds = {name: float(model.seconds(np.array([cost]))[0]) for name, (_, cost) in work.molecules.items()}
+    beyond = sorted((name for name in seconds if seconds[name] > time_limit), key=lambda name: -seconds[name])
+    if not beyond:
+        return
+    named = ", ".join(f"{name} ({work.molecules[name][0]} atoms, {seconds[name]:.0f} s)" for name in beyond[:NAMED])
+    more = f" and {len(beyond) - NAMED} more" if len(beyond) > NAMED else ""
+    enough = math.ceil(ROOM * seconds[beyond[0]] / 600) * 600
+    yield ""
+    yield f"Labels of {len(beyond)} of {len(seconds)} molecules will time out at oracle.time_limit, {time_limit:g} s:"
+    yield f"  {named}{more}"
+    yield (
+        f"  Set oracle.time_limit to {enough}, or raise resources.label_threads, or leave these molecules out; the "
+        "table counts each such label with the limit."
+    )
 
 
 def table(parts: Sequence[Part], net: Network, threads: int, n_workers: int, jobs: int) -> Iterator[str]:

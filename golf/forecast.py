@@ -27,6 +27,7 @@ from golf.hdf5 import read_columns
 from golf.journal import SUFFIX, outcomes
 from golf.labeling import pending_costs
 from golf.oracles.base import LevelOfTheory
+from golf.oracles.limits import limit_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -174,14 +175,23 @@ class JobTimes:
     Args:
         results, train, level: see `calibrated`.
         n_workers, threads: oracle processes of a job, and threads of each.
-        time_limit: seconds after which a conformation is given up.
+        time_limit, time_limit_factor: of a conformation (`golf.oracles.limits.limit_seconds`).
     """
 
     def __init__(
-        self, results: str, train: str, level: LevelOfTheory, *, n_workers: int, threads: int, time_limit: float
+        self,
+        results: str,
+        train: str,
+        level: LevelOfTheory,
+        *,
+        n_workers: int,
+        threads: int,
+        time_limit: float,
+        time_limit_factor: float,
     ) -> None:
         self._results, self._train, self._level = results, train, level
-        self._n_workers, self._threads, self._time_limit = n_workers, threads, time_limit
+        self._n_workers, self._threads = n_workers, threads
+        self._time_limit, self._factor = time_limit, time_limit_factor
         self._model: Model | None = None
         self._next_calibration = 0.0
 
@@ -213,7 +223,8 @@ class JobTimes:
         model = self._calibrated(oracle)
         seconds: NDArray[np.float64] = np.minimum(model.seconds(costs), self._time_limit) * repeats
         wall = float(longest_wall(seconds, np.zeros(len(seconds), np.int64), 1, self._n_workers)[0])
-        return job_minutes(wall, model, attempt, self._time_limit)
+        hang = limit_seconds(model.seconds(costs), self._factor, self._time_limit)
+        return job_minutes(wall, model, attempt, float(hang.max(initial=0.0)))
 
     def _calibrated(self, oracle: str) -> Model:
         """`calibrated`, made anew every few minutes: thousands of jobs ask, one after the other."""
@@ -224,7 +235,7 @@ class JobTimes:
         return self._model
 
 
-def job_minutes(wall_seconds: float, model: Model, attempt: int, time_limit: float) -> int:
+def job_minutes(wall_seconds: float, model: Model, attempt: int, hang_seconds: float) -> int:
     """Minutes that a job of a predicted wall time asks for.
 
     Every further attempt asks for as much again, and leaves room for one conformation that hangs until its time limit:
@@ -232,7 +243,7 @@ def job_minutes(wall_seconds: float, model: Model, attempt: int, time_limit: flo
     """
     margin = MARGIN if model.n_measured else 2 * MARGIN
     minutes = START_MINUTES + margin * wall_seconds / 60
-    hang = time_limit / 60 if attempt > 1 else 0.0
+    hang = hang_seconds / 60 if attempt > 1 else 0.0
     return math.ceil(attempt * minutes + hang)
 
 

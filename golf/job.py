@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from golf import progress
 from golf.deadline import Deadline
+from golf.ending import end_on_signals
 from golf.errors import UserError
 from golf.files import DISK_FULL
 from golf.locks import this_process
 
 logger = logging.getLogger("golf")
-
-
-def exit_on_sigterm(number: int, frame: FrameType | None) -> None:
-    """Leave by an exception, so that pools, journals and temporary files are closed on the way out."""
-    sys.exit(128 + number)
 
 
 @contextmanager
@@ -33,7 +27,7 @@ def job(log: str | Path) -> Iterator[Deadline]:
     with its traceback, in the log too.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, exit_on_sigterm)
+    end_on_signals()
     to_file = logging.FileHandler(log, mode="w")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_terminal = logging.StreamHandler()

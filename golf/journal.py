@@ -34,6 +34,12 @@ SUFFIX = ".journal.jsonl"
 FINISHED = frozenset({Status.OK, Status.NOT_CONVERGED, Status.FAILED})
 """Outcomes that would come out the same again. A crash or a timeout may be the machine's fault: tried again."""
 
+TIMEOUTS = 2
+"""So many timeouts of one geometry are its own fault: with no more time it is not tried again."""
+
+AS_LONG = 0.8
+"""A timeout counts where it was after this share of the present limit or more: limits follow measured times."""
+
 _LINE_START = b'{"key": "'
 _OUTCOME = re.compile(
     rb'^{"key": "(\w+)", "id": ("(?:[^"\\]|\\.)*"), "status": "(\w+)".*, "wall_seconds": ([-+.\deE]+), .*}$',
@@ -49,7 +55,8 @@ class Journal:
     energy and forces of a label that is not `ok` are null and are given back as NaN.
 
     `get` gives back outcomes that are final: ok, not_converged and failed. Labels that crashed or timed out are
-    recorded too, but `get` ignores them, so that a new run tries them again.
+    recorded too, but `get` ignores them, so that a new run tries them again; not those that have timed out `TIMEOUTS`
+    times, unless they have more time now.
 
     A line that a kill cut off in mid-write is dropped on opening. The file is locked while it is open (golf/locks.py):
     a second process waits until the first has closed it, and logs for whom it waits.
@@ -79,6 +86,7 @@ class Journal:
         self._others = tuple(others)
         self._wanted = wanted
         self._finished: dict[str, Label] = {}
+        self._timeouts: dict[str, list[Label]] = {}
         self._lock = threading.Lock()
         self._file = LockedFile(self.path, deadline)
 
@@ -87,7 +95,7 @@ class Journal:
         try:
             for other in self._others:
                 try:
-                    self._finished |= _final_labels(other, other.read_bytes(), self._wanted)
+                    self._take(_labels(other, other.read_bytes(), self._wanted))
                 except (OSError, UserError) as error:
                     logger.warning("labels of another journal are not used: %s", error)
             self._load()
@@ -105,10 +113,18 @@ class Journal:
         """Labels that need not be computed again."""
         return len(self._finished)
 
-    def get(self, request: Request) -> Label | None:
-        """The final label of this geometry at this level, or None where there is none yet."""
+    def get(self, request: Request, limit: float = math.inf) -> Label | None:
+        """The final label of this geometry at this level, or None where there is none yet.
+
+        Args:
+            limit: seconds that it may take now.
+        """
+        key = request.key(self.level)
         with self._lock:
-            label = self._finished.get(request.key(self.level))
+            label = self._finished.get(key)
+            timeouts = [one for one in self._timeouts.get(key, ()) if one.wall_seconds >= AS_LONG * limit]
+        if label is None and len(timeouts) >= TIMEOUTS:
+            label = timeouts[-1]
         if label is not None and label.status is Status.OK and len(label.forces) != len(request.numbers):
             logger.warning("%s: a label of %s has no forces for all its atoms; not used", self.path, request.id)
             return None
@@ -142,12 +158,18 @@ class Journal:
                     f"{self.path}: {error.strerror}: the label of {request.id} cannot be written; the {len(self)} "
                     "before it are safe; free space (or raise the quota) and run again"
                 ) from None
+            self._take([(key, label)])
+
+    def _take(self, labels: Iterable[tuple[str, Label]]) -> None:
+        for key, label in labels:
             if label.status in FINISHED:
                 self._finished[key] = label
+            elif label.status is Status.TIMED_OUT:
+                self._timeouts.setdefault(key, []).append(label)
 
     def _load(self) -> None:
         content = self.path.read_bytes()
-        self._finished |= _final_labels(self.path, content)
+        self._take(_labels(self.path, content))
         end = content.rfind(b"\n") + 1
         if end < len(content):
             logger.warning("%s: dropped a last line that was cut off by a kill", self.path)
@@ -164,8 +186,8 @@ def beside(path: Path) -> list[Path]:
     return sorted(other for other in path.parent.glob(f"*{SUFFIX}") if other != path)
 
 
-def _final_labels(path: Path, content: bytes, wanted: Collection[str] | None = None) -> dict[str, Label]:
-    """The outcomes of a journal that are final, by key; a last line without its end is ignored.
+def _labels(path: Path, content: bytes, wanted: Collection[str] | None = None) -> list[tuple[str, Label]]:
+    """Key and label of each line of a journal; a last line without its end is ignored.
 
     Lines with other keys than the wanted ones are passed over without a look at what is in them.
 
@@ -176,19 +198,17 @@ def _final_labels(path: Path, content: bytes, wanted: Collection[str] | None = N
     torn = content[end:]
     if torn and not (torn.startswith(_LINE_START) or _LINE_START.startswith(torn) or not torn.strip(b"\0")):
         raise UserError(f"{path}: not a golf journal (it ends without a line of ours); move it away")
-    labels = {}
+    labels = []
     for number, line in enumerate(content[:end].splitlines(), start=1):
         if wanted is not None and _key(line) not in wanted:
             continue
         try:
-            key, label = _parse(line)
+            labels.append(_parse(line))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path}: line {number} is not a line of a golf journal ({type(error).__name__}: {error}); "
                 "remove that line or move the file away"
             ) from None
-        if label.status in FINISHED:
-            labels[key] = label
     return labels
 
 

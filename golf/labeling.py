@@ -8,7 +8,7 @@ is paid for again when the input grows or is divided anew.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from golf.oracles.base import (
     requests_from,
 )
 from golf.oracles.pool import OraclePool
+from golf.oracles.spin import warn_of_spin
 from golf.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ def label(
     labels: dict[int, Label] = {}
     missing = []
     for i, request in enumerate(requests):
-        known = journal.get(request)
+        known = journal.get(request, oracle.limit(request))
         if known is None:
             same.setdefault(request.key(oracle.level), []).append(i)
             if same[request.key(oracle.level)] == [i]:
@@ -243,13 +244,33 @@ def label_to_file(
                 oracle.check(sorted(set(conformations.number.tolist())))
             path = journal_path(output)
             requests = requests_from(conformations)
+            warn_of_spin(requests)
             wanted = {request.key(level) for request in requests}
             with Journal(path, level, beside(path), wanted, deadline) as journal:
-                known = sum(journal.get(request) is not None for request in requests)
+                learn_from_journal(oracle, journal, requests)
+                known = sum(journal.get(request, oracle.limit(request)) is not None for request in requests)
                 with progress_bar(len(conformations), "labels", known) as advance:
                     labelled = label(conformations, oracle, journal, progress=lambda _: advance())
     write(output, labelled, **(attrs or {}))
     return labelled
+
+
+def learn_from_journal(oracle: OraclePool, journal: Journal, requests: Sequence[Request]) -> None:
+    """Let the times of labels in a journal set the time limits, and say which labels are not to be expected."""
+    limits = oracle.limits
+    if limits is None:
+        return
+    for request in requests:
+        known = journal.get(request)
+        if known is not None and known.status is Status.OK:
+            limits.learn(request, known.wall_seconds)
+    if beyond := limits.beyond(requests):
+        request, seconds = beyond[0]
+        logger.warning(
+            "%d of %d conformations are predicted to take longer than oracle.time_limit allows (%s: %.0f s); raise it, "
+            "or resources.label_threads, or leave these molecules out",
+            len(beyond), len(requests), request.id, seconds,
+        )  # fmt: skip
 
 
 def journal_path(output: str | Path) -> Path:

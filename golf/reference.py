@@ -23,10 +23,11 @@ from golf.deadline import Deadline, OutOfTime
 from golf.errors import UserError
 from golf.hdf5 import write
 from golf.journal import Journal, beside
-from golf.labeling import journal_path
+from golf.labeling import journal_path, learn_from_journal
 from golf.minimizer import FORCE_THRESHOLD, Trajectory, minimize
 from golf.oracles.base import Label, LevelOfTheory, Oracle, Request, level_difference, requests_from
 from golf.oracles.pool import OraclePool
+from golf.oracles.spin import warn_of_spin
 from golf.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ def _evaluator(
     def evaluate(request: Request) -> Label:
         if stop.is_set():
             raise _Stopped
-        known = brought.get(request.key(oracle.level)) or journal.get(request)
+        known = brought.get(request.key(oracle.level)) or journal.get(request, oracle.limit(request))
         if known is not None:
             return known
         label = oracle.compute(request)
@@ -308,6 +309,9 @@ def optimize_to_file(
             Journal(path, level, beside(path), deadline=deadline) as journal,
             progress_bar(len(conformations), "DFT optimizations") as advance,
         ):
+            requests = requests_from(conformations)
+            warn_of_spin(requests)
+            learn_from_journal(oracle, journal, requests)
             minima = optimize_reference(
                 conformations,
                 oracle,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Workload:
         gradients: of each of those optimizations, expected.
         source: where the conformations come from, in words.
         at_most: whether there may be fewer, since equal conformers are known only when they have been embedded.
+        molecules: atoms of each molecule and what a label of it costs, by name.
     """
 
     initial: NDArray[np.int64]
@@ -66,6 +67,7 @@ class Workload:
     gradients: NDArray[np.int64]
     source: str
     at_most: bool = False
+    molecules: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def workload(config: Mapping[str, Any], basis: Basis) -> Workload:
@@ -112,6 +114,11 @@ def _workload(train: ConformationSet, test: ConformationSet, known: set[str], ba
         references=tests[left],
         gradients=n_gradients(test.n_atoms[left]),
         source=source,
+        molecules={
+            name: (int(n_atoms), int(cost))
+            for part, costs in ((train, training), (test, tests))
+            for name, n_atoms, cost in zip(part.molecule, part.n_atoms, costs, strict=True)
+        },
     )
 
 

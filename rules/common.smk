@@ -48,6 +48,7 @@ JOB_TIMES = JobTimes(
     n_workers=config["resources"]["label_processes"],
     threads=config["resources"]["label_threads"],
     time_limit=config["oracle"]["time_limit"],
+    time_limit_factor=config["oracle"]["time_limit_factor"],
 )
 
 NNP_ENV = "../envs/nnp.yaml"

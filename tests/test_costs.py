@@ -166,7 +166,7 @@ def test_calibration_finds_the_scale_of_the_machine(tmp_path):
 
 
 def job_times(tmp_path, **changes):
-    settings = {"n_workers": 2, "threads": 1, "time_limit": 600.0} | changes
+    settings = {"n_workers": 2, "threads": 1, "time_limit": 600.0, "time_limit_factor": 10.0} | changes
     return JobTimes(str(tmp_path), str(tmp_path / "data.h5"), LEVEL, **settings)
 
 

@@ -161,6 +161,26 @@ def test_a_killed_run_goes_on_from_its_journal(conformations, labelled, tmp_path
     assert subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False).stdout == b""
 
 
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_two_signals_at_once_end_it_like_the_first(conformations, tmp_path, first):
+    """The second one used to interrupt the clean-up, within a lock."""
+    write(tmp_path / "in.h5", concatenate([conformations] * 40))
+    positions = read(tmp_path / "in.h5").position
+    moved = positions + np.random.default_rng(1).normal(0, 0.01, positions.shape)
+    write(tmp_path / "in.h5", read(tmp_path / "in.h5").with_columns(position=moved))
+    for pause in (0.0, 0.005, 0.02):
+        output = tmp_path / f"{pause}.h5"
+        process = run_label(tmp_path / "in.h5", output, "--cores", "2", start_new_session=True)
+        wait_for_lines(journal_path(output), 1, process)
+        started = time.monotonic()
+        for number in (first, signal.SIGINT + signal.SIGTERM - first):
+            process.send_signal(number)
+            time.sleep(pause)
+        errors = process.communicate(timeout=20)[1]
+        assert time.monotonic() - started < 5 and process.returncode in (130, 143)
+        assert "Traceback" not in errors and "lock" not in errors
+
+
 def test_a_lost_process_costs_one_call_more_and_no_label(conformations, labelled, tmp_path):
     write(tmp_path / "in.h5", conformations)
     output = tmp_path / "out.h5"

@@ -174,6 +174,27 @@ def test_an_energy_does_not_depend_on_how_the_molecule_lies():
     np.testing.assert_allclose(there.forces, here.forces @ about, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["CH4", "C2H6", "CO2"])
+def test_nor_does_that_of_a_molecule_with_equal_moments(name):
+    """Coordinates as a file has them, with six decimals: their rounding must not choose the axes."""
+    atoms = ase_molecule(name)
+    about = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
+    here, there = (np.round(positions, 6) for positions in (atoms.positions, atoms.positions @ about + 3.0))
+    numbers = atoms.numbers.astype(np.uint8)
+    with OraclePool(LevelOfTheory("pyscf", "pbe", "sto-3g")) as oracle:
+        energies = [oracle.compute(Request("x", numbers, positions, 0, 1)).energy for positions in (here, there)]
+    assert energies[1] == pytest.approx(energies[0], abs=1e-6)
+
+
+def test_polarization_functions_in_parentheses_are_computed():
+    energies = []
+    for basis in ("6-31g(d)", "6-31G*"):
+        with OraclePool(LevelOfTheory("pyscf", "hf", basis)) as oracle:
+            oracle.check([1, 6, 7, 8])
+            energies.append(oracle.compute(request("H2O")).energy)
+    assert energies[0] == pytest.approx(energies[1], abs=1e-9)
+
+
 def test_scf_ladder_recovers_and_says_how():
     with OraclePool(CHEAP) as oracle:
         plain = oracle.compute(request("H2O"))
@@ -238,8 +259,15 @@ def test_keywords_are_attributes_of_the_field():
     ("level", "numbers", "reason"),
     [
         (LevelOfTheory("pyscf", "wb97x-dd", "sto-3g"), [1, 8], r"oracle\.method 'wb97x-dd' cannot be .* by PySCF"),
-        (LevelOfTheory("pyscf", "wb97xd", "sto-3g"), [1, 8], r"PySCF has no dispersion for HYB_GGA_XC_WB97X_D"),
-        (LevelOfTheory("pyscf", "b97-d", "sto-3g"), [1, 8], r"PySCF has no dispersion for GGA_XC_B97_D"),
+        (
+            LevelOfTheory("pyscf", "wb97xd", "sto-3g"),
+            [1, 8],
+            r"PySCF does not add the correction .* HYB_GGA_XC_WB97X_D",
+        ),
+        (LevelOfTheory("pyscf", "b97-d", "sto-3g"), [1, 8], r"PySCF does not add the correction .* GGA_XC_B97_D"),
+        (LevelOfTheory("pyscf", "0.5*b97_3c", "sto-3g"), [1, 8], r"PySCF does not add the correction .* GGA_XC_B97_3C"),
+        (LevelOfTheory("pyscf", "wb97m_v", "sto-3g", {"nlc": 0}), [1], r"PySCF does not add .* HYB_MGGA_XC_WB97M_V"),
+        (LevelOfTheory("pyscf", "b3lyp_d3bj", "sto-3g"), [1], r"'b3lyp_d3bj' cannot be computed by PySCF"),
         (LevelOfTheory("pyscf", "hf", "sto-3gg"), [1, 8], r"oracle\.basis 'sto-3gg' does not serve"),
         (LevelOfTheory("pyscf", "hf", "6-31g"), [1, 53], r"oracle\.basis '6-31g' does not serve I"),
         (LevelOfTheory("pyscf", "hf", "sto-3g", {"grids.lvl": 1}), [1], r"oracle\.keywords: .*no grids\.lvl"),

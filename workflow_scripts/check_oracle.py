@@ -1,4 +1,4 @@
-"""Whether the configured level of theory can be computed, and for which elements."""
+"""Whether the configured level of theory can be computed, for which elements, and whether it is right."""
 
 import json
 
@@ -7,6 +7,7 @@ from golf.files import written_whole
 from golf.job import job
 from golf.oracles.base import LevelOfTheory
 from golf.oracles.pool import OraclePool
+from golf.oracles.proof import prove
 from golf.oracles.settings import pool_settings
 
 with job(snakemake.log[0]):
@@ -15,5 +16,6 @@ with job(snakemake.log[0]):
         basis = oracle.basis(MMFF_NUMBERS)
         oracle.check([1])
         found = level.attrs() | {"program_version": oracle.program_version} | basis.to_json()
+        found["proof"] = prove(oracle, basis.functions)
     with written_whole(snakemake.output[0]) as temporary:
         temporary.write_text(json.dumps(found, indent=2) + "\n")

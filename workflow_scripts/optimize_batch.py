@@ -4,10 +4,11 @@ from golf.costs import read_basis
 from golf.hdf5 import read
 from golf.job import job
 from golf.oracles.base import LevelOfTheory
-from golf.oracles.settings import pool_settings
+from golf.oracles.settings import label_limits, pool_settings
 from golf.reference import batch, optimize_to_file
 
 with job(snakemake.log[0]) as deadline:
+    level, basis = LevelOfTheory(**snakemake.params.level), read_basis(snakemake.input.oracle)
     known = snakemake.input.get("known")
     optimize_to_file(
         batch(
@@ -15,10 +16,11 @@ with job(snakemake.log[0]) as deadline:
             read(known).id if known else (),
             int(snakemake.wildcards.batch),
             snakemake.params.n_batches,
-            read_basis(snakemake.input.oracle),
+            basis,
         ),
         snakemake.output[0],
-        level=LevelOfTheory(**snakemake.params.level),
+        level=level,
+        limits=label_limits(snakemake.config, level, basis),
         max_steps=snakemake.params.max_steps,
         attrs=snakemake.params.stamp,
         deadline=deadline,

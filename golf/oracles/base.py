@@ -150,6 +150,10 @@ class Oracle(Protocol):
         """Energy and forces of one conformation; a failure is a label with a status, not an exception."""
         ...
 
+    def limit(self, request: Request) -> float:
+        """Seconds after which a conformation is given up."""
+        ...
+
     def stream(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Label]]:
         """Labels of many conformations, in the order in which they are finished."""
         ...

@@ -25,6 +25,8 @@ from golf.deadline import Deadline, OutOfTime
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.oracles.base import Label, LevelOfTheory, Request
+from golf.oracles.known_faults import doubtful_elements, refuse_wrong_version
+from golf.oracles.limits import TimeLimits
 from golf.oracles.process import START_SECONDS, Child, ChildDied, ChildHung, ChildTimedOut, remove_stale_scratch
 from golf.oracles.programs import NO_BASIS, program, wrong_setting
 from golf.units import BOHR_IN_ANGSTROM
@@ -53,12 +55,14 @@ class OraclePool:
         threads: OpenMP threads of each.
         memory_mb: memory that each child is told to use.
         time_limit: seconds for one conformation; a child that takes longer is killed and replaced.
+        limits: shorter ones that follow from each conformation's size; None: `time_limit` for all.
         scratch: where the children's folders are made; None: the system's temporary folder.
         python: the Python that has Psi4; None: look for it. Other programs run in golf's own.
         deadline: of the job; nothing is begun that may not be done by then, nothing is in hand after it.
 
     Raises:
-        UserError: the program is unknown, not found or does not start, or has no such basis or Python.
+        UserError: the program is unknown, not found or does not start, has no such basis or Python, or is of a version
+            that is known to compute the method wrongly.
     """
 
     def __init__(
@@ -69,15 +73,17 @@ class OraclePool:
         threads: int = 1,
         memory_mb: int = 1000,
         time_limit: float = 3600.0,
+        limits: TimeLimits | None = None,
         scratch: str | None = None,
         python: str | None = None,
         deadline: Deadline | None = None,
     ) -> None:
-        if wrong := wrong_setting(level.program, level.basis, python):
+        if wrong := wrong_setting(level.program, level.method, level.basis, python):
             raise UserError(wrong)
         self.level = level
         self.n_workers = n_workers
         self._time_limit = time_limit
+        self.limits = limits
         self._scratch = scratch
         self._deadline = deadline or Deadline()
         self._longest = 0.0  # seconds that a label took
@@ -104,6 +110,12 @@ class OraclePool:
             self.close()
             raise
         self.program_version = next(iter(self._children)).version
+        self._doubtful = doubtful_elements(level, self.program_version)
+        try:
+            refuse_wrong_version(level, self.program_version)
+        except UserError:
+            self.close()
+            raise
 
     def _start(self) -> Child:
         child = self._starter.submit(Child, self.program_name, self._launch, self._setup, self._scratch).result()
@@ -124,6 +136,7 @@ class OraclePool:
             OutOfTime: the job has no time left for it.
             UserError: the disk with the scratch files is full.
         """
+        self._warn_of_doubtful(request)
         label, used = self._compute(request)
         if label.status is Status.FAILED and used:
             logger.info("%s: failed, tried again in a fresh process: %s", request.id, label.message)
@@ -131,6 +144,12 @@ class OraclePool:
         if label.status in (Status.FAILED, Status.CRASHED):
             self._blame_a_full_scratch(label)
         return label
+
+    def _warn_of_doubtful(self, request: Request) -> None:
+        """Say once of each element that this version of the program computes it wrongly."""
+        for number in self._doubtful.keys() & set(request.numbers.tolist()):
+            if words := self._doubtful.pop(number, ""):
+                logger.warning("%s", words)
 
     def _compute(self, request: Request, fresh: bool = False) -> tuple[Label, bool]:
         """A label, and whether the child had computed others before it."""
@@ -142,6 +161,7 @@ class OraclePool:
         }
         child = self._idle.get()
         started = time.monotonic()
+        limit = self.limit(request)
         try:
             if fresh and child.used:
                 self._discard(child)
@@ -150,7 +170,8 @@ class OraclePool:
             if self._deadline.left() <= TIME_MARGIN * self._longest:
                 raise OutOfTime("no time is left for another label")
             logger.info("%s: begun", request.id)
-            answer = child.ask(message, min(self._time_limit, self._deadline.left()))
+            left = self._deadline.left()
+            answer = child.ask(message, min(limit, left), min(self._time_limit, left))
         except (ChildDied, ChildTimedOut, ChildHung) as error:
             if self._closed:
                 raise
@@ -159,10 +180,12 @@ class OraclePool:
                 logger.warning("%s: ended unfinished, the job's time is up", request.id)
                 raise OutOfTime("the time is up") from None
             child = self._start()
-            label = self._lost(request, error, time.monotonic() - started)
+            label = self._lost(request, error, time.monotonic() - started, limit)
             return label, used
         else:
             self._longest = max(self._longest, time.monotonic() - started)
+            if self.limits is not None and answer["status"] == "OK":
+                self.limits.learn(request, answer["wall_seconds"])
             if answer["resident_mb"] > RECYCLE_FACTOR * self._setup["memory_mb"]:
                 logger.info("a process has grown to %.0f MB and is replaced", answer["resident_mb"])
                 self._discard(child)
@@ -171,15 +194,21 @@ class OraclePool:
             self._idle.put(child)
         return _label(answer, len(request.numbers)), used
 
-    def _lost(self, request: Request, error: Exception, seconds: float) -> Label:
+    def limit(self, request: Request) -> float:
+        """Seconds that this conformation may take."""
+        return self._time_limit if self.limits is None else min(self._time_limit, self.limits.seconds(request))
+
+    def _lost(self, request: Request, error: Exception, seconds: float, limit: float) -> Label:
         """A hung child counts as crashed: neither says anything of the conformation."""
         status = Status.TIMED_OUT if isinstance(error, ChildTimedOut) else Status.CRASHED
-        limit = f"no result within {self._time_limit:g} s"
+        nothing = f"no result within {limit:.4g} s"
         reason = str(error)
         if isinstance(error, ChildTimedOut):
-            reason = limit
+            reason = nothing
+            if self.limits is not None and limit < self._time_limit:
+                reason += f" of processor time, {self.limits.words(request)}"
         elif isinstance(error, ChildHung):
-            reason = f"{limit}, and the process did nothing"
+            reason = f"{nothing}, and the process did nothing"
         logger.warning("%s: %s: %s", request.id, status.name.lower(), reason)
         return Label.failed(len(request.numbers), status, reason, seconds)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import shutil
@@ -61,7 +62,8 @@ class Child:
     def __init__(self, name: str, launch: Launch, setup: dict[str, Any], scratch: str | None) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_scratch_prefix()}{os.getpid()}-", dir=scratch))
         self._errors = (self._folder / "stderr").open("w+b")
-        threads = str(setup["threads"])
+        self._threads = setup["threads"]
+        threads = str(self._threads)
         # Nested BLAS threads inside OpenMP regions spin: in Psi4 one BLAS thread is worth a factor of 4.
         serial_blas = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
         self._process = subprocess.Popen(
@@ -84,26 +86,44 @@ class Child:
             raise UserError(f"{name} does not start with {launch.command[0]}: {hello['message']}; {launch.remedy}")
         self.version: str = hello["version"]
 
-    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], seconds: float, most: float | None = None) -> dict[str, Any]:
         """Send one line, return the answer.
+
+        Args:
+            seconds: of processor time in each of its threads: on a busy machine it may take longer.
+            most: seconds of wall time; None: as many.
 
         Raises:
             ChildDied: the process ended first.
-            ChildTimedOut: it has not answered after `seconds` and is at work.
-            ChildHung: it has not answered after `seconds` and is not at work.
+            ChildTimedOut: it has not answered in that time and is at work.
+            ChildHung: it has not answered in that time and is not at work.
         """
         assert self._process.stdin is not None
+        started, before = time.monotonic(), self._cpu_ticks()
+        end = started + (seconds if most is None else most)
+        until = min(started + seconds, end)
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
-            line = self._line(time.monotonic() + seconds)
-        except ChildTimedOut:
-            if self._idles():
-                raise ChildHung("no answer within the time limit, and it does nothing") from None
-            raise
+            while True:
+                try:
+                    return json.loads(self._line(until))
+                except ChildTimedOut:
+                    if self._idles():
+                        raise ChildHung("no answer within the time limit, and it does nothing") from None
+                    left = seconds - self._cpu_seconds_since(before)
+                    if time.monotonic() >= end or left < HUNG_SECONDS:
+                        raise
+                    until = min(time.monotonic() + left, end)
         except (OSError, EOFError):
             raise ChildDied(self._last_words()) from None
-        return json.loads(line)
+
+    def _cpu_seconds_since(self, before: int | None) -> float:
+        """Processor time of each of its threads since then; infinite where the system does not say."""
+        now = self._cpu_ticks()
+        if before is None or now is None:
+            return math.inf
+        return (now - before) / os.sysconf("SC_CLK_TCK") / self._threads
 
     def _line(self, deadline: float) -> bytes:
         assert self._process.stdout is not None

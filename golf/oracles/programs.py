@@ -6,6 +6,7 @@ Standard library alone: the configuration is checked against it wherever it is r
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,12 @@ from golf.oracles.interpreter import find_psi4
 
 NO_BASIS = "none"
 """The basis of a program that has no basis sets."""
+
+COMPOSITE = re.compile(r"3c$")
+"""Methods with a basis set, a dispersion and a counterpoise correction of their own.
+
+PySCF's b97_3c is the bare functional; of Psi4's hf-3c and pbeh-3c only the dispersion is added (1.3.2).
+"""
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -96,8 +103,13 @@ def program(name: str) -> Program:
     return PROGRAMS[name]
 
 
-def wrong_setting(name: str, basis: str, python: str | None) -> str | None:
+def wrong_setting(name: str, method: str, basis: str, python: str | None) -> str | None:
     """What of a program's settings cannot be, as a message without the file; None: all is well."""
+    if program(name).default_basis != NO_BASIS and COMPOSITE.search(method.strip().lower()):
+        return (
+            f"key oracle.method: {method}: {program(name).name} does not add all corrections of composite (3c) methods "
+            "to energy and gradient; choose a method without 3c, such as wb97x-d"
+        )
     if program(name).default_basis == NO_BASIS and basis.lower() != NO_BASIS:
         return f"key oracle.basis: program {name} has no basis sets; leave basis out, or set it to {NO_BASIS}"
     if program(name).default_basis != NO_BASIS and basis.lower() == NO_BASIS:

@@ -7,6 +7,7 @@ hartree/angstrom. What of the grid is not in Psi4's manual was found by asking P
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,16 @@ from golf.oracles.child import climb, first_line, serve
 
 AUXILIARY_BASIS = "def2-universal-jkfit"
 
+DEGENERATE = 1e-3
+"""Moments, and distances of atoms, that differ by a smaller share are taken for equal."""
+
 FAMILIES = ("LDA_", "GGA_", "MGGA_", "HYB_")  # of libxc's own names
+CORRECTIONS = ("_D", "_D2", "_D3", "_3C")
+"""Ends of names of functionals that are made for a dispersion or counterpoise correction."""
+
+NON_LOCAL = ("_V", "VV10")
+"""Ends of names of functionals with non-local correlation, which PySCF adds unless it is told otherwise."""
+
 WITH_DISPERSION = {"wb97x-d": "HYB_GGA_XC_WB97X_D"}
 """Methods whose dispersion PySCF lacks, and their functionals without."""
 
@@ -34,12 +44,15 @@ SCF_LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
 """Name and settings of each attempt at a self-consistent field."""
 
 
-def _without_dispersion(xc: str) -> str:
-    """The functional in `xc`, if any, whose name promises a dispersion term that PySCF does not add."""
-    _, parts = dft.libxc.parse_xc(xc)
+def _without_correction(field: dft.rks.RKS) -> str:
+    """The functional of a field, if any, whose name promises a correction that PySCF does not add."""
+    if field.do_disp():
+        return ""
+    _, parts = dft.libxc.parse_xc(field.xc)
     used = {number for number, _ in parts}
     names = (name for name, number in dft.libxc.XC_CODES.items() if number in used and str(name).startswith(FAMILIES))
-    return next((name for name in names if name.endswith(("_D", "_D2", "_D3"))), "")
+    promised = CORRECTIONS if field.do_nlc() else (*CORRECTIONS, *NON_LOCAL)
+    return next((name for name in names if name.endswith(promised)), "")
 
 
 class NotConverged(Exception):
@@ -75,17 +88,59 @@ def _radial_points(n: int, number: int, *_: Any) -> tuple[NDArray, NDArray]:
 
 
 def charge_axes(numbers: NDArray, positions: NDArray) -> NDArray[np.float64]:
-    """Principal axes, in columns [3, 3], of the nuclear charges about their centre.
+    """Principal axes, in columns [3, 3], of the nuclear charges about their centre; they turn with the molecule.
+
+    Where moments are equal (symmetric and spherical tops) the atoms choose among the axes: else these would be those of
+    the input's frame, and the energy of methane would differ by 3e-5 hartree between orientations.
 
     P. M. W. Gill, B. G. Johnson, J. A. Pople, Chem. Phys. Lett. 209, 506 (1993).
     """
     around = positions - numbers @ positions / numbers.sum()
-    return np.linalg.eigh(-np.einsum("a,ai,aj->ij", numbers, around, around))[1]
+    moments, axes = np.linalg.eigh(-np.einsum("a,ai,aj->ij", numbers, around, around))
+    for alike in _degenerate(moments):
+        # Whatever turns with the molecule would do: axes that the atoms choose, one after the other.
+        space = axes[:, alike]  # [3, n_alike]
+        weights = np.sqrt(numbers)[:, None] * (around @ space)  # [n, n_alike]
+        axes[:, alike] = space @ _directions(weights)
+    return axes
+
+
+def _degenerate(moments: NDArray) -> list[slice]:
+    """Groups of more than one axis with equal moments, which are in ascending order [3]."""
+    ends = [0, *(np.flatnonzero(np.diff(moments) > DEGENERATE * np.abs(moments).max()) + 1).tolist(), len(moments)]
+    return [slice(first, last) for first, last in itertools.pairwise(ends) if last - first > 1]
+
+
+def _directions(vectors: NDArray) -> NDArray[np.float64]:
+    """Orthonormal directions, in columns [m, m], along the longest of `vectors` [n, m], then the longest of the rest.
+
+    Of vectors that are equally long the first counts, so that rounding decides nothing. Where none is left (atoms in
+    line) any direction does.
+    """
+    m = vectors.shape[1]
+    found: list[NDArray] = []
+    for _ in range(m):
+        lengths = np.linalg.norm(vectors, axis=1)
+        if lengths.max() < DEGENERATE:
+            break
+        direction = vectors[np.flatnonzero(lengths > (1 - DEGENERATE) * lengths.max())[0]]
+        found.append(direction / np.linalg.norm(direction))
+        vectors = vectors - np.outer(vectors @ found[-1], found[-1])
+    return np.linalg.qr(np.column_stack([*found, np.eye(m)]))[0]
 
 
 def _numbers(mol: gto.Mole) -> NDArray[np.int64]:
     """Atomic numbers [n], core potentials or not."""
     return np.array([gto.charge(mol.atom_symbol(i)) for i in range(mol.natm)])
+
+
+def _core_potential(basis: str, symbol: str) -> Any:
+    """What PySCF has for the inner electrons in this basis; empty: nothing.
+
+    It finds no potentials under names with polarization functions in parentheses, which only Pople's basis sets have:
+    those are the ones without.
+    """
+    return gto.basis.load_ecp(basis.partition("(")[0], symbol)
 
 
 def _gpu4pyscf() -> str:
@@ -163,7 +218,7 @@ class Calculator:
             atom=list(zip(symbols, positions)),
             unit="angstrom",
             basis=self.basis,
-            ecp={symbol: self.basis for symbol in set(symbols) if gto.basis.load_ecp(self.basis, symbol)},
+            ecp={symbol: ecp for symbol in set(symbols) if (ecp := _core_potential(self.basis, symbol))},
             charge=charge,
             spin=multiplicity - 1,
             max_memory=self.memory_mb,
@@ -175,8 +230,6 @@ class Calculator:
         if self.method == "hf":
             field = (scf.UHF if mol.spin else scf.RHF)(mol)
         else:
-            if self.method not in WITH_DISPERSION and (lacking := _without_dispersion(self.method)):
-                raise ValueError(f"oracle.method {self.method}: PySCF has no dispersion for {lacking}; use wb97x-d")
             field = (dft.UKS if mol.spin else dft.RKS)(mol, xc=WITH_DISPERSION.get(self.method, self.method))
             field.grids = Grid(mol)
         field = field.density_fit(auxbasis=AUXILIARY_BASIS)
@@ -189,6 +242,10 @@ class Calculator:
             if not hasattr(owner, last):
                 raise ValueError(f"oracle.keywords: PySCF's {type(field).__name__} has no {name}")
             setattr(owner, last, tuple(value) if isinstance(value, list) else value)
+        if self.method not in ("hf", *WITH_DISPERSION) and (lacking := _without_correction(field)):
+            raise ValueError(
+                f"oracle.method {self.method}: PySCF does not add the correction that belongs to {lacking}; use wb97x-d"
+            )
         return field
 
     def covered(self, symbols: Sequence[str]) -> tuple[dict[str, list[int]], dict[str, str]]:

@@ -10,7 +10,10 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
+from golf.costs import Basis
 from golf.errors import UserError
+from golf.oracles.base import LevelOfTheory
+from golf.oracles.limits import TimeLimits
 
 
 def processes_on(config: Mapping[str, Any], cores: int) -> int:
@@ -43,3 +46,15 @@ def pool_settings(config: Mapping[str, Any], cores: int | None = None) -> dict[s
         "scratch": _node_folder(oracle["scratch"]),
         "python": oracle["python"],
     }
+
+
+def label_limits(config: Mapping[str, Any], level: LevelOfTheory, basis: Basis) -> TimeLimits:
+    """The time limits of the conformations of a label job."""
+    oracle = config["oracle"]
+    return TimeLimits(
+        level,
+        basis,
+        threads=config["resources"]["label_threads"],
+        factor=oracle["time_limit_factor"],
+        most=oracle["time_limit"],
+    )

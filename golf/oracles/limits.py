@@ -1,0 +1,88 @@
+"""How long a label may take: a multiple of its predicted time, so that one that hangs does not hold up its job."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golf.costs import METHODS, Basis, label_costs, predicted_seconds
+from golf.oracles.base import LevelOfTheory, Request
+
+LEAST_SECONDS = 600.0
+"""No limit is shorter: a small molecule that hangs costs little."""
+
+ENOUGH = 3
+"""Number of measured labels from which times of a method that the cost model does not know are predicted."""
+
+
+def limit_seconds(predicted: NDArray[np.float64], factor: float, most: float) -> NDArray[np.float64]:
+    """Seconds after which labels of these predicted times are given up [N].
+
+    Args:
+        factor: multiple of the prediction (`oracle.time_limit_factor`).
+        most: upper bound (`oracle.time_limit`).
+    """
+    return np.minimum(np.maximum(factor * predicted, LEAST_SECONDS), most)
+
+
+class TimeLimits:
+    """The time limit of each conformation, safe to use from several threads.
+
+    The prediction (golf/costs.py) is for an idle machine. Where labels of this job have taken longer, their median
+    ratio scales it. Of methods and keywords that it was not fitted to it says nothing: then there is no limit but
+    `most` until `ENOUGH` labels have been measured.
+
+    Args:
+        threads: of an oracle process.
+        factor, most: see `limit_seconds`.
+    """
+
+    def __init__(self, level: LevelOfTheory, basis: Basis, *, threads: int, factor: float, most: float) -> None:
+        self._method, self._basis, self._threads = level.method, basis, threads
+        self._factor, self._most = factor, most
+        self._is_known = level.program != "ase" and level.method.lower() in METHODS and not level.keywords
+        self._ratios: list[float] = []
+        self._lock = threading.Lock()
+
+    def predicted(self, request: Request) -> float:
+        """Seconds on the machine that the costs were fitted on."""
+        costs = label_costs(request.numbers, np.array([0, len(request.numbers)]), self._basis)
+        return float(predicted_seconds(costs, self._method, self._threads)[0])
+
+    def learn(self, request: Request, seconds: float) -> None:
+        """Take the time of a label that was computed."""
+        ratio = seconds / self.predicted(request)
+        if ratio <= 0:
+            return
+        with self._lock:
+            self._ratios.append(ratio)
+
+    def seconds(self, request: Request) -> float:
+        """The limit of a conformation."""
+        scale = self._scale()
+        if scale is None:
+            return self._most
+        predicted = np.array([scale * self.predicted(request)])
+        return float(limit_seconds(predicted, self._factor, self._most)[0])
+
+    def _scale(self) -> float | None:
+        """Seconds that labels take here per predicted second; None: not known."""
+        with self._lock:
+            ratios = list(self._ratios)
+        if self._is_known:
+            return max(1.0, float(np.median(ratios))) if ratios else 1.0
+        return float(np.median(ratios)) if len(ratios) >= ENOUGH else None
+
+    def beyond(self, requests: Iterable[Request]) -> list[tuple[Request, float]]:
+        """The conformations whose predicted time is more than `most`, with that time in seconds, the longest first."""
+        scale = self._scale()
+        predicted = [(request, (scale or 1.0) * self.predicted(request)) for request in requests]
+        return sorted((one for one in predicted if one[1] > self._most), key=lambda one: -one[1])
+
+    def words(self, request: Request) -> str:
+        """What the limit of a conformation follows from, for messages."""
+        predicted = self.predicted(request) * (self._scale() or 1.0)
+        return f"{self._factor:g} times the predicted {predicted:.3g} s, at least {LEAST_SECONDS:g} s"

@@ -12,6 +12,7 @@ with job(snakemake.log[0]):
         StudyFiles(
             summary=files.summary,
             by_molecules=files.by_molecules,
+            differences=files.differences,
             rounds=next(iter(files.rounds), None),
             training_figure=next(iter(files.training_figure), None),
             figures={path: Path(caption).read_text() for path, caption in zip(files.figures, files.captions)},

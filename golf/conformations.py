@@ -80,6 +80,7 @@ CONFORMATION_COLUMNS: Mapping[str, Column] = {
     "unlike_training": Column(str, "what it has that the model's training data have not; empty: nothing was found"),
     "start_id": Column(str, "id of the conformation that the relaxation started from"),
     "residual_energy": Column(np.float64, "E_DFT(s_T) - E_DFT(s_opt)", "hartree"),
+    "energy_gain": Column(np.float64, "E_DFT(s_0) - E_DFT(s_opt)", "hartree"),
     "percent_optimized": Column(np.float64, "pct(s_T)", "percent"),
     "diverged": Column(np.bool_, "not finite, DFT failed, or E_DFT(s_T) > E_DFT(s_0)"),
     "rmsd": Column(

@@ -15,8 +15,9 @@ What enters which number:
   matching compare with; counted in `n_without_geometry`. Of a molecule without any such end no DFT minimum is covered,
   and it has no matching.
 
-Intervals are 95 % bootstrap intervals over molecules, and exact ones for shares of 0 % or 100 % everywhere
-(`golf.metrics.intervals`).
+Intervals are 95 % intervals over molecules, exact ones of shares (`golf.intervals`). Those of means allow for a failure
+that the sample does not hold: of E_res by `golf.metrics.FAILURE`, of pct(s_T) by what such a failure leaves of an
+average gain, of matching by the distance from which on a minimum is not covered.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ from golf import metrics
 from golf.chemistry import canonical_smiles
 from golf.conformations import ConformationSet, Status, StopReason
 from golf.errors import UserError
+from golf.intervals import Quantity, intervals
 from golf.oracles.base import level_difference
 from golf.units import HARTREE_IN_KCAL_PER_MOL
+from golf.wording import aligned
 
 if TYPE_CHECKING:
     import pandas
@@ -64,11 +67,12 @@ def evaluate_arm(
         n_labels: DFT labels that the arm's model has been trained on or validated with.
         n_updates: training updates of the arm's model, where it has one.
         training_molecules: names of the molecules in training; splits the table into seen and unseen molecules.
-        seed: of the bootstrap.
+        seed: of the intervals.
 
     Returns:
-        `relaxed` with residual_energy (hartree), percent_optimized, diverged, rmsd, nearest_rmsd (angstrom),
-        has_reference and, with `training_molecules`, unseen. The attributes hold the arm's line of the table.
+        `relaxed` with residual_energy, energy_gain (of DFT; hartree), percent_optimized, diverged, rmsd, nearest_rmsd
+        (angstrom), has_reference and, with `training_molecules`, unseen. The attributes hold the arm's line of the
+        table.
 
     Raises:
         UserError: the two do not cover the same starts, labels are missing, levels of theory differ, or two molecules
@@ -86,6 +90,7 @@ def evaluate_arm(
     own, nearest = rmsd_to_minima(relaxed, _has_geometry(relaxed), reference.subset(order), converged)
     values: dict[str, NDArray] = {
         "residual_energy": metrics.residual_energy(final, optimum),
+        "energy_gain": first - optimum,
         "percent_optimized": metrics.percent_optimized(first, final, optimum),
         "diverged": metrics.diverged(first, final),
         "rmsd": own,
@@ -115,19 +120,19 @@ def summarize(arms: Sequence[ConformationSet], *, seed: int = 0) -> pandas.DataF
 
     Columns: arm, n_test (conformations with a DFT minimum), n_labels, residual_energy_kcal_mol (mean), percent_success,
     percent_optimized_mean, percent_optimized_std, percent_diverged, coverage_percent, matching_angstrom; 95 % intervals
-    over molecules (`golf.metrics.intervals`): residual_energy_low and _high (kcal/mol), percent_success_,
+    over molecules (`golf.intervals`): residual_energy_low and _high (kcal/mol), percent_success_,
     percent_optimized_, percent_diverged_, coverage_ and matching_low and _high; n_molecules (of the n_test
     conformations), n_excluded (no DFT minimum), n_without_energy (no DFT energy at the end), n_without_gain (nothing to
     gain from the start), n_without_geometry (no geometry at the end); n_updates, where an arm knows it.
 
     Args:
         arms: what `evaluate_arm` returned.
-        seed: of the bootstrap.
+        seed: of the intervals.
 
     Raises:
         UserError: one of them is no such result.
     """
-    return _table([_line(arm, np.ones(len(arm), np.bool_), seed) for arm in map(_checked, arms)])
+    return table_of([_line(arm, np.ones(len(arm), np.bool_), seed) for arm in map(checked, arms)])
 
 
 def summarize_by_molecules(arms: Sequence[ConformationSet], *, seed: int = 0) -> pandas.DataFrame:
@@ -136,14 +141,14 @@ def summarize_by_molecules(arms: Sequence[ConformationSet], *, seed: int = 0) ->
     The column `molecules` says which. Arms that do not know (no column unseen) have no line.
     """
     lines = []
-    for arm in map(_checked, arms):
+    for arm in map(checked, arms):
         if "unseen" not in arm.values:
             continue
         unseen = arm.values["unseen"].astype(np.bool_)
         for word, chosen in (("seen", ~unseen), ("unseen", unseen)):
             if chosen.any():
                 lines.append({"arm": arm.attrs["arm"], "molecules": word} | _line(arm, chosen, seed))
-    return _table(lines)
+    return table_of(lines)
 
 
 def format_table(table: pandas.DataFrame) -> str:
@@ -164,8 +169,8 @@ def format_table(table: pandas.DataFrame) -> str:
             str(line["arm"]),
             str(line["n_test"]),
             str(line["n_labels"]),
-            _with_interval(line, "residual_energy_kcal_mol", "residual_energy", 2),
-            _with_interval(line, "percent_success", "percent_success", 1),
+            with_interval(line, "residual_energy_kcal_mol", "residual_energy", 2),
+            with_interval(line, "percent_success", "percent_success", 1),
             f"{line['percent_optimized_mean']:.1f} +- {line['percent_optimized_std']:.1f}",
             f"{line['percent_diverged']:.1f}",
             f"{line['coverage_percent']:.1f}",
@@ -174,16 +179,11 @@ def format_table(table: pandas.DataFrame) -> str:
         if split:
             row.insert(1, str(line["molecules"]))
         rows.append(row)
-    n_text = 2 if split else 1
-    widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(w) if k < n_text else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths)))
-        for row in rows
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *_footnotes(table)])
+    return "\n".join([*aligned(rows, n_left=2 if split else 1), *_footnotes(table)])
 
 
-def _with_interval(line: Mapping[Any, Any], name: str, stem: str, digits: int) -> str:
+def with_interval(line: Mapping[Any, Any], name: str, stem: str, digits: int) -> str:
+    """Write a number of a line of a table with its interval (columns STEM_low and STEM_high)."""
     low, high = line[f"{stem}_low"], line[f"{stem}_high"]
     interval = f"[{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(low) else "[no interval]"
     return f"{line[name]:.{digits}f} {interval}"
@@ -202,7 +202,8 @@ def _footnotes(table: pandas.DataFrame) -> Iterator[str]:
             yield f"{name}: {line['n_without_geometry']} ended in no geometry; left out of the ends in COV and MAT"
 
 
-def _table(lines: list[dict[str, Any]]) -> pandas.DataFrame:
+def table_of(lines: list[dict[str, Any]]) -> pandas.DataFrame:
+    """Make a table of lines; an arm that is not trained has no training updates in it."""
     import pandas  # only the tables need it, and not every environment has it
 
     table = pandas.DataFrame(lines)
@@ -211,8 +212,17 @@ def _table(lines: list[dict[str, Any]]) -> pandas.DataFrame:
     return table
 
 
-def _checked(arm: ConformationSet) -> ConformationSet:
-    needed = ("residual_energy", "percent_optimized", "diverged", "rmsd", "nearest_rmsd", "has_reference")
+def checked(arm: ConformationSet) -> ConformationSet:
+    """Return what `evaluate_arm` returned, or raise a UserError where it is something else."""
+    needed = (
+        "residual_energy",
+        "energy_gain",
+        "percent_optimized",
+        "diverged",
+        "rmsd",
+        "nearest_rmsd",
+        "has_reference",
+    )
     if "arm" not in arm.attrs or any(name not in arm.values for name in needed):
         raise UserError(f"{arm.attrs.get('arm', 'a file')}: no metrics of an arm; evaluate it first")
     return arm
@@ -240,19 +250,22 @@ def _line(arm: ConformationSet, chosen: NDArray[np.bool_], seed: int) -> dict[st
         "coverage_percent": metrics.mean(coverage),
         "matching_angstrom": metrics.mean(matching),
     }
-    line |= metrics.intervals(
+    gain = arm.values["energy_gain"][counted]
+    line |= intervals(
         {
-            "residual_energy": residual,
-            "percent_success": 100.0 * success,
-            "percent_optimized": share,
-            "percent_diverged": 100.0 * has_diverged,
+            "residual_energy": Quantity(residual, highest=metrics.FAILURE * HARTREE_IN_KCAL_PER_MOL),
+            "percent_success": Quantity(100.0 * success, share=True),
+            "percent_optimized": Quantity(share, lowest=metrics.percent_of_failure(gain)),
+            "percent_diverged": Quantity(100.0 * has_diverged, share=True),
         },
         molecules,
-        shares=("percent_success", "percent_diverged"),
         seed=seed,
     )
-    by_molecule = {"coverage": coverage, "matching": matching}
-    line |= metrics.intervals(by_molecule, sorted(set(molecules)), shares=("coverage",), seed=seed)
+    by_molecule = {
+        "coverage": Quantity(coverage, share=True),
+        "matching": Quantity(matching, highest=metrics.COVERAGE_THRESHOLD),
+    }
+    line |= intervals(by_molecule, sorted(set(molecules)), seed=seed)
     line |= {
         "n_molecules": len(coverage),
         "n_excluded": int((chosen & ~counted).sum()),

@@ -84,7 +84,7 @@ def trajectory_errors(table: pandas.DataFrame) -> Figure:
 
 @styled
 def trajectory_progress(table: pandas.DataFrame) -> Figure:
-    """pct_t and pct_div over optimizer steps with 95 % bootstrap intervals over molecules.
+    """pct_t and pct_div over optimizer steps with 95 % intervals over molecules.
 
     Args:
         table: as of `trajectory_errors`.
@@ -224,7 +224,7 @@ def final_geometries(arms: Sequence[ConformationSet]) -> Figure:
 def labels_and_outcome(summary: pandas.DataFrame) -> Figure:
     """What DFT labels buy: E_res and share of successes over the labels that each arm's model was made with.
 
-    Bars are 95 % bootstrap intervals over molecules. An arm without labels of this study is a horizontal line.
+    Bars are 95 % intervals over molecules. An arm without labels of this study is a horizontal line.
 
     Args:
         summary: what `golf.evaluation.summarize` returned.

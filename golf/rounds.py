@@ -1,8 +1,8 @@
 """One GOLF round: which conformations go to the genuine oracle.
 
 The potential relaxes training conformations, the surrogate judges every optimizer step. Where the surrogate energy
-rises, the forces of the potential are taken to be wrong, and the conformation before that step is selected (GOLF, ICLR
-2024, algorithm 1).
+rises, the relaxation ends and the conformation before that step is selected: the forces of the potential are assumed to
+be wrong there (GOLF, ICLR 2024, algorithm 1).
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def select_conformations(
     `round_number`. When all are used up the round ends with fewer conformations and a warning: the potential does not
     change within a round, so a second pass would only repeat the trajectories of the first.
 
-    Without a surrogate this is the control of what failure detection buys: trajectories run to convergence or the
-    limit, and of each one state after its start is drawn, all with the same chance.
+    Without a surrogate this is the control `random`: trajectories run to convergence or the limit, and of each one
+    state after its start is drawn, all with the same chance.
 
     Args:
         surrogate: judges every step; None: nothing does.

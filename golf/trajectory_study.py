@@ -24,6 +24,7 @@ from golf import metrics
 from golf.conformations import ConformationSet, Status, StopReason
 from golf.errors import UserError
 from golf.evaluation import BLEW_UP, check_levels
+from golf.intervals import Quantity, intervals
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def study_trajectories(
     - percent_diverged, _low, _high: share of the n + n_failed with E(s_t) > E(s_0), or failed, percent.
 
     _p10 and _p90 are percentiles over conformations, _low and _high 95 % intervals over molecules
-    (`golf.metrics.intervals`). What cannot be had is NaN.
+    (`golf.intervals`). What cannot be had is NaN.
 
     Args:
         arm: its name.
@@ -70,7 +71,7 @@ def study_trajectories(
         relaxed: the relaxations themselves: n_steps and stop_reason of each; found by start_id, or by id where
             there is no such column. Where there is a column kept, the others are in no number.
         reference: DFT minima from the same starts.
-        seed: of the bootstrap.
+        seed: of the intervals.
 
     Raises:
         UserError: columns are missing, a state stands twice, or belongs to no relaxation; levels of theory differ.
@@ -170,9 +171,11 @@ def _line(
         "percent_optimized_std": metrics.standard_deviation(share),
         "percent_diverged": metrics.mean(flags),
     }
-    return line | metrics.intervals(
-        {"percent_optimized": share, "percent_diverged": flags}, molecules, shares=("percent_diverged",), seed=seed
-    )
+    quantities = {
+        "percent_optimized": Quantity(share, lowest=metrics.percent_of_failure(first - optimum)),
+        "percent_diverged": Quantity(flags, share=True),
+    }
+    return line | intervals(quantities, molecules, seed=seed)
 
 
 def _percentiles(values: NDArray) -> tuple[float, float, float]:

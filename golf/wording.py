@@ -1,5 +1,7 @@
 """Words of messages."""
 
+from collections.abc import Sequence
+
 
 def and_more(n: int) -> str:
     """What follows the first of n: " and 3 more", or nothing."""
@@ -15,3 +17,13 @@ def shortened(text: object, longest: int) -> str:
     """A text as one line of at most so many characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
+def aligned(rows: Sequence[Sequence[str]], *, n_left: int) -> list[str]:
+    """Write rows as lines of aligned columns with a rule below the first; the first `n_left` columns are text."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(w) if k < n_left else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths)))
+        for row in rows
+    ]
+    return [lines[0], "-" * len(lines[0]), *lines[1:]]

@@ -15,6 +15,11 @@ rule summarize:
             caption="../report/summary_by_molecules.rst",
             category="Tables",
         ),
+        differences=report(
+            f"{RESULTS}/evaluation/summary_differences.csv",
+            caption="../report/summary_differences.rst",
+            category="Tables",
+        ),
         text=f"{RESULTS}/evaluation/summary.txt",
     log:
         f"{LOGS}/summarize.log",
@@ -150,6 +155,7 @@ rule write_report:
     input:
         summary=f"{RESULTS}/evaluation/summary.csv",
         by_molecules=f"{RESULTS}/evaluation/summary_by_molecules.csv",
+        differences=f"{RESULTS}/evaluation/summary_differences.csv",
         rounds=[f"{RESULTS}/rounds/summary.csv"] if has_learning_curve() else [],
         training_figure=(
             [f"{RESULTS}/figures/training.svg"] if has_learning_curve() else []

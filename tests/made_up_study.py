@@ -8,6 +8,7 @@ from mmff_potential import conformers
 
 from golf import plots
 from golf.conformations import ConformationSet, Status, StopReason
+from golf.differences import summarize_differences
 from golf.evaluation import evaluate_arm, summarize, summarize_by_molecules
 from golf.hdf5 import write
 from golf.oracles.base import LevelOfTheory
@@ -128,6 +129,7 @@ def finish(
     summary.to_csv(folder / "summary.csv", index=False)
     summarize_by_molecules(in_table).to_csv(folder / "by_molecules.csv", index=False)
     drawn = (plots.labels_and_outcome(summary), plots.optimized_shares(evaluated), plots.final_geometries(evaluated))
+    summarize_differences(in_table).to_csv(folder / "differences.csv", index=False)
     for name, figure in zip(FIGURES, drawn):
         save(figure, folder / f"{name}.svg", folder / f"{name}.png")
     baseline = _metrics(folder / "baseline.csv", 2.0)
@@ -141,6 +143,7 @@ def finish(
     return StudyFiles(
         summary=folder / "summary.csv",
         by_molecules=folder / "by_molecules.csv",
+        differences=folder / "differences.csv",
         rounds=folder / "rounds.csv",
         training_figure=folder / "training.svg",
         figures={folder / f"{name}.svg": (ROOT / f"report/{name}.rst").read_text() for name in FIGURES},

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from golf import hdf5
 from golf.conformations import ConformationSet, Status, StopReason
@@ -76,14 +77,18 @@ def test_intervals_are_over_molecules():
     arm = evaluate_arm("golf", relaxed([0.0, 0.0, 0.0, 3.0, 3.0]), reference(), n_labels=1)
     numbers = line(arm)
     assert numbers["n_molecules"] == 2
-    # One quarter of the resamples is water twice, another the amine twice.
-    assert numbers["residual_energy_low"] == pytest.approx(0.0, abs=1e-9)
-    assert numbers["residual_energy_high"] == pytest.approx(3.0)
-    assert (numbers["percent_success_low"], numbers["percent_success_high"]) == (0.0, 100.0)
-    assert numbers["percent_optimized_low"] == pytest.approx(70.0)
-    assert numbers["percent_optimized_high"] == pytest.approx(100.0)
-    # None has diverged, and everything is covered: two molecules of two, with p^2 = 0.025
-    assert (numbers["percent_diverged_low"], numbers["percent_diverged_high"]) == pytest.approx((0.0, 84.19), abs=0.005)
+    # Water counts with three conformations, the amine with two, and one more molecule with 2.5 that fail by 5 kcal/mol.
+    weights = np.random.default_rng(1).dirichlet(np.ones(3), 100_000) * [3, 2, 2.5]
+    low, high = ((weights / weights.sum(axis=1, keepdims=True)) @ [0.0, 3.0, edge] for edge in (0.0, 5.0))
+    assert numbers["residual_energy_low"] == pytest.approx(np.quantile(low, 0.025), abs=0.01)
+    assert numbers["residual_energy_high"] == pytest.approx(np.quantile(high, 0.975), abs=0.03)
+    # DFT gains 10 kcal/mol from every start: 100 and 70 % here, 50 % left by a failure
+    assert 50.0 < numbers["percent_optimized_low"] < 70.0 and 98.0 < numbers["percent_optimized_high"] < 100.0
+    # 3 of 5: 1.15 of 1.92 molecules
+    expected = [100 * beta.ppf(q, a, b) for q, a, b in ((0.025, 15 / 13, 23 / 13), (0.975, 28 / 13, 10 / 13))]
+    assert [numbers["percent_success_low"], numbers["percent_success_high"]] == pytest.approx(expected)
+    # None has diverged; COV is a mean over the two molecules
+    assert (numbers["percent_diverged_low"], numbers["percent_diverged_high"]) == pytest.approx((0.0, 85.31), abs=0.005)
     assert (numbers["coverage_low"], numbers["coverage_high"]) == pytest.approx((15.81, 100.0), abs=0.005)
 
 

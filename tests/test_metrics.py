@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from golf import metrics
 from golf.units import HARTREE_IN_KCAL_PER_MOL, hartree
@@ -55,84 +54,11 @@ def test_coverage_and_matching_are_means_by_molecule():
     assert np.allclose(metrics.matching(nearest, molecules), [0.5, 0.4, np.nan], equal_nan=True)
 
 
-def interval(values, molecules, **settings) -> tuple[float, float]:
-    low, high = metrics.bootstrap_intervals(np.asarray(values, float)[:, None], molecules, **settings)
-    return low[0], high[0]
+def test_logarithms_of_residual_energies_have_a_floor():
+    residual = np.array([5.0, 0.1, 0.01, 0.001, -2.0, np.nan]) / HARTREE_IN_KCAL_PER_MOL
+    assert np.allclose(metrics.log_residual(residual), [np.log10(5), -1, -2, -2, -2, np.nan], equal_nan=True)
 
 
-def test_bootstrap_of_independent_values_is_the_interval_of_the_normal_distribution():
-    values = np.random.default_rng(1).normal(5.0, 2.0, size=400)
-    low, high = interval(values, [str(i) for i in range(400)], seed=0)
-    error = values.std() / np.sqrt(len(values))
-    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
-    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
-
-
-def test_conformations_that_say_the_same_do_not_narrow_the_interval():
-    values = np.random.default_rng(1).normal(size=40)
-    molecules = [str(i) for i in range(40)]
-    once = interval(values, molecules, seed=0)
-    assert interval(np.repeat(values, 25), np.repeat(molecules, 25), seed=0) == pytest.approx(once)
-
-
-def test_bootstrap_is_that_of_every_resample_of_two_molecules():
-    # Drawn are (a, a), (a, b), (b, a), (b, b): means 1, 10/4 = 2.5 (a has three conformations), 2.5 and 7.
-    molecules, values = ["a", "a", "a", "b"], [0.0, 1.0, 2.0, 7.0]
-    assert interval(values, molecules, seed=0) == (1.0, 7.0)
-    assert interval(values, molecules, seed=0, confidence=0.4) == (2.5, 2.5)  # the middle half of the resamples
-
-
-def test_bootstrap_columns_see_the_same_resamples_and_leave_out_what_is_not_a_number():
-    random = np.random.default_rng(2)
-    values, molecules = random.normal(size=30), [str(i % 7) for i in range(30)]
-    holes = np.where(np.arange(30) % 5 == 0, np.nan, values)
-    low, high = metrics.bootstrap_intervals(np.column_stack([values, 2 * values + 1, holes]), molecules, seed=3)
-    assert low[1] == pytest.approx(2 * low[0] + 1) and high[1] == pytest.approx(2 * high[0] + 1)
-    there = np.isfinite(holes)
-    alone = interval(holes[there], np.array(molecules)[there], seed=3)
-    assert (low[2], high[2]) == pytest.approx(alone)
-
-
-def test_bootstrap_is_seeded():
-    values, molecules = np.random.default_rng(2).normal(size=30), [str(i) for i in range(30)]
-    assert interval(values, molecules, seed=3) == interval(values, molecules, seed=3)
-    assert interval(values, molecules, seed=3) != interval(values, molecules, seed=4)
-
-
-def test_bootstrap_is_the_same_in_parts():
-    values, molecules = np.random.default_rng(2).normal(size=3000), [str(i) for i in range(3000)]
-    low, high = interval(values, molecules, seed=3, n_resamples=2000)  # 666 resamples at a time
-    error = values.std() / np.sqrt(len(values))
-    assert (high - low) == pytest.approx(2 * 1.96 * error, rel=0.1)
-
-
-def test_one_molecule_has_no_interval():
-    assert np.isnan(interval([2.0, 3.0], ["a", "a"], seed=0)).all()
-    assert np.isnan(interval([2.0, np.nan], ["a", "b"], seed=0)).all()
-    assert np.isnan(interval([np.nan], ["a"], seed=0)).all()
-    assert np.isnan(interval([], [], seed=0)).all()
-
-
-def ends_of(values, molecules, name="share"):
-    found = metrics.intervals({name: np.asarray(values, float)}, molecules, shares=("share",), seed=0)
-    return found[f"{name}_low"], found[f"{name}_high"]
-
-
-@pytest.mark.parametrize(("n", "edge"), [(1, 2.5), (3, 29.24), (16, 79.41), (100, 96.38)])
-def test_a_share_of_which_all_molecules_agree_has_the_exact_interval(n, edge):
-    molecules = [f"m{i // 2}" for i in range(2 * n)]  # two conformations each: a molecule is one trial
-    assert ends_of(np.full(2 * n, 100.0), molecules) == pytest.approx((edge, 100.0), abs=0.005)
-    assert ends_of(np.zeros(2 * n), molecules) == pytest.approx((0.0, 100.0 - edge), abs=0.005)
-    outside = binomtest(n, n).proportion_ci(0.95, method="exact")
-    assert ends_of(np.full(2 * n, 100.0), molecules) == pytest.approx((100 * outside.low, 100 * outside.high))
-
-
-def test_only_shares_at_an_end_of_the_scale_have_the_exact_interval():
-    molecules = ["a", "a", "b", "c"]
-    assert ends_of([100.0] * 4, molecules, "energy") == (100.0, 100.0)
-    assert np.isnan(ends_of([100.0, 100.0], ["a", "a"], "energy")).all()
-    assert ends_of([50.0] * 4, molecules) == (50.0, 50.0)
-    mixed = [100.0, 0.0, 100.0, 100.0]
-    assert ends_of(mixed, molecules) == interval(mixed, molecules, seed=0)
-    assert ends_of([100.0, np.nan, np.nan, np.nan], molecules) == pytest.approx((2.5, 100.0))  # the others have none
-    assert np.isnan(ends_of([np.nan] * 4, molecules)).all() and np.isnan(ends_of([], [])).all()
+def test_what_a_failure_leaves_of_a_gain():
+    assert metrics.percent_of_failure(hartree(1.0) * np.array([15.0, 25.0, np.nan])) == pytest.approx(75.0)
+    assert np.isnan(metrics.percent_of_failure(np.zeros(2))) and np.isnan(metrics.percent_of_failure(np.array([])))

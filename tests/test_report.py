@@ -123,7 +123,7 @@ def test_the_environment_of_the_tables_is_enough():
     """envs/report.yaml has neither the network's packages nor Snakemake's."""
     code = "import sys, golf.report, golf.round_summary, golf.plots, golf.job\nprint([*sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert not {"torch", "schnetpack", "ase", "scipy", "tqdm", "jsonschema", "snakemake"} & set(eval(shown.stdout))
+    assert not {"torch", "schnetpack", "ase", "tqdm", "jsonschema", "snakemake"} & set(eval(shown.stdout))
 
 
 def test_hashes_are_those_of_the_files(study, report):

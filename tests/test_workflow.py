@@ -71,6 +71,9 @@ def test_the_study_ends_in_a_table(study):
     assert set(expected.split(",")) <= set(next(iter(rows.values())))
     assert list(rows) == ["mmff", "baseline", "golf", "random", "rdkit", "traj"]
     names = ("models/baseline_continued", "rounds/2", "random/2", "rdkit", "traj")
+    with open(folder / "results/evaluation/summary_differences.csv", newline="") as stream:
+        compared = [(row["arm"], row["other"]) for row in csv.DictReader(stream)]
+    assert compared[:2] == [("golf", "baseline"), ("golf", "mmff")] and len(compared) == 5 + 4
     updates = {str(load_training_state(folder / "results" / name / "model.pt")["n_updates"]) for name in names}
     assert updates == {row["n_updates"] for row in rows.values()} - {"0"}  # only the labels differ
     n_labels = {arm: int(row["n_labels"]) for arm, row in rows.items()}
@@ -88,7 +91,7 @@ def test_the_study_has_figures_and_a_report(study):
     done = run(folder, tiny_config(), "--report", "report.html")
     assert done.returncode == 0, done.stderr[-5000:]
     report = (folder / "report.html").read_text()
-    assert "labels_and_outcome.svg" in report and "95 % bootstrap intervals" in report
+    assert "labels_and_outcome.svg" in report and "summary_differences.csv" in report
 
 
 def test_the_study_has_a_page_that_a_browser_shows(study, page):
@@ -225,7 +228,7 @@ def test_killed_in_every_stage_it_ends_in_the_same_summary(study, tmp_path):
     done = run(tmp_path, config)
     assert done.returncode == 0, done.stderr[-5000:]
 
-    for name in ("summary.csv", "summary_by_molecules.csv"):
+    for name in ("summary.csv", "summary_by_molecules.csv", "summary_differences.csv"):
         path = Path("results/evaluation") / name
         assert (tmp_path / path).read_text() == (undisturbed / path).read_text()
     keys = [line["key"] for line in journal_lines(tmp_path)]

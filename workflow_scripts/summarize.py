@@ -1,5 +1,6 @@
-"""The table that compares the arms, for machines and for people."""
+"""The tables that compare the arms, for machines and for people."""
 
+from golf.differences import format_differences, summarize_differences
 from golf.evaluation import format_table, summarize, summarize_by_molecules
 from golf.files import written_whole
 from golf.hdf5 import read
@@ -7,10 +8,13 @@ from golf.job import job
 
 with job(snakemake.log[0]):
     arms = [read(path) for path in snakemake.input.metrics]
-    table = summarize(arms, seed=snakemake.params.seed)
-    by_molecules = summarize_by_molecules(arms, seed=snakemake.params.seed)
-    for path, frame in ((snakemake.output.table, table), (snakemake.output.by_molecules, by_molecules)):
+    seed, files = snakemake.params.seed, snakemake.output
+    table = summarize(arms, seed=seed)
+    by_molecules = summarize_by_molecules(arms, seed=seed)
+    differences = summarize_differences(arms, seed=seed)
+    for path, frame in ((files.table, table), (files.by_molecules, by_molecules), (files.differences, differences)):
         with written_whole(path) as temporary:
             frame.to_csv(temporary, index=False)
-    with written_whole(snakemake.output.text) as temporary:
-        temporary.write_text("\n\n".join(filter(None, map(format_table, (table, by_molecules)))) + "\n")
+    texts = [format_table(table), format_table(by_molecules), format_differences(differences)]
+    with written_whole(files.text) as temporary:
+        temporary.write_text("\n\n".join(filter(None, texts)) + "\n")

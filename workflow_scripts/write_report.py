@@ -14,6 +14,7 @@ with job(snakemake.log[0]):
         StudyFiles(
             summary=files.summary,
             by_molecules=files.by_molecules,
+            differences=files.differences,
             rounds=next(iter(files.rounds), None),
             training_figure=next(iter(files.training_figure), None),
             figures={path: (CAPTIONS / f"{Path(path).stem}.rst").read_text() for path in files.figures},

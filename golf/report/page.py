@@ -24,9 +24,11 @@ from golf.ensembles import FEWEST_HEAVY_ATOMS
 from golf.files import written_whole
 from golf.hdf5 import read
 from golf.hours import hours_spent
+from golf.metrics import FAILURE
 from golf.oracles.base import described
 from golf.report import costs, figures, provenance
 from golf.report.molecules import N_WORST, Relaxed, worst
+from golf.units import HARTREE_IN_KCAL_PER_MOL
 from golf.wording import shortened
 
 MAX_ROWS = 50
@@ -48,7 +50,7 @@ class StudyFiles:
     """Files of a finished study.
 
     Attributes:
-        summary, by_molecules, rounds: the tables (CSV).
+        summary, by_molecules, differences, rounds: the tables (CSV).
         training_figure: SVG; like `rounds` None where the study trains no baseline.
         figures: caption of each SVG.
         arms: metrics of each arm.
@@ -60,6 +62,7 @@ class StudyFiles:
 
     summary: str | Path
     by_molecules: str | Path
+    differences: str | Path
     rounds: str | Path | None
     training_figure: str | Path | None
     figures: Mapping[str, str]
@@ -92,6 +95,7 @@ def write_report(output: str | Path, files: StudyFiles, *, config: Mapping[str, 
         lead=lead,
         table=table,
         by_molecules=_rows(files.by_molecules),
+        differences=_rows(files.differences),
         arm_words=_ARMS,
         rounds=_rows(files.rounds) if files.rounds else [],
         training_figure=_figure(files.training_figure, "") if files.training_figure else None,
@@ -105,6 +109,7 @@ def write_report(output: str | Path, files: StudyFiles, *, config: Mapping[str, 
         geometries=[case.geometries for arm in arms for case in arm["cases"]],
         n_worst=N_WORST,
         fewest_heavy_atoms=FEWEST_HEAVY_ATOMS,
+        failure=FAILURE * HARTREE_IN_KCAL_PER_MOL,
         excluded=_capped(_without_minimum(reference)),
         left_out=_capped(_csv(files.left_out)),
         config=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),

@@ -17,19 +17,18 @@ from golf.conformers import conformations_of
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import suffix_of
-from golf.formats import EXTXYZ, GOLF, MOLECULES, comments, count_records, format_of
+from golf.formats import EXTXYZ, GOLF, MOLECULES, count_records, format_of
+from golf.geometry import geometry_problem
 from golf.hdf5 import read, read_columns
+from golf.identity import contradiction
 from golf.records import PROPERTIES, RADICAL, LeftOut, Record, collect, is_radical, read_records, shell_problem
-from golf.sources import read_conformations
-from golf.structures import is_stream, records_of
+from golf.structures import is_stream, read_whole, records_of
+from golf.xyz import raw_frames
 
 T = TypeVar("T")
 
 MOST = 8
 """Sizes of a piece that records of one name make, at most, where these may be divided."""
-
-AT_ONE_POINT = 0.1
-"""angstrom; no two nuclei of a molecule are as near."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def pieces_of(
     elif is_stream(path, kind):
         yield from _from_geometries(path, kind, known, size, together)
     else:
-        conformations, left_out = read_conformations(path, kind)
+        conformations, left_out = read_whole(path, kind)
         for rows in _rows(np.array(conformations.molecule), size, together):
             yield _sorted_out(conformations.subset(rows).bare(), rows + 1, left_out if rows[0] == 0 else [], known)
 
@@ -100,7 +99,7 @@ def expected(path: str | Path, conformers: int | None) -> int | None:
     if kind == GOLF:
         return len(read_columns(path, "conformation/charge")[0]["conformation/charge"])
     if kind == EXTXYZ:
-        return sum(1 for _ in comments(path))
+        return sum(1 for _ in raw_frames(path))
     if kind not in MOLECULES:
         return None
     return count_records(path) * (conformers or 1)
@@ -221,7 +220,9 @@ def _sorted_out(
     n_expected = len(conformations) + len(left_out)
     usable = []
     for i, name in enumerate(conformations.id):
-        reason = _foreign(conformations.number[conformations.rows(i)].tolist(), known) or _open_shell(conformations, i)
+        numbers, spin = conformations.number[conformations.rows(i)], int(conformations.multiplicity[i])
+        reason = _foreign(numbers.tolist(), known) or _open_shell(conformations, i)
+        reason = reason or contradiction(conformations.mapped_smiles[i], int(conformations.charge[i]), spin, numbers)
         if reason:
             left_out.append(LeftOut(int(lines[i]), name, conformations.mapped_smiles[i], reason))
         else:
@@ -240,7 +241,8 @@ def _foreign(numbers: Iterable[int], known: frozenset[int]) -> str:
 
 def _sound(conformations: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int], list[LeftOut]]:
     """The conformations that have a geometry, their lines, and the other ones."""
-    problems = [_geometry_problem(positions) for positions in conformations.positions_by_conformation()]
+    pairs = zip(conformations.mapped_smiles, conformations.positions_by_conformation(), strict=True)
+    problems = [geometry_problem(smiles, positions) for smiles, positions in pairs]
     broken = [
         LeftOut(lines[i], conformations.id[i], conformations.mapped_smiles[i], problem)
         for i, problem in enumerate(problems)
@@ -248,11 +250,3 @@ def _sound(conformations: ConformationSet, lines: list[int]) -> tuple[Conformati
     ]
     kept = [line for line, problem in zip(lines, problems, strict=True) if not problem]
     return conformations.subset(np.array([not problem for problem in problems], dtype=bool)), kept, broken
-
-
-def _geometry_problem(positions: NDArray) -> str:
-    if not np.isfinite(positions).all():
-        return "positions that are not finite numbers"
-    squares = np.square(positions[:, None] - positions).sum(axis=2)
-    np.fill_diagonal(squares, np.inf)
-    return "two atoms at one point" if len(positions) and squares.min() < AT_ONE_POINT**2 else ""

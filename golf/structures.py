@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import ase.db
 import ase.io
 import numpy as np
 from ase import Atoms
@@ -20,13 +18,16 @@ from rdkit import Chem
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet, StopReason
 from golf.conformers import conformations_of
+from golf.databases import rows
 from golf.errors import UserError
-from golf.extxyz import INPUT, derived_bonds, frames, identity, inputs_of
-from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, comments, format_of
-from golf.nabladft import is_nabladft
+from golf.extxyz import INPUT, geometries, inputs_of
+from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, SMILES, format_of
+from golf.geometry import geometry_problem
+from golf.nabladft import is_nabladft, read_geometries
 from golf.records import OWN_NAMES, PROPERTIES, LeftOut, read_molecules, shell_problem, unique_name
 from golf.sources import read_conformations
 from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
+from golf.xyz import molecule_name
 
 ConformationRecord = tuple[str, str, str, int, int, np.ndarray, np.ndarray]
 """What `ConformationSet.build` takes."""
@@ -54,11 +55,10 @@ OUTPUTS = (".h5", ".sdf", ".xyz", ".extxyz")
 
 
 def read_structures(path: str | Path, *, conformers: int | None = None, seed: int = 1) -> ConformationSet:
-    """Conformations of a file of any kind that we read.
+    """Conformations of a file of any kind that we read; labels that it may have are not looked at.
 
-    Molecules are embedded (`conformers` each; None: once, but those of an SDF keep its geometries). Molecules of an
-    ASE .db that is not of nablaDFT have no bonds; these are derived from the geometry, with the total charge of the
-    column charge where it is given.
+    Molecules are embedded (`conformers` each; None: once, but those of an SDF keep its geometries). Frames and rows
+    that say nothing of their bonds get those of the geometry, with the total charge that they state.
 
     Raises:
         UserError: the file is missing, of another kind, empty, or a record cannot be used; names the record.
@@ -70,20 +70,34 @@ def read_structures(path: str | Path, *, conformers: int | None = None, seed: in
         n_conformers = conformers or (0 if kind == SDF else 1)
         conformations, failed = conformations_of(molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=0.0)
         left_out = [*left_out, *failed]
-    elif kind == NABLADFT and not is_nabladft(path):
-        records = [frame.content for frame in records_of(path, kind)]
-        left_out = [record for record in records if isinstance(record, LeftOut)]
-        conformations = ConformationSet.build(record for record in records if not isinstance(record, LeftOut))
     else:
-        conformations, left_out = read_conformations(path, kind)
+        conformations, left_out = read_whole(path, kind)
     for out in left_out:
-        raise UserError(f"{path}: line {out.line} ({out.name}, {out.text}): {out.reason}; correct or remove it")
+        raise UserError(f"{path}: {_word(kind)} {out.line} ({out.name}, {out.text}): {out.reason}")
     if len(conformations) == 0:
         raise UserError(f"{path}: holds no conformations")
-    if not np.isfinite(conformations.position).all():
-        finite = [bool(np.isfinite(positions).all()) for positions in conformations.positions_by_conformation()]
-        raise UserError(f"{path}: {conformations.id[finite.index(False)]}: positions are not finite numbers; remove it")
+    for i, positions in enumerate(conformations.positions_by_conformation()):
+        problem = geometry_problem(conformations.mapped_smiles[i], positions)
+        if problem:
+            raise UserError(f"{path}: {conformations.id[i]}: {problem}; correct or remove it")
     return conformations
+
+
+def _word(kind: str) -> str:
+    return "line" if kind == SMILES else "record"
+
+
+def read_whole(path: Path, kind: str) -> tuple[ConformationSet, list[LeftOut]]:
+    """All conformations of a file of conformations, without labels where it is a stream, and what is left out.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if not is_stream(path, kind):
+        return read_geometries(path) if kind == NABLADFT else read_conformations(path, kind)
+    records = [frame.content for frame in records_of(path, kind)]
+    left_out = [record for record in records if isinstance(record, LeftOut)]
+    return ConformationSet.build(record for record in records if not isinstance(record, LeftOut)), left_out
 
 
 def is_stream(path: Path, kind: str) -> bool:
@@ -95,7 +109,8 @@ def records_of(path: Path, kind: str) -> Iterator[Frame]:
     """The records of an extended XYZ file or an ASE database.
 
     Records of one name that stand one after the other are conformers where they are of one molecule. Another molecule
-    of the name, or one after others, gets a name with the number of its record.
+    of the name, or one after others, gets a name with the number of its record. Without a name a frame has that of its
+    SMILES, a row that of the file with its number.
 
     Raises:
         UserError: the file cannot be read.
@@ -103,46 +118,23 @@ def records_of(path: Path, kind: str) -> Iterator[Frame]:
     seen: Counter[str] = Counter()
     taken: set[str] = set()
     group, unique = "", dict[str, str]()  # the present name, and what its molecules are called
-    for i, (atoms, comment) in enumerate(_frames_and_comments(path, kind), start=1):
-        where = f"record {i}"
+    for one in geometries(path) if kind == EXTXYZ else rows(path):
         try:
-            if kind == EXTXYZ:
-                name, smiles, charge, spin = identity(atoms, where)
-            else:
-                charge, spin = int(atoms.info["charge"]), 1
-                name, smiles = f"{path.stem}-{i}", derived_bonds(atoms, charge, where)
+            smiles, charge, spin = one.identity()
         except UserError as error:
-            reason = str(error).removeprefix(f"{where}: ")
-            yield Frame(i, group, LeftOut(i, where, atoms.get_chemical_formula(), reason))
+            yield Frame(one.number, group, one.left_out(str(error)))
             continue
+        own = canonical_smiles(smiles)
+        name = molecule_name(one.keys) or (own if kind == EXTXYZ else f"{path.stem}-{one.number}")
         if name != group:
             group, unique = name, {}
-        own = canonical_smiles(smiles)
         if own not in unique:
-            unique[own] = unique_name(name, i, taken)
+            unique[own] = unique_name(name, one.number, taken)
         called = unique[own]
-        record = (f"{called}/{seen[called]:04d}", called, smiles, charge, spin, atoms.numbers, atoms.positions)
-        given = inputs_of(comment)
-        yield Frame(i, name, record, json.dumps(given) if given else "")
+        record = (f"{called}/{seen[called]:04d}", called, smiles, charge, spin, one.numbers, one.positions)
+        given = inputs_of(one.keys)
+        yield Frame(one.number, name, record, json.dumps(given) if given else "")
         seen[called] += 1
-
-
-def _frames_and_comments(path: Path, kind: str) -> Iterator[tuple[Atoms, str]]:
-    """Geometries with the comment lines that they come from; in a database they have none."""
-    lines = comments(path) if kind == EXTXYZ else iter(())
-    for atoms in frames(path) if kind == EXTXYZ else _rows(path):
-        yield atoms, next(lines, "")
-
-
-def _rows(path: Path) -> Iterator[Atoms]:
-    try:
-        with ase.db.connect(path, type="db") as database:
-            for row in database.select():
-                atoms = row.toatoms()
-                atoms.info["charge"] = int(row.get("charge", 0))
-                yield atoms
-    except (sqlite3.DatabaseError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not an ASE database ({error})") from None
 
 
 def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> None:

@@ -13,7 +13,7 @@ from rdkit import Chem
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet
-from golf.conformers import conformations_of
+from golf.conformers import TIMEOUT, conformations_of
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import suffix_of
@@ -55,6 +55,7 @@ class Embedding:
     prune_rmsd: float = 0.0  # angstrom, all atoms
     seed: int = 1
     threads: int = 1
+    timeout: float = TIMEOUT  # seconds of processor time, see `golf.conformers.conformations_of`
 
 
 def pieces_of(
@@ -125,6 +126,7 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
             seed=embedding.seed,
             prune_rmsd=embedding.prune_rmsd,
             threads=embedding.threads,
+            timeout=embedding.timeout,
             keep_properties=True,
         )
         lines = {molecule.name: molecule.line for molecule in molecules}

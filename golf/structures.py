@@ -19,7 +19,7 @@ from rdkit import Chem
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet, StopReason
-from golf.conformers import conformations_of
+from golf.conformers import TIMEOUT, conformations_of
 from golf.errors import UserError
 from golf.extxyz import INPUT, derived_bonds, frames, identity, inputs_of
 from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, comments, format_of
@@ -53,7 +53,9 @@ class Frame:
 OUTPUTS = (".h5", ".sdf", ".xyz", ".extxyz")
 
 
-def read_structures(path: str | Path, *, conformers: int | None = None, seed: int = 1) -> ConformationSet:
+def read_structures(
+    path: str | Path, *, conformers: int | None = None, seed: int = 1, timeout: float = TIMEOUT
+) -> ConformationSet:
     """Conformations of a file of any kind that we read.
 
     Molecules are embedded (`conformers` each; None: once, but those of an SDF keep its geometries). Molecules of an
@@ -68,7 +70,9 @@ def read_structures(path: str | Path, *, conformers: int | None = None, seed: in
     if kind in MOLECULES:
         molecules, left_out = read_molecules(path, problem=shell_problem)
         n_conformers = conformers or (0 if kind == SDF else 1)
-        conformations, failed = conformations_of(molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=0.0)
+        conformations, failed = conformations_of(
+            molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=0.0, timeout=timeout
+        )
         left_out = [*left_out, *failed]
     elif kind == NABLADFT and not is_nabladft(path):
         records = [frame.content for frame in records_of(path, kind)]

@@ -115,7 +115,9 @@ def _label(options: argparse.Namespace) -> int:
     keywords = _keywords(options.keywords)
     check_output(options, (".h5",))
     check_input(options)
-    conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed).bare()
+    conformations = read_structures(
+        options.input, conformers=options.conformers, seed=options.seed, timeout=options.embed_timeout
+    ).bare()
     labelled = label_to_file(
         conformations,
         options.output,

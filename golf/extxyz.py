@@ -20,7 +20,7 @@ from golf.chemistry import canonical_smiles
 from golf.conformations import ConformationSet, Status
 from golf.elements import SYMBOLS
 from golf.errors import UserError
-from golf.identity import identify, whole
+from golf.identity import TIMEOUT, identify, whole
 from golf.oracles.base import LevelOfTheory, with_known_labels
 from golf.records import LeftOut
 from golf.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
@@ -76,7 +76,7 @@ class Geometry:
     columns: Mapping[str, NDArray] = field(default_factory=dict)
     problem: str = ""
 
-    def identity(self) -> tuple[str, int, int]:
+    def identity(self, timeout: float = TIMEOUT) -> tuple[str, int, int]:
         """Mapped SMILES, charge and multiplicity; see `golf.identity.identify`.
 
         Raises:
@@ -85,7 +85,8 @@ class Geometry:
         if self.problem:
             raise UserError(self.problem)
         charge, unpaired = (self._sum(name) for name in ("initial_charges", "initial_magmoms"))
-        return identify(self.keys, self.numbers, self.positions, charge=charge, spin=abs(unpaired or 0) + 1)
+        spin = abs(unpaired or 0) + 1
+        return identify(self.keys, self.numbers, self.positions, charge=charge, spin=spin, timeout=timeout)
 
     def column(self, name: str) -> NDArray[np.float64] | None:
         """Numbers [n, ...] of the atoms; None where there is no such column.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
 
+from golf import limited
 from golf.chemistry import mapped_smiles, misfit, molecule
 from golf.errors import UserError
 
@@ -25,12 +26,23 @@ CHARGES = ("charge", "total_charge")
 MULTIPLICITIES = ("multiplicity", "spin_multiplicity", "mult", "spin", "total_spin")
 """Keys of the spin multiplicity, which the ASE calculators MACE-OMOL, OrbMol and UMA call `spin`."""
 
+TIMEOUT = 30.0
+"""Seconds of processor time in which bonds have to be found; those of drug-like molecules take milliseconds."""
+
+REMEDY = "give an SDF, or its SMILES"
+
 WHOLE = 0.05
 """Of an elementary charge: sums of partial charges and numbers written as 0.9999 are whole within this."""
 
 
 def identify(
-    keys: Mapping[str, str], numbers: NDArray, positions: NDArray, *, charge: int | None = None, spin: int = 1
+    keys: Mapping[str, str],
+    numbers: NDArray,
+    positions: NDArray,
+    *,
+    charge: int | None = None,
+    spin: int = 1,
+    timeout: float = TIMEOUT,
 ) -> tuple[str, int, int]:
     """Find the mapped SMILES, the charge and the multiplicity of a record.
 
@@ -43,6 +55,7 @@ def identify(
         positions: [n, 3] angstrom.
         charge: the total charge where no key says it; None: that of the SMILES, or 0.
         spin: the multiplicity where no key says it.
+        timeout: seconds of processor time in which bonds have to be found.
 
     Raises:
         UserError: what the record says contradicts itself or its atoms, or no bonds can be derived.
@@ -54,7 +67,7 @@ def identify(
     charge = charge if said_charge is None else said_charge
     smiles = _given_bonds(said, numbers, positions)
     if smiles is None:
-        smiles = derived_bonds(numbers, positions, charge or 0)
+        smiles = derived_bonds(numbers, positions, charge or 0, timeout)
     formal = formal_charge(smiles)
     if charge is not None and charge != formal:
         raise UserError(f"charge is {charge}, that of its SMILES {formal}; correct one")
@@ -196,27 +209,33 @@ def _from_rows(numbers: NDArray, positions: NDArray) -> Chem.Mol:
     return mol.GetMol()
 
 
-def derived_bonds(numbers: NDArray, positions: NDArray, charge: int) -> str:
+def derived_bonds(numbers: NDArray, positions: NDArray, charge: int, timeout: float = TIMEOUT) -> str:
     """Mapped SMILES with bonds derived from the geometry and the total charge.
 
     Raises:
-        UserError: none can be derived.
+        UserError: none can be derived, or not in time.
     """
+    none = f"no bonds can be derived for charge {charge}"
     if (int(numbers.sum()) - charge) % 2:
-        odd = "it has an odd number of electrons"
-        raise UserError(f"no bonds can be derived for charge {charge}: {odd}; state its charge, or give an SDF")
-    if len(numbers) == 1:
-        ion = _from_rows(numbers, positions)
-        ion.GetAtomWithIdx(0).SetFormalCharge(charge)
-        ion.GetAtomWithIdx(0).SetNoImplicit(True)
-        return mapped_smiles(ion)
-    symbols = [Chem.GetPeriodicTable().GetElementSymbol(int(number)) for number in numbers]
-    lines = [f"{s} " + " ".join(f"{x:.10f}" for x in xyz) for s, xyz in zip(symbols, positions, strict=True)]
+        raise UserError(f"{none}: it has an odd number of electrons; state its charge, or give an SDF")
     try:
-        with rdBase.BlockLogs():
-            mol = Chem.MolFromXYZBlock(f"{len(numbers)}\n\n" + "\n".join(lines))
-            rdDetermineBonds.DetermineBonds(mol, charge=charge)
-    except (ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"no bonds can be derived for charge {charge}: {reason}; give an SDF") from None
+        return limited.call(perceived, numbers, positions, charge, seconds=timeout)
+    except limited.TimedOut as error:
+        raise UserError(f"its bonds could not be derived within {error.seconds:g} s; {REMEDY}") from None
+    except (ValueError, RuntimeError, limited.NotFinished) as error:
+        raise UserError(f"{none}: {str(error).splitlines()[0]}; {REMEDY}") from None
+
+
+def perceived(numbers: NDArray, positions: NDArray, charge: int) -> str:
+    """Mapped SMILES by RDKit's search for bond orders, which may not come back.
+
+    Raises:
+        ValueError, RuntimeError: there are no bond orders for this charge.
+    """
+    mol = _from_rows(numbers, positions)
+    if len(numbers) == 1:
+        mol.GetAtomWithIdx(0).SetFormalCharge(charge)
+        mol.GetAtomWithIdx(0).SetNoImplicit(True)
+    else:
+        rdDetermineBonds.DetermineBonds(mol, charge=charge)
     return mapped_smiles(mol)

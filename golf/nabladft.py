@@ -22,7 +22,7 @@ from golf.databases import keys_of, opened, rows
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.formats import LEVELS, NABLADFT
-from golf.identity import formal_charge
+from golf.identity import TIMEOUT, formal_charge
 from golf.oracles.base import with_known_labels
 from golf.records import LeftOut
 
@@ -82,7 +82,7 @@ def is_nabladft(path: str | Path) -> bool:
         return any(keys_of(row).keys() >= NAMES for row in database.select(limit=1))
 
 
-def read_geometries(path: str | Path) -> tuple[ConformationSet, list[LeftOut]]:
+def read_geometries(path: str | Path, timeout: float = TIMEOUT) -> tuple[ConformationSet, list[LeftOut]]:
     """Read what `read_nabladft` reads without the labels, which nobody judges then, and say what is left out.
 
     Raises:
@@ -92,7 +92,7 @@ def read_geometries(path: str | Path) -> tuple[ConformationSet, list[LeftOut]]:
     taken: set[str] = set()
     for row in rows(path):
         try:
-            smiles, charge, spin = row.identity()
+            smiles, charge, spin = row.identity(timeout)
             if not row.keys.keys() >= NAMES:
                 raise UserError("has no moses_id or conformation_id")
             name = f"{row.keys['moses_id']}/{row.keys['conformation_id']}"

@@ -13,7 +13,7 @@ from rdkit import Chem
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet
-from golf.conformers import conformations_of
+from golf.conformers import TIMEOUT, conformations_of
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import suffix_of
@@ -54,6 +54,7 @@ class Embedding:
     prune_rmsd: float = 0.0  # angstrom, all atoms
     seed: int = 1
     threads: int = 1
+    timeout: float = TIMEOUT  # seconds of processor time, see `golf.conformers.conformations_of`
 
 
 def pieces_of(
@@ -81,9 +82,9 @@ def pieces_of(
     elif kind == GOLF:
         yield from _from_h5(path, known, size, together)
     elif is_stream(path, kind):
-        yield from _from_geometries(path, kind, known, size, together)
+        yield from _from_geometries(path, kind, known, size, together, embedding.timeout)
     else:
-        conformations, left_out = read_whole(path, kind)
+        conformations, left_out = read_whole(path, kind, embedding.timeout)
         for rows in _rows(np.array(conformations.molecule), size, together):
             yield _sorted_out(conformations.subset(rows).bare(), rows + 1, left_out if rows[0] == 0 else [], known)
 
@@ -124,6 +125,7 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
             seed=embedding.seed,
             prune_rmsd=embedding.prune_rmsd,
             threads=embedding.threads,
+            timeout=embedding.timeout,
             keep_properties=True,
         )
         lines = {molecule.name: molecule.line for molecule in molecules}
@@ -173,8 +175,10 @@ def _check_names(path: Path, conformations: ConformationSet, first: dict[str, tu
             )
 
 
-def _from_geometries(path: Path, kind: str, known: frozenset[int], size: int, together: bool) -> Iterator[Piece]:
-    for records in _grouped(records_of(path, kind), lambda frame: frame.name, size, lambda *_: not together):
+def _from_geometries(
+    path: Path, kind: str, known: frozenset[int], size: int, together: bool, timeout: float
+) -> Iterator[Piece]:
+    for records in _grouped(records_of(path, kind, timeout), lambda frame: frame.name, size, lambda *_: not together):
         left_out, good, contents = [], [], []
         for frame in records:
             if isinstance(frame.content, LeftOut):

@@ -17,7 +17,7 @@ from rdkit import Chem
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet, StopReason
-from golf.conformers import conformations_of
+from golf.conformers import TIMEOUT, conformations_of
 from golf.databases import rows
 from golf.errors import UserError
 from golf.extxyz import INPUT, geometries, inputs_of
@@ -54,7 +54,9 @@ class Frame:
 OUTPUTS = (".h5", ".sdf", ".xyz", ".extxyz")
 
 
-def read_structures(path: str | Path, *, conformers: int | None = None, seed: int = 1) -> ConformationSet:
+def read_structures(
+    path: str | Path, *, conformers: int | None = None, seed: int = 1, timeout: float = TIMEOUT
+) -> ConformationSet:
     """Conformations of a file of any kind that we read; labels that it may have are not looked at.
 
     Molecules are embedded (`conformers` each; None: once, but those of an SDF keep its geometries). Frames and rows
@@ -68,10 +70,12 @@ def read_structures(path: str | Path, *, conformers: int | None = None, seed: in
     if kind in MOLECULES:
         molecules, left_out = read_molecules(path, problem=shell_problem)
         n_conformers = conformers or (0 if kind == SDF else 1)
-        conformations, failed = conformations_of(molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=0.0)
+        conformations, failed = conformations_of(
+            molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=0.0, timeout=timeout
+        )
         left_out = [*left_out, *failed]
     else:
-        conformations, left_out = read_whole(path, kind)
+        conformations, left_out = read_whole(path, kind, timeout)
     for out in left_out:
         raise UserError(f"{path}: {_word(kind)} {out.line} ({out.name}, {out.text}): {out.reason}")
     if len(conformations) == 0:
@@ -87,15 +91,15 @@ def _word(kind: str) -> str:
     return "line" if kind == SMILES else "record"
 
 
-def read_whole(path: Path, kind: str) -> tuple[ConformationSet, list[LeftOut]]:
+def read_whole(path: Path, kind: str, timeout: float = TIMEOUT) -> tuple[ConformationSet, list[LeftOut]]:
     """All conformations of a file of conformations, without labels where it is a stream, and what is left out.
 
     Raises:
         UserError: the file cannot be read.
     """
     if not is_stream(path, kind):
-        return read_geometries(path) if kind == NABLADFT else read_conformations(path, kind)
-    records = [frame.content for frame in records_of(path, kind)]
+        return read_geometries(path, timeout) if kind == NABLADFT else read_conformations(path, kind)
+    records = [frame.content for frame in records_of(path, kind, timeout)]
     left_out = [record for record in records if isinstance(record, LeftOut)]
     return ConformationSet.build(record for record in records if not isinstance(record, LeftOut)), left_out
 
@@ -105,12 +109,15 @@ def is_stream(path: Path, kind: str) -> bool:
     return kind == EXTXYZ or (kind == NABLADFT and not is_nabladft(path))
 
 
-def records_of(path: Path, kind: str) -> Iterator[Frame]:
+def records_of(path: Path, kind: str, timeout: float = TIMEOUT) -> Iterator[Frame]:
     """The records of an extended XYZ file or an ASE database.
 
     Records of one name that stand one after the other are conformers where they are of one molecule. Another molecule
     of the name, or one after others, gets a name with the number of its record. Without a name a frame has that of its
     SMILES, a row that of the file with its number.
+
+    Args:
+        timeout: seconds of processor time in which the bonds of a record have to be found.
 
     Raises:
         UserError: the file cannot be read.
@@ -120,7 +127,7 @@ def records_of(path: Path, kind: str) -> Iterator[Frame]:
     group, unique = "", dict[str, str]()  # the present name, and what its molecules are called
     for one in geometries(path) if kind == EXTXYZ else rows(path):
         try:
-            smiles, charge, spin = one.identity()
+            smiles, charge, spin = one.identity(timeout)
         except UserError as error:
             yield Frame(one.number, group, one.left_out(str(error)))
             continue

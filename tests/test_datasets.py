@@ -27,8 +27,8 @@ LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
 def source(train, **changes):
     settings = {
         "test": None, "smiles_column": "smiles", "name_column": "name", "conformers": 3, "test_molecules": [],
-        "test_conformers": 1, "prune_rmsd": 0.0, "max_left_out": 0.5, "format": "auto", "subsets": [], "relabel": [],
-        "download": [],
+        "test_conformers": 1, "prune_rmsd": 0.0, "embed_timeout": 30.0, "max_left_out": 0.5, "format": "auto",
+        "subsets": [], "relabel": [], "download": [],
     }  # fmt: skip
     return Source(train=str(train), **(settings | changes))
 

@@ -29,7 +29,7 @@ MULTIPLICITIES = ("multiplicity", "spin_multiplicity", "mult", "spin", "total_sp
 TIMEOUT = 30.0
 """Seconds of processor time in which bonds have to be found; those of drug-like molecules take milliseconds."""
 
-REMEDY = "give an SDF, or its SMILES"
+REMEDY = "state its charge or its SMILES, or give an SDF"
 
 WHOLE = 0.05
 """Of an elementary charge: sums of partial charges and numbers written as 0.9999 are whole within this."""
@@ -217,7 +217,7 @@ def derived_bonds(numbers: NDArray, positions: NDArray, charge: int, timeout: fl
     """
     none = f"no bonds can be derived for charge {charge}"
     if (int(numbers.sum()) - charge) % 2:
-        raise UserError(f"{none}: it has an odd number of electrons; state its charge, or give an SDF")
+        raise UserError(f"{none}: it has an odd number of electrons; {REMEDY}")
     try:
         return limited.call(perceived, numbers, positions, charge, seconds=timeout)
     except limited.TimedOut as error:

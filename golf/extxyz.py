@@ -20,7 +20,7 @@ from golf.chemistry import canonical_smiles
 from golf.conformations import ConformationSet, Status
 from golf.elements import SYMBOLS
 from golf.errors import UserError
-from golf.identity import TIMEOUT, identify, whole
+from golf.identity import CHARGES, MULTIPLICITIES, TIMEOUT, identify, states, whole
 from golf.oracles.base import LevelOfTheory, with_known_labels
 from golf.records import LeftOut
 from golf.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
@@ -84,7 +84,8 @@ class Geometry:
         """
         if self.problem:
             raise UserError(self.problem)
-        charge, unpaired = (self._sum(name) for name in ("initial_charges", "initial_magmoms"))
+        charge = None if states(self.keys, CHARGES) else self._sum("initial_charges")
+        unpaired = None if states(self.keys, MULTIPLICITIES) else self._sum("initial_magmoms")
         spin = abs(unpaired or 0) + 1
         return identify(self.keys, self.numbers, self.positions, charge=charge, spin=spin, timeout=timeout)
 

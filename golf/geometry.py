@@ -28,14 +28,14 @@ def geometry_problem(smiles: str, positions: NDArray) -> str:
     """
     if not np.isfinite(positions).all():
         return "positions that are not finite numbers"
+    atom = _never_flat(smiles)
+    if atom >= 0 and _flatness(positions) < FLAT:
+        return f"it is flat, as a drawing is, though atom {atom} has four neighbours; give a 3D geometry"
     distances = np.linalg.norm(positions[:, None] - positions, axis=2)
     np.fill_diagonal(distances, np.inf)
     i, j = divmod(int(np.argmin(distances)), len(positions))
     if distances[i, j] < OVERLAP:
         return f"atoms {i} and {j} are at the same position, or nearly so ({distances[i, j]:.2f} angstrom apart)"
-    atom = _never_flat(smiles)
-    if atom >= 0 and _flatness(positions) < FLAT:
-        return f"it is flat, as a drawing is, though atom {atom} has four neighbours; give a 3D geometry"
     return ""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -74,6 +74,11 @@ def identify(
     if said_spin is not None and (problem := spin_problem(said_spin, numbers, formal)):
         raise UserError(problem)
     return smiles, formal, spin if said_spin is None else said_spin
+
+
+def states(keys: Mapping[str, str], names: Collection[str]) -> bool:
+    """Whether one of the keys is among these names, in any case, and has a value."""
+    return any(key.lower() in names and value for key, value in keys.items())
 
 
 def contradiction(smiles: str, charge: int, multiplicity: int, numbers: NDArray) -> str:

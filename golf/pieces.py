@@ -18,6 +18,7 @@ from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import suffix_of
 from golf.formats import EXTXYZ, GOLF, MOLECULES, comments, count_records, format_of
+from golf.geometry import geometry_problem
 from golf.hdf5 import read, read_columns
 from golf.records import PROPERTIES, RADICAL, LeftOut, Record, collect, is_radical, read_records, shell_problem
 from golf.sources import read_conformations
@@ -27,9 +28,6 @@ T = TypeVar("T")
 
 MOST = 8
 """Sizes of a piece that records of one name make, at most, where these may be divided."""
-
-AT_ONE_POINT = 0.1
-"""angstrom; no two nuclei of a molecule are as near."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +240,8 @@ def _foreign(numbers: Iterable[int], known: frozenset[int]) -> str:
 
 def _sound(conformations: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int], list[LeftOut]]:
     """The conformations that have a geometry, their lines, and the other ones."""
-    problems = [_geometry_problem(positions) for positions in conformations.positions_by_conformation()]
+    positions = conformations.positions_by_conformation()
+    problems = list(map(geometry_problem, conformations.mapped_smiles, positions))
     broken = [
         LeftOut(lines[i], conformations.id[i], conformations.mapped_smiles[i], problem)
         for i, problem in enumerate(problems)
@@ -250,11 +249,3 @@ def _sound(conformations: ConformationSet, lines: list[int]) -> tuple[Conformati
     ]
     kept = [line for line, problem in zip(lines, problems, strict=True) if not problem]
     return conformations.subset(np.array([not problem for problem in problems], dtype=bool)), kept, broken
-
-
-def _geometry_problem(positions: NDArray) -> str:
-    if not np.isfinite(positions).all():
-        return "positions that are not finite numbers"
-    squares = np.square(positions[:, None] - positions).sum(axis=2)
-    np.fill_diagonal(squares, np.inf)
-    return "two atoms at one point" if len(positions) and squares.min() < AT_ONE_POINT**2 else ""

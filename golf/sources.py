@@ -12,6 +12,7 @@ from golf.conformations import ConformationSet
 from golf.errors import UserError
 from golf.extxyz import read_extxyz
 from golf.formats import EXTXYZ, GOLF, NABLADFT, SPICE
+from golf.geometry import geometry_problem
 from golf.hdf5 import read
 from golf.nabladft import read_nabladft
 from golf.records import LeftOut, unusable
@@ -48,6 +49,7 @@ def usable(conformations: ConformationSet, elements: Collection[int]) -> tuple[C
             reasons[smiles] = unusable(molecule(smiles), elements)
         spin = int(conformations.multiplicity[i])
         reason = reasons[smiles] or (f"its multiplicity is {spin}, MMFF94 describes closed shells" if spin != 1 else "")
+        reason = reason or geometry_problem(smiles, conformations.position[conformations.rows(i)])
         if reason:
             good[i] = False
             left_out.setdefault(smiles, LeftOut(i + 1, conformations.molecule[i], smiles, reason))

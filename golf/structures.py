@@ -15,7 +15,6 @@ import ase.db
 import ase.io
 import numpy as np
 from ase import Atoms
-from rdkit import Chem
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet, StopReason
@@ -23,8 +22,10 @@ from golf.conformers import TIMEOUT, conformations_of
 from golf.errors import UserError
 from golf.extxyz import INPUT, derived_bonds, frames, identity, inputs_of
 from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, comments, format_of
+from golf.geometry import geometry_problem
 from golf.nabladft import is_nabladft
 from golf.records import OWN_NAMES, PROPERTIES, LeftOut, read_molecules, shell_problem, unique_name
+from golf.sdf import record_text
 from golf.sources import read_conformations
 from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
 
@@ -84,9 +85,10 @@ def read_structures(
         raise UserError(f"{path}: line {out.line} ({out.name}, {out.text}): {out.reason}; correct or remove it")
     if len(conformations) == 0:
         raise UserError(f"{path}: holds no conformations")
-    if not np.isfinite(conformations.position).all():
-        finite = [bool(np.isfinite(positions).all()) for positions in conformations.positions_by_conformation()]
-        raise UserError(f"{path}: {conformations.id[finite.index(False)]}: positions are not finite numbers; remove it")
+    for i, positions in enumerate(conformations.positions_by_conformation()):
+        problem = geometry_problem(conformations.mapped_smiles[i], positions)
+        if problem:
+            raise UserError(f"{path}: {conformations.id[i]}: {problem}; correct or remove it")
     return conformations
 
 
@@ -160,12 +162,8 @@ def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> N
         given, own = _given(relaxed, i), _own(relaxed, i)
         positions = relaxed.position[relaxed.rows(i)]
         if suffix == ".sdf":
-            mol = molecule(relaxed.mapped_smiles[i], positions)
-            mol.SetProp("_Name", name)
             others = {f"{INPUT}{key}" if key in OWN_NAMES else key: value for key, value in given.items()}
-            for key, value in (others | own).items():
-                mol.SetProp(key, "\n".join(filter(None, value.splitlines())))  # an empty line would end it
-            stream.write(Chem.SDWriter.GetText(mol))  # RDKit's own writer does not say when the disk is full
+            stream.write(record_text(molecule(relaxed.mapped_smiles[i], positions), name, others | own))
         else:
             atoms = Atoms(numbers=relaxed.number[relaxed.rows(i)], positions=positions)
             energy = float(relaxed.values["nnp_energy_last"][i]) * HARTREE_IN_EV

@@ -53,7 +53,7 @@ MACHINE_KEYS = (
 def schema() -> dict[str, Any]:
     """The JSON schema of the configuration."""
     path = next(folder / SCHEMA for folder in (_HERE, _HERE.parent) if (folder / SCHEMA).is_file())
-    return yaml.safe_load(path.read_text())
+    return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
 
 
 def validated(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def read_sections(path: str | Path, names: Collection[str], dataset: Mapping[str
 
 def _read_mapping(path: str | Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(Path(path).read_text())
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -259,7 +259,7 @@ def check_results(config: Mapping[str, Any]) -> None:
     if not recorded.is_file():
         return
     try:
-        then = yaml.safe_load(recorded.read_text())
+        then = yaml.safe_load(recorded.read_text(encoding="utf-8-sig"))
         _fill_defaults(then, schema())  # keys that there were not yet
         there = _flat(science(_one_look(then, schema())))
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError):

@@ -150,10 +150,8 @@ def test_no_name_key_or_value_can_cut_a_record(tmp_path, model):
     assert sum(line.startswith("$$$$") for line in text.splitlines()) == 2
     one, other = read_again(tmp_path / "out.sdf")
     assert one.GetProp("_Name") == "two lines/0000" and other.GetProp("_Name").strip() == "$$$$/0000"
-    assert (
-        one.GetProp("<x>") == " $$$$\n $$$$ x" and one.GetProp("a b") == "> <y>\n1"
+    assert one.GetProp("<x>") == " $$$$\n $$$$ x" and one.GetProp("a b") == "> <y>\n1"
     assert one.GetProp("_private") == "p"
-    )
     assert one.GetProp("input_energy_hartree") == "7" and float(one.GetProp("energy_hartree")) < 0
     for name in ("out.sdf", "out.extxyz", "out.h5"):
         assert main(["relax", str(tmp_path / name), "-m", str(model), "-o", str(tmp_path / f"{name}.sdf")]) == 0

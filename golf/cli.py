@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -32,6 +33,8 @@ class _Line(logging.Formatter):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 where some records were left out, or 2 after wrong input."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, exit_on_sigterm)
     to_terminal = logging.StreamHandler()

@@ -60,7 +60,7 @@ _EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]{1,3}")
 def schema() -> dict[str, Any]:
     """The JSON schema of the configuration."""
     path = next(folder / SCHEMA for folder in (_HERE, _HERE.parent) if (folder / SCHEMA).is_file())
-    return yaml.safe_load(path.read_text())
+    return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
 
 
 def validated(raw: Mapping[str, Any], source: str, files: Iterable[str | Path] = ()) -> dict[str, Any]:
@@ -287,7 +287,7 @@ def check_results(config: Mapping[str, Any]) -> None:
     if not recorded.is_file():
         return
     try:
-        then = yaml.safe_load(recorded.read_text())
+        then = yaml.safe_load(recorded.read_text(encoding="utf-8-sig"))
         _fill_defaults(then, schema())  # keys that there were not yet
         there = _flat(science(_one_look(then, schema())))
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError):

@@ -13,9 +13,11 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from golf import limited
+from golf.axes import Axis, axes
 from golf.chemistry import has_open_stereo, mapped_smiles
 from golf.conformations import ConformationSet
 from golf.records import PROPERTIES, LeftOut, Molecule
+from golf.usable import has_open_d_shell
 from golf.wording import and_more
 
 logger = logging.getLogger(__name__)
@@ -26,10 +28,19 @@ STEREO_DRAWN = "stereo_drawn"
 TIMEOUT = 30.0
 """Seconds of processor time that the embedding of a molecule may take. Drug-like ones take some 0.1 s a conformer."""
 
+ATTEMPTS = 6
+"""To embed as many conformers with one side of an axis as are wanted, of twice as many each time."""
+
 PER_TIMEOUT = 10
 """Conformers that this is for; more of them get proportionally more."""
 
 LIMIT = "the limit (--embed-timeout, in a study dataset.embed_timeout)"
+
+STEREO_OPEN = "the stereoisomer is not specified; one was drawn (stereo_drawn in outputs), write the one you mean"
+AXIS_OPEN = "the side of an axis (allene, cumulene or biaryl) is not specified; one was drawn for all conformers"
+AXIS_MIXED = "its geometries have an axis (allene, cumulene or biaryl) on different sides: they are not one compound"
+STEREO_GROUP = "its stereo groups (& or o) say a mixture or an unknown isomer; the one that is written was taken"
+METAL = "it has a metal whose spin state is not known; it is taken for a closed shell"
 
 EMBED = "ask for conformers (--conformers, in a study dataset.conformers)"
 
@@ -91,7 +102,7 @@ def conformations_of(
     """
     records, properties = [], []
     left_out: list[LeftOut] = []
-    drawn = []
+    drawn, on_axes, mixed, groups, metals = [], [], [], [], []
     for molecule, found in zip(molecules, _each(molecules, n_conformers, seed, prune_rmsd, threads, timeout)):
         if isinstance(found, str):
             left_out.append(LeftOut(molecule.line, molecule.name, Chem.MolToSmiles(molecule.mol), found))
@@ -101,6 +112,14 @@ def conformations_of(
             mol = found.isomer
             drawn.append(molecule.name)
             isomer[STEREO_DRAWN] = Chem.MolToSmiles(Chem.RemoveHs(mol))
+        if found.axis_drawn:
+            on_axes.append(molecule.name)
+        if found.mixed_axes:
+            mixed.append(molecule.name)
+        if mol.GetStereoGroups():
+            groups.append(molecule.name)
+        if has_open_d_shell(mol):
+            metals.append(molecule.name)
         numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
         smiles, charge = mapped_smiles(mol), Chem.GetFormalCharge(mol)
         width = max(4, len(str(len(found.positions))))
@@ -108,12 +127,15 @@ def conformations_of(
             records.append((f"{molecule.name}/{i:0{width}d}", molecule.name, smiles, charge, 1, numbers, xyz))
             own = isomer | dict(molecule.properties[source] if molecule.properties else {})
             properties.append(json.dumps(own) if own else "")
-    if drawn:
-        logger.warning(
-            "%s%s: the stereoisomer is not specified; one was drawn (stereo_drawn in outputs), write the one you mean",
-            drawn[0],
-            and_more(len(drawn)),
-        )
+    for names, what in (
+        (drawn, STEREO_OPEN),
+        (on_axes, AXIS_OPEN),
+        (mixed, AXIS_MIXED),
+        (groups, STEREO_GROUP),
+        (metals, METAL),
+    ):
+        if names:
+            logger.warning("%s%s: %s", names[0], and_more(len(names)), what)
     conformations = ConformationSet.build(records)
     if keep_properties:
         conformations = conformations.with_columns(values={PROPERTIES: properties})
@@ -128,11 +150,35 @@ class _Geometries:
         positions: of each, [n_atoms, 3] angstrom.
         sources: index of the record that each comes from.
         isomer: the stereoisomer that was drawn; None: the molecule itself.
+        axis_drawn: whether the side of an axis was drawn (`golf.axes`).
+        mixed_axes: whether geometries of the input have an axis on different sides.
     """
 
     positions: Sequence[NDArray[np.float64]]
     sources: Sequence[int]
     isomer: Chem.Mol | None = None
+    axis_drawn: bool = False
+    mixed_axes: bool = False
+
+    @classmethod
+    def of(cls, found: Embedded) -> _Geometries:
+        """Take the conformers of a molecule that came as one record."""
+        return cls([*found.positions], [0] * len(found.positions), found.isomer, found.axis_drawn)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What `embedded` makes of a molecule.
+
+    Attributes:
+        positions: of its conformers, [n, n_atoms, 3] angstrom.
+        isomer: see `_Geometries`.
+        axis_drawn: see `_Geometries`.
+    """
+
+    positions: NDArray[np.float64]
+    isomer: Chem.Mol | None
+    axis_drawn: bool
 
 
 def _each(
@@ -142,7 +188,10 @@ def _each(
     if n_conformers == 0:
         for molecule in molecules:
             own = {i: one.GetPositions() for i, one in enumerate(molecule.mol.GetConformers()) if one.Is3D()}
-            yield _Geometries([*own.values()], [*own]) if own else f"it has no 3D geometry; {EMBED}"
+            if own:
+                yield _Geometries([*own.values()], [*own], mixed_axes=_differ(axes(molecule.mol), [*own.values()]))
+            else:
+                yield f"it has no 3D geometry; {EMBED}"
         return
     seconds = timeout * max(1.0, n_conformers / PER_TIMEOUT)
     arguments = ((molecule.mol, n_conformers, seed, prune_rmsd) for molecule in molecules)
@@ -152,26 +201,44 @@ def _each(
         elif isinstance(found, limited.NotFinished):
             yield f"it could not be embedded: {found}"
         else:
-            isomer, drawn = found
-            yield _Geometries([*drawn], [0] * len(drawn), isomer) if len(drawn) else "ETKDG cannot embed it"
+            yield _Geometries.of(found) if len(found.positions) else "ETKDG cannot embed it"
 
 
-def embedded(
-    mol: Chem.Mol, n_conformers: int, seed: int, prune_rmsd: float
-) -> tuple[Chem.Mol | None, NDArray[np.float64]]:
-    """Embed a molecule, or a stereoisomer drawn of it where it leaves stereocenters open.
+def _differ(of_axes: Sequence[Axis], geometries: Sequence[NDArray[np.float64]]) -> bool:
+    """Tell whether an axis is on different sides in some geometries [n_atoms, 3] of a molecule."""
+    return len({tuple(axis.side_of(one) for axis in of_axes) for one in geometries}) > 1
 
-    Returns:
-        The stereoisomer, None where none was drawn; positions of the conformers, [n, n_atoms, 3] angstrom.
-    """
+
+def embedded(mol: Chem.Mol, n_conformers: int, seed: int, prune_rmsd: float) -> Embedded:
+    """Embed a molecule, or a stereoisomer drawn of it where it leaves stereocenters open."""
     # The seed depends on the molecule alone, not on what stands before it in the file.
     own = int(np.random.SeedSequence([seed, *Chem.MolToSmiles(mol).encode()]).generate_state(1)[0] & 0x7FFFFFFF)
     isomer, found = _one_stereoisomer(mol, own) if has_open_stereo(mol) else (mol, np.zeros((0, mol.GetNumAtoms(), 3)))
-    if len(found) < n_conformers:
-        found = embed(isomer, n_conformers, seed=own, prune_rmsd=prune_rmsd)
+    of_axes = axes(mol)
+    if len(found) < n_conformers or of_axes:
+        found = _of_one_side(isomer, of_axes, n_conformers, own, prune_rmsd)
     if isomer is not mol and not len(found):  # tags of bridgeheads, which ETKDG cannot fulfil
-        isomer, found = mol, embed(mol, n_conformers, seed=own, prune_rmsd=prune_rmsd)
-    return (None if isomer is mol else isomer), found
+        isomer, found = mol, _of_one_side(mol, of_axes, n_conformers, own, prune_rmsd)
+    drawn = any(not axis.stated and axis.side is None for axis in of_axes)
+    return Embedded(found, None if isomer is mol else isomer, drawn)
+
+
+def _of_one_side(
+    mol: Chem.Mol, of_axes: Sequence[Axis], n_conformers: int, seed: int, prune_rmsd: float
+) -> NDArray[np.float64]:
+    """Embed a molecule; all conformers have its axes on the sides that the SMILES says, else on those of the first."""
+    found = embed(mol, n_conformers, seed=seed, prune_rmsd=prune_rmsd)
+    for k in range(ATTEMPTS if of_axes else 0):
+        sides = [[axis.side_of(one) for axis in of_axes] for one in found]
+        wanted = [
+            one if axis.side is None else axis.side
+            for axis, one in zip(of_axes, *sides[:1] or [[False] * len(of_axes)])
+        ]
+        kept = found[[own == wanted for own in sides]] if sides else found
+        if len(kept) >= n_conformers or k == ATTEMPTS - 1:
+            return kept[:n_conformers]
+        found = embed(mol, n_conformers << (k + 1), seed=seed, prune_rmsd=prune_rmsd)
+    return found
 
 
 def _one_stereoisomer(mol: Chem.Mol, seed: int) -> tuple[Chem.Mol, NDArray[np.float64]]:

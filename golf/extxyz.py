@@ -126,7 +126,7 @@ def geometries(path: str | Path) -> Iterator[Geometry]:
     Raises:
         UserError: the file is missing, or of another kind.
     """
-    for frame in raw_frames(path):
+    for frame in raw_frames(path, warn=True):
         where, keys = f"frame {frame.number}, line {frame.line}", keys_of(frame.comment)
         try:
             yield Geometry(frame.number, where, keys, *_parsed(frame, keys.get("Properties", PLAIN)))

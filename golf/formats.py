@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from golf.errors import UserError
 from golf.files import LOCKED, suffix_of
 from golf.hdf5 import FORMAT, read_columns, unreadable
 from golf.oracles.base import LevelOfTheory
+from golf.text import open_text
 from golf.xyz import keys_of, molecule_name, raw_frames
 
 AUTO = "auto"
@@ -123,11 +125,12 @@ def count_records(path: str | Path) -> int:
     """
     path = Path(path)
     try:
-        with open(path, newline="", encoding="utf-8-sig", errors="replace") as stream:
+        with open_text(path, newline="") as stream:
             if suffix_of(path) == ".sdf":
                 return _count_sdf(stream)
             if suffix_of(path) == ".csv":
-                rows = csv.reader(stream, delimiter=delimiter_of(stream))
+                delimiter, _ = table_start(stream)
+                rows = csv.reader(stream, delimiter=delimiter)
                 next(rows, None)  # names of the columns
                 return sum(bool(row) for row in rows)
             return sum(is_smiles_record(line, i) for i, line in enumerate(stream, start=1))
@@ -141,15 +144,25 @@ def is_smiles_record(line: str, number: int) -> bool:
     return bool(words) and not line.startswith("#") and not (number == 1 and words[0].lower() == "smiles")
 
 
-def delimiter_of(table: TextIO) -> str:
-    """What stands between the columns of a .csv: comma, semicolon or tab, whichever its first line has most of.
+def table_start(table: TextIO) -> tuple[str, int]:
+    """Find the delimiter of a .csv, and skip a first line that is not the header.
+
+    The delimiter is what such a line says ("sep=;", as Excel reads it), else comma, semicolon or tab, whichever the
+    header has most of.
 
     Args:
-        table: at its beginning, where it is left.
+        table: at its beginning; it is left before the header.
+
+    Returns:
+        The delimiter and the number of lines skipped.
     """
     header = table.readline()
+    stated = re.fullmatch(r"sep=(.)", header.rstrip("\r\n"), re.IGNORECASE)
     table.seek(0)
-    return max(",;\t", key=header.count)
+    if stated:
+        table.readline()
+        return stated[1], 1
+    return max(",;\t", key=header.count), 0
 
 
 def column_of(columns: Sequence[str], name: str) -> str | None:

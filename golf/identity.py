@@ -19,6 +19,8 @@ from rdkit.Chem import rdDetermineBonds
 from golf import limited
 from golf.chemistry import mapped_smiles, misfit, molecule
 from golf.errors import UserError
+from golf.records import RADICAL, is_radical
+from golf.usable import query_problem, spin_problem
 
 CHARGES = ("charge", "total_charge")
 """Keys of the total charge."""
@@ -62,7 +64,7 @@ def identify(
     """
     said = {key.lower(): value for key, value in keys.items() if value}
     if not np.isfinite(positions).all():
-        raise UserError("positions that are not finite numbers")
+        raise UserError("positions are not finite numbers")
     said_charge, said_spin = _whole(said, CHARGES), _whole(_closed(said), MULTIPLICITIES)
     charge = charge if said_charge is None else said_charge
     smiles = _given_bonds(said, numbers, positions)
@@ -71,7 +73,7 @@ def identify(
     formal = formal_charge(smiles)
     if charge is not None and charge != formal:
         raise UserError(f"charge is {charge}, that of its SMILES {formal}; correct one")
-    if said_spin is not None and (problem := spin_problem(said_spin, numbers, formal)):
+    if said_spin is not None and (problem := multiplicity_problem(said_spin, numbers, formal)):
         raise UserError(problem)
     return smiles, formal, spin if said_spin is None else said_spin
 
@@ -95,10 +97,17 @@ def contradiction(smiles: str, charge: int, multiplicity: int, numbers: NDArray)
         return "its atoms are not those of its SMILES, in this order; correct or remove it"
     if charge != formal:
         return f"charge is {charge}, that of its SMILES {formal}; correct one"
-    return spin_problem(multiplicity, numbers, charge)
+    return multiplicity_problem(multiplicity, numbers, charge)
 
 
-def spin_problem(multiplicity: int, numbers: NDArray, charge: int) -> str:
+@lru_cache(maxsize=4096)
+def closed_shell_problem(smiles: str) -> str:
+    """Say why the molecule of a mapped SMILES does not have closed shells; empty if it may have."""
+    mol = molecule(smiles)
+    return query_problem(mol) or (RADICAL if is_radical(mol) else spin_problem(Chem.RemoveHs(mol)))
+
+
+def multiplicity_problem(multiplicity: int, numbers: NDArray, charge: int) -> str:
     """Say why a molecule cannot have this multiplicity; empty if it can."""
     n_electrons = int(numbers.sum()) - charge
     if multiplicity < 1:
@@ -160,6 +169,8 @@ def _given_bonds(said: Mapping[str, str], numbers: NDArray, positions: NDArray) 
         mol = molecule(said[key]) if key == "mapped_smiles" else Chem.MolFromSmiles(said[key])
     if mol is None or not mol.GetNumAtoms():
         raise UserError(f"RDKit cannot parse its SMILES {said[key]!r}; correct or remove it")
+    if problem := query_problem(mol):
+        raise UserError(f"SMILES {said[key]!r}: {problem}")
     mol = Chem.AddHs(mol)
     problem = misfit(mol, numbers, positions)
     placed = _placed(mol, numbers, positions) if problem and key == "smiles" else None

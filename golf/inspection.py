@@ -78,7 +78,7 @@ def _molecules(path: Path) -> Iterator[str]:
     """Of SMILES or SDF: what stands there; nothing is embedded."""
     from rdkit import Chem
 
-    from golf.records import read_records, shell_problem
+    from golf.records import in_full, read_records, shell_problem
 
     word = "record" if suffix_of(path) == ".sdf" else "line"
     names, with_geometry = set(), set()
@@ -91,7 +91,7 @@ def _molecules(path: Path) -> Iterator[str]:
         if has_geometry and not np.isfinite(mol.GetConformer().GetPositions()).all():
             problem = "positions that are not finite numbers"
         if problem:
-            unusable.append(f"{word} {record.line} ({record.name}): {problem}")
+            unusable.append(f"{word} {record.line} ({record.name}): {in_full(problem, record)}")
             continue
         names.add(record.name)
         with_geometry.update([record.name] if has_geometry else [])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from golf.chemistry import canonical_smiles, molecule
+from golf.chemistry import canonical_smiles
 from golf.conformations import ConformationSet
 from golf.conformers import TIMEOUT, conformations_of
 from golf.elements import SYMBOLS
@@ -20,8 +20,8 @@ from golf.files import suffix_of
 from golf.formats import EXTXYZ, GOLF, MOLECULES, count_records, format_of
 from golf.geometry import geometry_problem
 from golf.hdf5 import read, read_columns
-from golf.identity import contradiction
-from golf.records import PROPERTIES, RADICAL, LeftOut, Record, collect, is_radical, read_records, shell_problem
+from golf.identity import closed_shell_problem, contradiction
+from golf.records import PROPERTIES, LeftOut, Record, collect, read_records, shell_problem
 from golf.structures import is_stream, read_whole, records_of
 from golf.xyz import raw_frames
 
@@ -194,7 +194,7 @@ def _from_geometries(
 def _open_shell(conformations: ConformationSet, i: int) -> str:
     if conformations.multiplicity[i] != 1:
         return f"its multiplicity is {conformations.multiplicity[i]}; only closed shells are covered"
-    return RADICAL if is_radical(molecule(conformations.mapped_smiles[i])) else ""
+    return closed_shell_problem(conformations.mapped_smiles[i])
 
 
 def _grouped(
@@ -245,8 +245,8 @@ def _foreign(numbers: Iterable[int], known: frozenset[int]) -> str:
 
 def _sound(conformations: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int], list[LeftOut]]:
     """The conformations that have a geometry, their lines, and the other ones."""
-    pairs = zip(conformations.mapped_smiles, conformations.positions_by_conformation(), strict=True)
-    problems = [geometry_problem(smiles, positions) for smiles, positions in pairs]
+    positions = conformations.positions_by_conformation()
+    problems = list(map(geometry_problem, conformations.mapped_smiles, positions))
     broken = [
         LeftOut(lines[i], conformations.id[i], conformations.mapped_smiles[i], problem)
         for i, problem in enumerate(problems)

@@ -13,7 +13,6 @@ from typing import TextIO
 import ase.io
 import numpy as np
 from ase import Atoms
-from rdkit import Chem
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet, StopReason
@@ -23,8 +22,10 @@ from golf.errors import UserError
 from golf.extxyz import INPUT, geometries, inputs_of
 from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, SMILES, format_of
 from golf.geometry import geometry_problem
+from golf.identity import closed_shell_problem
 from golf.nabladft import is_nabladft, read_geometries
 from golf.records import OWN_NAMES, PROPERTIES, LeftOut, read_molecules, shell_problem, unique_name
+from golf.sdf import record_text
 from golf.sources import read_conformations
 from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
 from golf.xyz import molecule_name
@@ -81,7 +82,11 @@ def read_structures(
     if len(conformations) == 0:
         raise UserError(f"{path}: holds no conformations")
     for i, positions in enumerate(conformations.positions_by_conformation()):
-        problem = geometry_problem(conformations.mapped_smiles[i], positions)
+        smiles = conformations.mapped_smiles[i]
+        open_shell = (
+            closed_shell_problem(smiles) if conformations.multiplicity[i] == 1 else ""
+        )  # others are computed so
+        problem = open_shell or geometry_problem(smiles, positions)
         if problem:
             raise UserError(f"{path}: {conformations.id[i]}: {problem}; correct or remove it")
     return conformations
@@ -155,12 +160,8 @@ def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> N
         given, own = _given(relaxed, i), _own(relaxed, i)
         positions = relaxed.position[relaxed.rows(i)]
         if suffix == ".sdf":
-            mol = molecule(relaxed.mapped_smiles[i], positions)
-            mol.SetProp("_Name", name)
             others = {f"{INPUT}{key}" if key in OWN_NAMES else key: value for key, value in given.items()}
-            for key, value in (others | own).items():
-                mol.SetProp(key, "\n".join(filter(None, value.splitlines())))  # an empty line would end it
-            stream.write(Chem.SDWriter.GetText(mol))  # RDKit's own writer does not say when the disk is full
+            stream.write(record_text(molecule(relaxed.mapped_smiles[i], positions), name, others | own))
         else:
             atoms = Atoms(numbers=relaxed.number[relaxed.rows(i)], positions=positions)
             energy = float(relaxed.values["nnp_energy_last"][i]) * HARTREE_IN_EV

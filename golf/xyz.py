@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from golf.errors import UserError
+from golf.text import cleaned, open_text
 
 COUNT = re.compile(r"\s*[0-9]+\s*$")
 
@@ -65,8 +66,11 @@ class _Lines:
         self._back.append(line)
 
 
-def raw_frames(path: str | Path) -> Iterator[RawFrame]:
+def raw_frames(path: str | Path, *, warn: bool = False) -> Iterator[RawFrame]:
     """Yield the frames of a file, one in memory at a time; what stands between two frames is one with a problem.
+
+    Args:
+        warn: of letters that had to be replaced (`golf.text.cleaned`); otherwise they stay as they are.
 
     Raises:
         UserError: the file is missing, or does not begin with a number of atoms.
@@ -74,8 +78,8 @@ def raw_frames(path: str | Path) -> Iterator[RawFrame]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    with open(path, encoding="utf-8-sig", errors="replace") as stream:
-        lines = _Lines(stream)
+    with open_text(path) as stream:
+        lines = _Lines(cleaned(stream, path) if warn else stream)
         number = 0
         while line := lines.next():
             if not line.strip():

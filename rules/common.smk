@@ -411,5 +411,5 @@ def print_summary():
         print("The data are there. Type the same again for the study.")
     path = f"{RESULTS}/evaluation/summary.txt"
     if os.path.exists(path):
-        with open(path) as stream:
+        with open(path, encoding="utf-8") as stream:
             print(stream.read())

@@ -134,12 +134,24 @@ def test_what_contradicts_itself_is_left_out(tmp_path, comment, reason):
     assert second[1] == "O"
 
 
+@pytest.mark.parametrize("smiles", ["CC~O", "*C", "[*:1]C"])
+def test_a_smiles_that_leaves_bonds_or_atoms_open_is_no_molecule(tmp_path, smiles):
+    out, _ = records(tmp_path / "a.xyz", frame(*WATER, comment=f"smiles={smiles}") + frame(*WATER))
+    assert "unknown order" in out.reason or "attachment point or query atom" in out.reason
+
+
 def test_spins_are_read(tmp_path):
     oxygen = ("O 0 0 0", "O 0 0 1.21")
     comments = ["", "multiplicity=3", "spin=3", "spin=2", "spin=0"]
     found = records(tmp_path / "a.xyz", "".join(frame(*oxygen, comment=comment) for comment in comments))
     assert [content[4] for content in found if not isinstance(content, LeftOut)] == [1, 3, 3, 1]
     assert isinstance(found[3], LeftOut)
+    (piece,) = pieces_of(tmp_path / "a.xyz", elements=ALL, size=9, embedding=Embedding())
+    assert not len(piece.conformations) and len(piece.left_out) == 5
+    assert "its ground state is a triplet" in piece.left_out[0].reason
+    (tmp_path / "a.xyz").write_text(frame(*oxygen))
+    with pytest.raises(UserError, match="its ground state is a triplet"):
+        read_structures(tmp_path / "a.xyz")
     columns = "Properties=species:S:1:pos:R:3:initial_magmoms:R:1"
     (content,) = records(tmp_path / "a.xyz", frame("O 0 0 0 1.0", "O 0 0 1.21 1.0", comment=columns))
     assert content[4] == 3
@@ -177,7 +189,7 @@ BAD_FRAMES = {
     "has more atoms than the 2 that it states": frame(*WATER, n=2),
     "has no atoms": "0\n\n",
     "'three' is not a number of atoms": frame(*WATER, n="three"),
-    "positions that are not finite numbers": frame("O 0 0 nan", *WATER[1:]),
+    "positions are not finite numbers": frame("O 0 0 nan", *WATER[1:]),
     "Properties species:S:1 has no species or no pos": frame(*WATER, comment="Properties=species:S:1"),
     "no bonds can be derived for charge 0: ": frame("C 0 0 0", "C 9 9 9"),
 }
@@ -235,19 +247,17 @@ def test_labels_are_looked_at_only_where_they_are_used(tmp_path):
 
 
 def test_drawings_and_atoms_at_one_place_are_no_geometries(tmp_path):
-    flat = Chem.AddHs(Chem.MolFromSmiles("CCO"))
+    flat = Chem.AddHs(Chem.MolFromSmiles("CO"))
     rdDepictor.Compute2DCoords(flat)
     on_top = ("O 0 0 0.1173", "H 0 0.7572 -0.4692", "H 0 0.7572 -0.4692")
     text = frame(*rows_of(flat), comment=f'mapped_smiles="{mapped_smiles(flat)}"') + frame(*WATER)
     text += frame(*on_top, comment='mapped_smiles="[O:1]([H:2])[H:3]"')
     (tmp_path / "a.xyz").write_text(text)
     (piece,) = pieces_of(tmp_path / "a.xyz", elements=ALL, size=9, embedding=Embedding())
-    assert [out.reason.partition(",")[0] for out in piece.left_out] == [
-        "it is flat",
-        "atoms 1 and 2 are at the same position",
-    ]
+    reasons = [out.reason.partition(",")[0] for out in piece.left_out]
+    assert reasons == ["its geometry is flat", "two atoms at the same position (atoms 2 and 3)"]
     assert len(piece.conformations) == 1
-    with pytest.raises(UserError, match="it is flat, as a drawing is"):
+    with pytest.raises(UserError, match="its geometry is flat, as of a drawing"):
         read_structures(tmp_path / "a.xyz")
 
 

@@ -97,7 +97,8 @@ def test_molecules_are_counted_and_not_embedded(tmp_path):
     text = describe(tmp_path / "in.smi")
     found = rows(text)
     assert found["records"] == "8" and found["molecules"] == "4, none with a geometry"
-    assert found["cannot be used"] == "4, first line 3 (ring): RDKit cannot read it as a molecule"
+    unclosed = "RDKit cannot read it as a molecule: unclosed ring for input: 'C1CC'"
+    assert found["cannot be used"] == f"4, first line 3 (ring): {unclosed}"
     assert "line 6 (salt): it has several disconnected parts" in text and "line 8 (b)" in text and "(c)" not in text
     assert found["atoms"] == "19, 3 to 7 per record, hydrogens counted"
     assert found["elements"] == "H:8 B:1 C:5 O:4 U:1" and found["charge"] == "-1 to 2"

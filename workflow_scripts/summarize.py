@@ -13,4 +13,6 @@ with job(snakemake.log[0]):
         with written_whole(path) as temporary:
             frame.to_csv(temporary, index=False)
     with written_whole(snakemake.output.text) as temporary:
-        temporary.write_text("\n\n".join(filter(None, map(format_table, (table, by_molecules)))) + "\n")
+        temporary.write_text(
+            "\n\n".join(filter(None, map(format_table, (table, by_molecules)))) + "\n", encoding="utf-8"
+        )

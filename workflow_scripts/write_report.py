@@ -14,7 +14,9 @@ with job(snakemake.log[0]):
             by_molecules=files.by_molecules,
             rounds=next(iter(files.rounds), None),
             training_figure=next(iter(files.training_figure), None),
-            figures={path: Path(caption).read_text() for path, caption in zip(files.figures, files.captions)},
+            figures={
+                path: Path(caption).read_text(encoding="utf-8") for path, caption in zip(files.figures, files.captions)
+            },
             arms=files.metrics,
             reference=files.reference,
             stages=[LabelStage(*stage) for stage in params.stages],

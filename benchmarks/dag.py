@@ -92,7 +92,7 @@ def cost(command: list[str], folder: Path) -> Cost:
     """Run a command to its end. Raises SystemExit with its last words where it fails."""
     started = time.monotonic()
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    with open(folder / "output.txt", "w+") as output:
+    with open(folder / "output.txt", "w+", encoding="utf-8") as output:
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -163,7 +163,7 @@ def build(folder: Path, n: int, n_batches: int, n_atoms: int) -> None:
         "oracle": {"batch_size": -(-n // n_batches)},
         "golf": {"rounds": 100},
     }
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     (folder / "batches").mkdir()
     for k in range(n_batches):
         write(folder / f"batches/{k}.h5", labelled(everything.subset(range(k, n, n_batches)), k))
@@ -177,9 +177,9 @@ def prepare(folder: Path) -> None:
     (dataset / "test.h5").hardlink_to(folder / "test.h5")
     write(dataset / "reference.h5", ConformationSet.build([]))
     (dataset / "left_out.csv").touch()
-    (dataset / "oracle.json").write_text(json.dumps(LEVEL.attrs() | BASIS.to_json()))
+    (dataset / "oracle.json").write_text(json.dumps(LEVEL.attrs() | BASIS.to_json()), encoding="utf-8")
     config = read_config(folder / "config.yaml")
-    (folder / "results" / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "results" / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
 
 
 class Table:

@@ -58,7 +58,8 @@ psi4.set_num_threads(job["threads"])
 psi4.set_memory(job["memory"])
 psi4.set_options({"basis": job["basis"]})
 gradient, wavefunction = psi4.gradient(job["method"], molecule=psi4.geometry(job["geometry"]), return_wfn=True)
-json.dump({"energy": wavefunction.energy(), "gradient": gradient.to_array().tolist()}, open("label.json", "w"))
+label = {"energy": wavefunction.energy(), "gradient": gradient.to_array().tolist()}
+json.dump(label, open("label.json", "w", encoding="utf-8"))
 """
 
 
@@ -130,7 +131,7 @@ def process_per_label(interpreter: Psi4Interpreter, threads: int, folder: str) -
             command, input=json.dumps(job), text=True, cwd=folder, env=environment | scratch, check=True,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        answer = json.loads(Path(folder, "label.json").read_text())
+        answer = json.loads(Path(folder, "label.json").read_text(encoding="utf-8"))
         return Label(answer["energy"], -np.array(answer["gradient"]) / BOHR_IN_ANGSTROM)
 
     return Variant(f"process per label, {threads} threads", lambda requests: [one(request) for request in requests])

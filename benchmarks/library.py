@@ -28,7 +28,7 @@ MODEL = "nnp: {n_atom_basis: 16, n_interactions: 1, n_rbf: 8}\ndataset: {train: 
 def library(path: Path, n: int) -> None:
     """Write n molecules of 4 to 6 groups."""
     draw = random.Random(1)
-    with open(path, "w") as stream:
+    with open(path, "w", encoding="utf-8") as stream:
         for i in range(n):
             groups = [draw.choice(GROUPS) for _ in range(draw.randint(3, 5))]
             stream.write(f"C{''.join(groups)} m{i}\n")
@@ -44,7 +44,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="golf-library-") as name:
         folder = Path(name)
         library(folder / "library.smi", options.n)
-        (folder / "model.yaml").write_text(MODEL)
+        (folder / "model.yaml").write_text(MODEL, encoding="utf-8")
         training = ["train", "data/initial.h5", "-o", folder / "model.pt", "--config", folder / "model.yaml"]
         subprocess.run([*golf, *training, "--updates", "100"], check=True, cwd=REPOSITORY)
         output = folder / f"relaxed{options.suffix}"

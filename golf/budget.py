@@ -230,7 +230,7 @@ def _measured_update(results: Path) -> tuple[float, Path] | None:
     rounds = {int(path.parent.name): path for path in found if path.parent.name.isdigit()}
     for path in [*(rounds[r] for r in sorted(rounds, reverse=True)), results / "models/baseline/metrics.csv"]:
         if path.is_file():
-            with open(path, newline="") as stream:
+            with open(path, newline="", encoding="utf-8") as stream:
                 rows = list(csv.DictReader(stream))
             try:
                 if rows and float(rows[-1]["seconds"]) > 0:

@@ -55,7 +55,7 @@ _HEADER = ",".join(METRICS) + "\n"
 
 def is_metrics(path: str | Path) -> bool:
     """Whether a file is the metrics of a training, perhaps of one that was killed as it began them."""
-    with open(path, errors="replace") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         return _HEADER.startswith(file.readline(len(_HEADER)))
 
 
@@ -70,7 +70,7 @@ class Metrics:
         """Begin the file, with the rows that a checkpoint kept: later ones are computed again."""
         self._text = _HEADER if text is None else text
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(self._text)
+        self._path.write_text(self._text, encoding="utf-8")
 
     def add(self, row: Mapping[str, float]) -> None:
         """Append a row; a value that is not there (NaN) is left empty."""
@@ -78,7 +78,7 @@ class Metrics:
         values = [f"{row[name]:.8g}" if math.isfinite(row[name]) else "" for name in METRICS]
         csv.writer(stream, lineterminator="\n").writerow(values)
         self._text += stream.getvalue()
-        with open(self._path, "a") as file:
+        with open(self._path, "a", encoding="utf-8") as file:
             file.write(stream.getvalue())
 
     def text(self) -> str:

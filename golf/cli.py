@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -32,6 +33,8 @@ class _Line(logging.Formatter):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 where some records were left out, or 2 after wrong input."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     options = _parser().parse_args(arguments)
     end_on_signals()
     to_terminal = logging.StreamHandler()
@@ -115,7 +118,9 @@ def _label(options: argparse.Namespace) -> int:
     keywords = _keywords(options.keywords)
     check_output(options, (".h5",))
     check_input(options)
-    conformations = read_structures(options.input, conformers=options.conformers, seed=options.seed).bare()
+    conformations = read_structures(
+        options.input, conformers=options.conformers, seed=options.seed, timeout=options.embed_timeout
+    ).bare()
     labelled = label_to_file(
         conformations,
         options.output,

@@ -31,6 +31,14 @@ def add_input(command: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
     )
     command.add_argument("--seed", type=int, default=1, help="of the conformers (default: %(default)s)")
+    command.add_argument(
+        "--embed-timeout",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="seconds of processor time for the embedding of a molecule with up to 10 conformers, in proportion for "
+        "more; one that takes longer is left out (default: %(default)s)",
+    )
 
 
 def check_input(options: argparse.Namespace) -> None:
@@ -49,6 +57,7 @@ def check_input(options: argparse.Namespace) -> None:
         raise UserError(f"--conformers: {options.input} has geometries, which are taken as they are; leave it out")
     else:
         positive("--conformers", options.conformers)
+    positive("--embed-timeout", options.embed_timeout)
     if options.seed < 0:
         raise UserError(f"--seed {options.seed}: must not be negative")
 

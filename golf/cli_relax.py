@@ -97,7 +97,11 @@ def _relax(options: argparse.Namespace) -> int:
     ensemble = _ensemble(options)
     potential = load(options.model, pick_device(options.device))
     embedding = Embedding(
-        options.conformers, PRUNE_STARTS if ensemble is not None else 0.0, seed=options.seed, threads=options.cores
+        options.conformers,
+        PRUNE_STARTS if ensemble is not None else 0.0,
+        seed=options.seed,
+        threads=options.cores,
+        timeout=options.embed_timeout,
     )
     with ThreadedPotential(potential, options.cores) as threaded:
 
@@ -146,7 +150,7 @@ def _ensemble(options: argparse.Namespace) -> Ensemble | None:
 
 def _run(options: argparse.Namespace, ensemble: Ensemble | None) -> dict[str, Any]:
     """What determines the result, but for the contents of the files."""
-    names = ("conformers", "seed", "force_threshold", "max_steps", "slots", "optimizer")
+    names = ("conformers", "seed", "embed_timeout", "force_threshold", "max_steps", "slots", "optimizer")
     kept = "all" if ensemble is None else f"{ensemble.prune:g} angstrom, {ensemble.window:g} kcal/mol"
     settings = {name: getattr(options, name) for name in names}
     parts = {"piece": PIECE, "layout": LAYOUT, "golf": __version__}

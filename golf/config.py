@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import difflib
 import hashlib
 import json
 import os
+import re
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
@@ -23,6 +25,7 @@ from golf.errors import UserError
 from golf.files import suffix_of
 from golf.formats import AUTO, SMILES, SUFFIXES
 from golf.oracles.programs import program, wrong_setting
+from golf.yaml_text import KeyPath, read_mapping
 
 _HERE = Path(__file__).resolve().parent
 SCHEMA = Path("schemas", "config.schema.yaml")
@@ -50,30 +53,36 @@ MACHINE_KEYS = (
 """Keys that say where and how fast a study runs, not what it computes: they may change between runs."""
 
 
+_EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]{1,3}")
+"""A number with an exponent, which is one to YAML only if it has a point and a sign: 1.0e-9."""
+
+
 @cache
 def schema() -> dict[str, Any]:
     """The JSON schema of the configuration."""
     path = next(folder / SCHEMA for folder in (_HERE, _HERE.parent) if (folder / SCHEMA).is_file())
-    return yaml.safe_load(path.read_text())
+    return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
 
 
-def validated(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
+def validated(raw: Mapping[str, Any], source: str, files: Iterable[str | Path] = ()) -> dict[str, Any]:
     """A copy of the configuration with the defaults filled in.
 
     Args:
         source: what the user calls it (a file name), for messages.
+        files: YAML files that it comes from, which say how its values are written.
 
     Raises:
         UserError: a key is unknown or missing, a value has the wrong type or range, or keys contradict each other.
     """
     config = copy.deepcopy(dict(raw))
+    written = {key: text for file in files for key, text in read_mapping(file)[1].items()}
     _fill_defaults(config, schema())
     for key, value in _flat(config).items():
         if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
             raise UserError(f"{source}: key {key}: {value} is not a finite number")
     errors = sorted(jsonschema.Draft202012Validator(schema()).iter_errors(config), key=lambda error: list(error.path))
     if errors:
-        raise UserError(f"{source}: {_one_line(errors[0])}")
+        raise UserError(f"{source}: {_not_texts(errors, written) or _one_line(errors[0])}")
     config = _one_look(config, schema())
     config["results_dir"] = _one_spelling(config["results_dir"])
     oracle = config["oracle"]
@@ -96,7 +105,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, not YAML, or not a valid configuration.
     """
-    return validated(read_mapping(path), str(path))
+    return validated(read_mapping(path)[0], str(path), [path])
 
 
 def read_sections(path: str | Path, names: Collection[str], dataset: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,26 +119,9 @@ def read_sections(path: str | Path, names: Collection[str], dataset: Mapping[str
             not valid.
     """
     others = schema()["properties"].keys() - set(names)
-    raw = {key: value for key, value in read_mapping(path).items() if key not in others}
-    config = validated({**raw, "dataset": dataset}, str(path))
+    raw = {key: value for key, value in read_mapping(path)[0].items() if key not in others}
+    config = validated({**raw, "dataset": dataset}, str(path), [path])
     return {name: config[name] for name in names}
-
-
-def read_mapping(path: str | Path) -> dict[str, Any]:
-    """The keys of a YAML file as they are, not validated.
-
-    Raises:
-        UserError: the file is missing, or is not a mapping in YAML.
-    """
-    try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise UserError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: not a configuration of keys and values")
-    return raw
 
 
 def _fill_defaults(value: Any, part: Mapping[str, Any]) -> None:
@@ -173,6 +165,27 @@ def _one_line(error: jsonschema.ValidationError) -> str:
     return f"key {'.'.join(path) or '(top level)'}: {error.message.splitlines()[0][:200]}{_hint(error)}"
 
 
+def _not_texts(errors: Sequence[jsonschema.ValidationError], written: Mapping[KeyPath, str]) -> str:
+    """Where the first error is a name that YAML has taken for something else, say so of all of its list; else empty."""
+
+    def not_a_text(error: jsonschema.ValidationError) -> bool:
+        return error.validator == "type" and "string" in error.validator_value and _is_scalar(error.instance)
+
+    first = list(errors[0].absolute_path)
+    of_list = bool(first) and isinstance(first[-1], int)
+    place = first[:-1] if of_list else first
+    alike = [e for e in errors if not_a_text(e) and list(e.absolute_path)[: len(place)] == place]
+    if errors[0] not in alike:
+        return ""
+    words = [written.get(tuple(error.absolute_path), str(error.instance)) for error in alike]
+    quoted = ", ".join(f'"{word}"' for word in words)
+    return f"key {'.'.join(map(str, place))}: YAML does not take {', '.join(words)} for text; write {quoted}, in quotes"
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, bool | int | float | datetime.date)
+
+
 def _hint(error: jsonschema.ValidationError) -> str:
     """How to write a value whose type is wrong, where that can be guessed."""
     if error.validator != "type" or not isinstance(error.instance, str):
@@ -184,8 +197,14 @@ def _hint(error: jsonschema.ValidationError) -> str:
         number = Decimal(error.instance)
     except InvalidOperation:
         return ""
-    plain = f"{number.normalize():f}"  # not 1e-05, which YAML takes for a word again
-    return f"; to YAML it is a word, write {plain} without quotes" if {"number", "integer"} & set(wanted) else ""
+    return (
+        f"; to YAML it is a word, write {_plain(number)} without quotes" if {"number", "integer"} & set(wanted) else ""
+    )
+
+
+def _plain(number: Decimal) -> str:
+    """Not as 1e-05, which YAML takes for a word again."""
+    return f"{number.normalize():f}"
 
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
@@ -213,6 +232,10 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"key evaluation.models: {name} is the name of an arm already; choose another"
         if name in ("reference", "trajectory"):
             yield f"key evaluation.models: {name} is the name of a folder of the results; choose another"
+    for key, value in _flat(oracle["keywords"]).items():
+        if isinstance(value, str) and _EXPONENT.fullmatch(value):
+            plain = _plain(Decimal(value))
+            yield f"key oracle.keywords.{key}: to YAML {value} is a word, not a number; write {plain} without quotes"
     if wrong := wrong_setting(oracle["program"], oracle["method"], oracle["basis"], oracle["python"]):
         yield wrong
     unknown = set(config["nnp"]["reference_energies"] or {}) - set(NETWORK_SYMBOLS)
@@ -265,7 +288,7 @@ def check_results(config: Mapping[str, Any]) -> None:
     if not recorded.is_file():
         return
     try:
-        then = yaml.safe_load(recorded.read_text())
+        then = yaml.safe_load(recorded.read_text(encoding="utf-8-sig"))
         _fill_defaults(then, schema())  # keys that there were not yet
         there = _flat(science(_one_look(then, schema())))
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError):

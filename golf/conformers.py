@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
+from golf import limited
+from golf.axes import Axis, axes
 from golf.chemistry import has_open_stereo, mapped_smiles
 from golf.conformations import ConformationSet
 from golf.records import PROPERTIES, LeftOut, Molecule
+from golf.usable import has_open_d_shell
 from golf.wording import and_more
 
 logger = logging.getLogger(__name__)
 
 STEREO_DRAWN = "stereo_drawn"
 """Property: SMILES of the stereoisomer that was drawn where the input leaves stereocenters open."""
+
+TIMEOUT = 30.0
+"""Seconds of processor time that the embedding of a molecule may take. Drug-like ones take some 0.1 s a conformer."""
+
+ATTEMPTS = 6
+"""To embed as many conformers with one side of an axis as are wanted, of twice as many each time."""
+
+PER_TIMEOUT = 10
+"""Conformers that this is for; more of them get proportionally more."""
+
+LIMIT = "the limit (--embed-timeout, in a study dataset.embed_timeout)"
+
+STEREO_OPEN = "the stereoisomer is not specified; one was drawn (stereo_drawn in outputs), write the one you mean"
+AXIS_OPEN = "the side of an axis (allene, cumulene or biaryl) is not specified; one was drawn for all conformers"
+AXIS_MIXED = "its geometries have an axis (allene, cumulene or biaryl) on different sides: they are not one compound"
+STEREO_GROUP = "its stereo groups (& or o) say a mixture or an unknown isomer; the one that is written was taken"
+METAL = "it has a metal whose spin state is not known; it is taken for a closed shell"
 
 EMBED = "ask for conformers (--conformers, in a study dataset.conformers)"
 
@@ -69,6 +85,7 @@ def conformations_of(
     seed: int,
     prune_rmsd: float,
     threads: int = 1,
+    timeout: float = TIMEOUT,
     keep_properties: bool = False,
 ) -> tuple[ConformationSet, list[LeftOut]]:
     """Conformers of every molecule (for SDF input with `n_conformers` 0: the geometries of the file).
@@ -79,71 +96,149 @@ def conformations_of(
     Args:
         prune_rmsd: of `embed`.
         threads: molecules embedded at a time; the result does not depend on it.
+        timeout: seconds of processor time for up to `PER_TIMEOUT` conformers of a molecule, in proportion for more. A
+            molecule that takes longer is left out.
         keep_properties: have those of the records in the column `PROPERTIES`.
     """
-    geometries = partial(_geometries, n_conformers=n_conformers, seed=seed, prune_rmsd=prune_rmsd)
     records, properties = [], []
     left_out: list[LeftOut] = []
-    drawn = []
-    with _embedding_threads(threads) as pool:
-        for molecule, (mol, positions) in zip(molecules, pool.map(geometries, molecules), strict=True):
-            isomer = {}
-            if mol is not molecule.mol:
-                drawn.append(molecule.name)
-                isomer[STEREO_DRAWN] = Chem.MolToSmiles(Chem.RemoveHs(mol))
-            if len(positions) == 0:
-                reason = "ETKDG cannot embed it" if n_conformers > 0 else f"it has no 3D geometry; {EMBED}"
-                left_out.append(LeftOut(molecule.line, molecule.name, Chem.MolToSmiles(mol), reason))
-            numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
-            smiles, charge = mapped_smiles(mol), Chem.GetFormalCharge(mol)
-            width = max(4, len(str(len(positions))))
-            for i, (source, xyz) in enumerate(positions):
-                records.append((f"{molecule.name}/{i:0{width}d}", molecule.name, smiles, charge, 1, numbers, xyz))
-                own = isomer | dict(molecule.properties[source] if molecule.properties else {})
-                properties.append(json.dumps(own) if own else "")
-    if drawn:
-        logger.warning(
-            "%s%s: the stereoisomer is not specified; one was drawn (stereo_drawn in outputs), write the one you mean",
-            drawn[0],
-            and_more(len(drawn)),
-        )
+    drawn, on_axes, mixed, groups, metals = [], [], [], [], []
+    for molecule, found in zip(molecules, _each(molecules, n_conformers, seed, prune_rmsd, threads, timeout)):
+        if isinstance(found, str):
+            left_out.append(LeftOut(molecule.line, molecule.name, Chem.MolToSmiles(molecule.mol), found))
+            continue
+        mol, isomer = molecule.mol, {}
+        if found.isomer is not None:
+            mol = found.isomer
+            drawn.append(molecule.name)
+            isomer[STEREO_DRAWN] = Chem.MolToSmiles(Chem.RemoveHs(mol))
+        if found.axis_drawn:
+            on_axes.append(molecule.name)
+        if found.mixed_axes:
+            mixed.append(molecule.name)
+        if mol.GetStereoGroups():
+            groups.append(molecule.name)
+        if has_open_d_shell(mol):
+            metals.append(molecule.name)
+        numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
+        smiles, charge = mapped_smiles(mol), Chem.GetFormalCharge(mol)
+        width = max(4, len(str(len(found.positions))))
+        for i, (source, xyz) in enumerate(zip(found.sources, found.positions, strict=True)):
+            records.append((f"{molecule.name}/{i:0{width}d}", molecule.name, smiles, charge, 1, numbers, xyz))
+            own = isomer | dict(molecule.properties[source] if molecule.properties else {})
+            properties.append(json.dumps(own) if own else "")
+    for names, what in (
+        (drawn, STEREO_OPEN),
+        (on_axes, AXIS_OPEN),
+        (mixed, AXIS_MIXED),
+        (groups, STEREO_GROUP),
+        (metals, METAL),
+    ):
+        if names:
+            logger.warning("%s%s: %s", names[0], and_more(len(names)), what)
     conformations = ConformationSet.build(records)
     if keep_properties:
         conformations = conformations.with_columns(values={PROPERTIES: properties})
     return conformations, left_out
 
 
-@contextmanager
-def _embedding_threads(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads for RDKit, which embeds without Python's lock.
+@dataclass(frozen=True)
+class _Geometries:
+    """Geometries of a molecule.
 
-    Every embedding puts a handler of SIGINT in place and the one before it back; several at a time leave RDKit's there.
+    Attributes:
+        positions: of each, [n_atoms, 3] angstrom.
+        sources: index of the record that each comes from.
+        isomer: the stereoisomer that was drawn; None: the molecule itself.
+        axis_drawn: whether the side of an axis was drawn (`golf.axes`).
+        mixed_axes: whether geometries of the input have an axis on different sides.
     """
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            yield pool
-    finally:
-        handler = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is threading.main_thread() and handler is not None:
-            signal.signal(signal.SIGINT, handler)
+
+    positions: Sequence[NDArray[np.float64]]
+    sources: Sequence[int]
+    isomer: Chem.Mol | None = None
+    axis_drawn: bool = False
+    mixed_axes: bool = False
+
+    @classmethod
+    def of(cls, found: Embedded) -> _Geometries:
+        """Take the conformers of a molecule that came as one record."""
+        return cls([*found.positions], [0] * len(found.positions), found.isomer, found.axis_drawn)
 
 
-def _geometries(
-    molecule: Molecule, *, n_conformers: int, seed: int, prune_rmsd: float
-) -> tuple[Chem.Mol, list[tuple[int, NDArray[np.float64]]]]:
-    """The molecule, or its stereoisomer that was drawn; index of the record and positions [n, 3] of each geometry."""
-    mol = molecule.mol
+@dataclass(frozen=True)
+class Embedded:
+    """What `embedded` makes of a molecule.
+
+    Attributes:
+        positions: of its conformers, [n, n_atoms, 3] angstrom.
+        isomer: see `_Geometries`.
+        axis_drawn: see `_Geometries`.
+    """
+
+    positions: NDArray[np.float64]
+    isomer: Chem.Mol | None
+    axis_drawn: bool
+
+
+def _each(
+    molecules: Sequence[Molecule], n_conformers: int, seed: int, prune_rmsd: float, threads: int, timeout: float
+) -> Iterator[_Geometries | str]:
+    """Yield the geometries of each molecule, or why there are none."""
     if n_conformers == 0:
-        given = [(i, one.GetPositions()) for i, one in enumerate(mol.GetConformers()) if one.Is3D()]
-        return mol, given
+        for molecule in molecules:
+            own = {i: one.GetPositions() for i, one in enumerate(molecule.mol.GetConformers()) if one.Is3D()}
+            if own:
+                yield _Geometries([*own.values()], [*own], mixed_axes=_differ(axes(molecule.mol), [*own.values()]))
+            else:
+                yield f"it has no 3D geometry; {EMBED}"
+        return
+    seconds = timeout * max(1.0, n_conformers / PER_TIMEOUT)
+    arguments = ((molecule.mol, n_conformers, seed, prune_rmsd) for molecule in molecules)
+    for found in limited.call_each(embedded, arguments, seconds=seconds, threads=threads):
+        if isinstance(found, limited.TimedOut):
+            yield f"it could not be embedded within {seconds:g} s; raise {LIMIT}"
+        elif isinstance(found, limited.NotFinished):
+            yield f"it could not be embedded: {found}"
+        else:
+            yield _Geometries.of(found) if len(found.positions) else "ETKDG cannot embed it"
+
+
+def _differ(of_axes: Sequence[Axis], geometries: Sequence[NDArray[np.float64]]) -> bool:
+    """Tell whether an axis is on different sides in some geometries [n_atoms, 3] of a molecule."""
+    return len({tuple(axis.side_of(one) for axis in of_axes) for one in geometries}) > 1
+
+
+def embedded(mol: Chem.Mol, n_conformers: int, seed: int, prune_rmsd: float) -> Embedded:
+    """Embed a molecule, or a stereoisomer drawn of it where it leaves stereocenters open."""
     # The seed depends on the molecule alone, not on what stands before it in the file.
     own = int(np.random.SeedSequence([seed, *Chem.MolToSmiles(mol).encode()]).generate_state(1)[0] & 0x7FFFFFFF)
     isomer, found = _one_stereoisomer(mol, own) if has_open_stereo(mol) else (mol, np.zeros((0, mol.GetNumAtoms(), 3)))
-    if len(found) < n_conformers:
-        found = embed(isomer, n_conformers, seed=own, prune_rmsd=prune_rmsd)
+    of_axes = axes(mol)
+    if len(found) < n_conformers or of_axes:
+        found = _of_one_side(isomer, of_axes, n_conformers, own, prune_rmsd)
     if isomer is not mol and not len(found):  # tags of bridgeheads, which ETKDG cannot fulfil
-        isomer, found = mol, embed(mol, n_conformers, seed=own, prune_rmsd=prune_rmsd)
-    return isomer, [(0, positions) for positions in found]
+        isomer, found = mol, _of_one_side(mol, of_axes, n_conformers, own, prune_rmsd)
+    drawn = any(not axis.stated and axis.side is None for axis in of_axes)
+    return Embedded(found, None if isomer is mol else isomer, drawn)
+
+
+def _of_one_side(
+    mol: Chem.Mol, of_axes: Sequence[Axis], n_conformers: int, seed: int, prune_rmsd: float
+) -> NDArray[np.float64]:
+    """Embed a molecule; all conformers have its axes on the sides that the SMILES says, else on those of the first."""
+    found = embed(mol, n_conformers, seed=seed, prune_rmsd=prune_rmsd)
+    for k in range(ATTEMPTS if of_axes else 0):
+        sides = [[axis.side_of(one) for axis in of_axes] for one in found]
+        wanted = [
+            one if axis.side is None else axis.side
+            for axis, one in zip(of_axes, *sides[:1] or [[False] * len(of_axes)])
+        ]
+        kept = found[[own == wanted for own in sides]] if sides else found
+        if len(kept) >= n_conformers or k == ATTEMPTS - 1:
+            return kept[:n_conformers]
+        found = embed(mol, n_conformers << (k + 1), seed=seed, prune_rmsd=prune_rmsd)
+    return found
 
 
 def _one_stereoisomer(mol: Chem.Mol, seed: int) -> tuple[Chem.Mol, NDArray[np.float64]]:

@@ -68,7 +68,7 @@ def read_basis(path: str | Path) -> Basis:
         UserError: it is damaged.
     """
     try:
-        found = json.loads(Path(path).read_text())
+        found = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except ValueError:
         raise UserError(f"{path}: damaged; remove it, it will be made again") from None
     if "basis_functions" not in found:

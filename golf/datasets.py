@@ -193,7 +193,13 @@ def _conformers(
     molecules: Sequence[Molecule], n_conformers: int, source: Source, seed: int
 ) -> tuple[ConformationSet, list[LeftOut]]:
     """Conformers that differ in any atom: another place of the hydrogens is another start."""
-    return conformations_of(molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=source.prune_rmsd)
+    return conformations_of(
+        molecules,
+        n_conformers=n_conformers,
+        seed=seed,
+        prune_rmsd=source.prune_rmsd,
+        timeout=source.embed_timeout,
+    )
 
 
 def _say_dropped(path: str, n_asked: int, n_kept: int, prune_rmsd: float) -> None:

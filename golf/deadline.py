@@ -50,7 +50,9 @@ class Deadline:
 def _ask_slurm(job: str) -> float:
     command = ["squeue", "--noheader", "--jobs", job, "--format", "%L"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=60, check=True
+        )
     except (OSError, subprocess.SubprocessError) as error:
         logger.warning("the time limit of Slurm job %s is not known: %s", job, error)
         return math.inf

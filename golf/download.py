@@ -107,7 +107,7 @@ def _fetch_rest(url: str, part: Path, validator: Path) -> None:
     if have:
         headers["Range"] = f"bytes={have}-"
         if validator.exists():
-            headers["If-Range"] = validator.read_text()
+            headers["If-Range"] = validator.read_text(encoding="utf-8")
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
@@ -139,7 +139,7 @@ def _append(response: HTTPResponse, part: Path, validator: Path, have: int) -> N
     os.truncate(part, have)  # first: the validator must not speak for bytes of another file, which take room, too
     known = next(filter(None, (response.headers.get(name) for name in ("ETag", "Last-Modified"))), "")
     if known and not known.startswith("W/"):
-        validator.write_text(known)
+        validator.write_text(known, encoding="utf-8")
     else:
         validator.unlink(missing_ok=True)
     length = response.headers.get("Content-Length")

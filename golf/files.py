@@ -9,6 +9,9 @@ from pathlib import Path
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Of an OSError: no space, no quota, or a file larger than `ulimit -f` allows."""
 
+LOCKED = "locked by another process, which is writing to it; wait until it is done, or end it"
+"""Of a file that cannot be read now."""
+
 
 def suffix_of(path: str | Path) -> str:
     """The suffix that tells the format: in lower case, so that .SDF is .sdf."""

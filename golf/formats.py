@@ -11,8 +11,8 @@ import math
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
@@ -23,9 +23,11 @@ from h5py import h5d, h5s
 
 from golf.conformations import Status
 from golf.errors import UserError
-from golf.files import suffix_of
-from golf.hdf5 import FORMAT, read_columns
+from golf.files import LOCKED, suffix_of
+from golf.hdf5 import FORMAT, read_columns, unreadable
 from golf.oracles.base import LevelOfTheory
+from golf.text import open_text
+from golf.xyz import keys_of, molecule_name, raw_frames
 
 AUTO = "auto"
 GOLF, NABLADFT, SPICE, EXTXYZ, SDF, SMILES = "golf", "nabladft", "spice", "extxyz", "sdf", "smiles"
@@ -41,6 +43,10 @@ SUFFIXES = {
     ".hdf5": GOLF,  # or SPICE, which both HDF5 suffixes may hold
 }
 _SQLITE = b"SQLite format 3\x00"
+
+LOCK_SECONDS = 5.0
+"""How long a database that another process is writing to is waited for."""
+
 MOLECULES = (SMILES, SDF)
 """Formats of molecules, which get conformers; the other ones are of conformations."""
 
@@ -78,6 +84,28 @@ def _check_sqlite(path: Path) -> None:
             raise UserError(f"{path}: not an ASE database (not a file of SQLite)")
 
 
+@contextmanager
+def reading_sqlite(path: str | Path) -> Iterator[sqlite3.Connection]:
+    """Open an ASE database to be read; whatever is wrong with it comes out as a UserError.
+
+    Raises:
+        UserError: the file is missing, not an ASE database, or held by another process.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS)) as connection:
+            if not connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'systems'").fetchone()[0]:
+                raise UserError(f"{path}: not an ASE database (it has no table systems)")
+            yield connection
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error) or "busy" in str(error):
+            raise UserError(f"{path}: {LOCKED}") from None
+        raise UserError(f"{path}: not an ASE database ({error})") from None
+
+
 def _is_spice(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
@@ -97,11 +125,12 @@ def count_records(path: str | Path) -> int:
     """
     path = Path(path)
     try:
-        with open(path, newline="", encoding="utf-8-sig", errors="replace") as stream:
+        with open_text(path, newline="") as stream:
             if suffix_of(path) == ".sdf":
                 return _count_sdf(stream)
             if suffix_of(path) == ".csv":
-                rows = csv.reader(stream, delimiter=delimiter_of(stream))
+                delimiter, _ = table_start(stream)
+                rows = csv.reader(stream, delimiter=delimiter)
                 next(rows, None)  # names of the columns
                 return sum(bool(row) for row in rows)
             return sum(is_smiles_record(line, i) for i, line in enumerate(stream, start=1))
@@ -115,15 +144,25 @@ def is_smiles_record(line: str, number: int) -> bool:
     return bool(words) and not line.startswith("#") and not (number == 1 and words[0].lower() == "smiles")
 
 
-def delimiter_of(table: TextIO) -> str:
-    """What stands between the columns of a .csv: comma, semicolon or tab, whichever its first line has most of.
+def table_start(table: TextIO) -> tuple[str, int]:
+    """Find the delimiter of a .csv, and skip a first line that is not the header.
+
+    The delimiter is what such a line says ("sep=;", as Excel reads it), else comma, semicolon or tab, whichever the
+    header has most of.
 
     Args:
-        table: at its beginning, where it is left.
+        table: at its beginning; it is left before the header.
+
+    Returns:
+        The delimiter and the number of lines skipped.
     """
     header = table.readline()
+    stated = re.fullmatch(r"sep=(.)", header.rstrip("\r\n"), re.IGNORECASE)
     table.seek(0)
-    return max(",;\t", key=header.count)
+    if stated:
+        table.readline()
+        return stated[1], 1
+    return max(",;\t", key=header.count), 0
 
 
 def column_of(columns: Sequence[str], name: str) -> str | None:
@@ -160,7 +199,7 @@ def _count(path: Path, stamp: int, kind: str, subsets: tuple[str, ...]) -> dict[
     if kind == NABLADFT:
         return _count_nabladft(path)
     if kind == EXTXYZ:
-        return dict(Counter(key_of(comment, "molecule") or _stem(comment) for comment in comments(path)))
+        return dict(Counter(molecule_name(keys_of(frame.comment)) for frame in raw_frames(path)))
     columns, _ = read_columns(path, "conformation/molecule")
     return dict(Counter(columns.get("conformation/molecule", ())))
 
@@ -177,7 +216,7 @@ def count_unlabelled(path: str | Path, kind: str, subsets: Collection[str], leve
         status = columns.get("conformation/status")
         return n if status is None or not level.matches(attrs) else int((status == Status.NOT_COMPUTED).sum())
     if kind == EXTXYZ:
-        return sum(not _has_label(comment, level) for comment in comments(path))
+        return sum(not _has_label(keys_of(frame.comment), level) for frame in raw_frames(path))
     return 0 if level.matches(LEVELS[kind].attrs()) else sum(count_conformations(path, kind, subsets).values())
 
 
@@ -194,46 +233,18 @@ def _count_spice(path: Path, subsets: frozenset[str]) -> dict[str, int]:
                     if subset[0] not in wanted:
                         continue
                 counts[name.decode()] = h5d.open(file.id, name + b"/conformations").shape[0]
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (OSError, RuntimeError) as error:
+        raise unreadable(path, error) from None
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(f"{path}: not a readable SPICE file (truncated or of another kind): {error}") from None
     return counts
 
 
 def _count_nabladft(path: Path) -> dict[str, int]:
-    query = "SELECT CAST(value AS INTEGER), COUNT(*) FROM number_key_values WHERE key = 'moses_id' GROUP BY value"
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            return {str(name): n for name, n in database.execute(query)}
-    except sqlite3.Error as error:
-        raise UserError(f"{path}: not an ASE database ({error})") from None
-
-
-def comments(path: str | Path) -> Iterator[str]:
-    """The second line of every frame of an extended XYZ file.
-
-    Raises:
-        UserError: the file is truncated, or no extended XYZ.
-    """
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        for i, line in enumerate(iter(stream.readline, ""), start=1):
-            if not line.strip():
-                return
-            if not line.strip().isdigit():
-                raise UserError(f"{path}: frame {i}: {line.strip()[:40]!r} is not a number of atoms; not extended XYZ")
-            yield stream.readline()
-            if not all(stream.readline().strip() for _ in range(int(line))):
-                raise UserError(f"{path}: frame {i}: has fewer than {int(line)} atoms; the file is truncated")
-
-
-def key_of(comment: str, key: str) -> str:
-    """Value of a key in a comment line of extended XYZ; empty where it is not there."""
-    found = re.search(rf"""(?:^|\s){key}=(?:"([^"]*)"|'([^']*)'|(\S+))""", comment)
-    return "" if found is None else next(filter(None, found.groups()), "")
-
-
-def _stem(comment: str) -> str:
-    """The molecule of a frame by its name, such as "ethanol/0007"."""
-    return key_of(comment, "name").rpartition("/")[0] or key_of(comment, "name")
+    names = "SELECT CAST(value AS INTEGER) FROM number_key_values WHERE key = 'moses_id'"
+    texts = "SELECT value FROM text_key_values WHERE key = 'moses_id'"
+    with reading_sqlite(path) as database:
+        return dict(Counter(str(name) for (name,) in database.execute(f"{names} UNION ALL {texts}")))
 
 
 def _is_number(text: str) -> bool:
@@ -243,6 +254,6 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _has_label(comment: str, level: LevelOfTheory) -> bool:
-    stated = {name: key_of(comment, name).lower() for name in ("program", "method", "basis")}
-    return _is_number(key_of(comment, "energy")) and level.matches({**stated, "keywords": "{}"})
+def _has_label(keys: Mapping[str, str], level: LevelOfTheory) -> bool:
+    stated = {name: keys.get(name, "").lower() for name in ("program", "method", "basis")}
+    return _is_number(keys.get("energy", "")) and level.matches({**stated, "keywords": "{}"})

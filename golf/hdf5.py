@@ -17,10 +17,16 @@ from numpy.typing import NDArray
 from golf import __version__
 from golf.conformations import ATOM_COLUMNS, CONFORMATION_COLUMNS, Column, ConformationSet, Frames
 from golf.errors import UserError
-from golf.files import DISK_FULL, written_whole
+from golf.files import DISK_FULL, LOCKED, written_whole
 
 FORMAT = "golf-conformations"
 FORMAT_VERSION = 1
+
+REQUIRED = (
+    *(f"conformation/{name}" for name in ("id", "molecule", "mapped_smiles", "charge", "multiplicity")),
+    *(f"atoms/{name}" for name in ("offset", "number", "position")),
+)
+"""Columns that every file has."""
 
 
 def write(path: str | Path, conformations: ConformationSet, **attrs: Any) -> None:
@@ -225,15 +231,22 @@ def _opened(path: str | Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             _check_format(path, file)
             yield file
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:  # of a file that is written meanwhile
             raise
-        reason = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{path}: not a readable HDF5 file (truncated or of another kind): {reason}") from None
+        raise unreadable(path, error) from None
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{path}: does not follow the layout {FORMAT}: {error}; make it again") from None
+
+
+def unreadable(path: str | Path, error: Exception) -> UserError:
+    """What to raise after HDF5 could not read a file."""
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path}: no such file")
+    reason = (str(error).splitlines() or [""])[0]
+    if isinstance(error, BlockingIOError) or any(word in reason for word in ("unable to lock", "already open for")):
+        return UserError(f"{path}: {LOCKED}")
+    return UserError(f"{path}: not a readable HDF5 file (truncated or of another kind): {reason}")
 
 
 def _check_format(path: str | Path, file: h5py.File) -> None:
@@ -243,6 +256,9 @@ def _check_format(path: str | Path, file: h5py.File) -> None:
     version = int(file.attrs["format_version"])
     if version > FORMAT_VERSION:
         raise UserError(f"{path}: format version {version}, this golf reads up to {FORMAT_VERSION}; update golf")
+    missing = [name for name in REQUIRED if name not in file]
+    if missing:
+        raise UserError(f"{path}: has no column {' and no '.join(missing)} (docs/hdf5.md); make it again, or add it")
 
 
 def _values(dataset: h5py.Dataset, parts: Sequence[slice]) -> NDArray:

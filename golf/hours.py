@@ -17,6 +17,6 @@ def hours_spent(benchmarks: str | Path) -> dict[str, float]:
     hours = dict.fromkeys(_PATTERNS, 0.0)
     for kind, patterns in _PATTERNS.items():
         for path in (path for pattern in patterns for path in sorted(Path(benchmarks).glob(pattern))):
-            with open(path, newline="") as stream:
+            with open(path, newline="", encoding="utf-8") as stream:
                 hours[kind] += sum(float(row["s"]) for row in csv.DictReader(stream, delimiter="\t")) / 3600
     return hours

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -20,6 +21,9 @@ from golf.hdf5 import FORMAT, read
 from golf.oracles.base import ORIGIN_ATTRS, described
 from golf.units import HARTREE_IN_KCAL_PER_MOL
 from golf.wording import shortened
+
+if TYPE_CHECKING:
+    from golf.records import LeftOut
 
 _WIDTH = 22
 _STAMP = ("format", "format_version", "created_by", "created_utc", "config_sha256", "seed")
@@ -74,7 +78,7 @@ def _molecules(path: Path) -> Iterator[str]:
     """Of SMILES or SDF: what stands there; nothing is embedded."""
     from rdkit import Chem
 
-    from golf.records import read_records, shell_problem
+    from golf.records import in_full, read_records, shell_problem
 
     word = "record" if suffix_of(path) == ".sdf" else "line"
     names, with_geometry = set(), set()
@@ -87,7 +91,7 @@ def _molecules(path: Path) -> Iterator[str]:
         if has_geometry and not np.isfinite(mol.GetConformer().GetPositions()).all():
             problem = "positions that are not finite numbers"
         if problem:
-            unusable.append(f"{word} {record.line} ({record.name}): {problem}")
+            unusable.append(f"{word} {record.line} ({record.name}): {in_full(problem, record)}")
             continue
         names.add(record.name)
         with_geometry.update([record.name] if has_geometry else [])
@@ -106,25 +110,28 @@ def _molecules(path: Path) -> Iterator[str]:
 
 
 def _foreign(path: Path, kind: str) -> Iterator[str]:
-    """Of conformations that others have written."""
-    from golf.records import LeftOut  # RDKit is loaded only where it is needed
-    from golf.sources import read_conformations
-    from golf.structures import is_stream, records_of
+    """Of conformations that others have written: with their labels or, where these cannot be used, without."""
+    from golf.sources import read_conformations  # RDKit is loaded only where it is needed
+    from golf.structures import read_whole
 
-    records = [frame.content for frame in records_of(path, kind)] if is_stream(path, kind) else []
-    left_out = [record for record in records if isinstance(record, LeftOut)]
-    if left_out or (records and kind != EXTXYZ):
-        part = ConformationSet.build(record for record in records if not isinstance(record, LeftOut))
-    else:
-        part, _ = read_conformations(path, kind)
+    without_labels = ""
+    try:
+        part, left_out = read_conformations(path, kind)
+    except UserError as error:
+        without_labels = str(error).removeprefix(f"{path}: ")
+        part, left_out = read_whole(path, kind)
     if "method" in part.attrs:
         yield _row("level of theory", described(part.attrs))
     yield _row("units", f"{_UNITS}, as golf reads it")
     yield ""
-    yield from _records(path, [f"{out.name}: {out.reason}" for out in left_out], len(part))
+    yield from _records(path, [f"{_place(out)}: {out.reason}" for out in left_out], len(part))
     yield from _conformations(part)
-    if left_out and kind == EXTXYZ:
-        yield _row("labels", "not looked at, as some records cannot be used")
+    if without_labels:
+        yield _row("labels", f"cannot be used: {without_labels}")
+
+
+def _place(out: LeftOut) -> str:
+    return f"record {out.line} ({out.name})"
 
 
 def _records(path: Path, unusable: Sequence[str], n_usable: int) -> Iterator[str]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem import rdMolTransforms
 
+from golf.axes import axes_of
 from golf.chemistry import HANDS, misfits, molecule, turns_over
 from golf.conformations import ConformationSet
 
@@ -29,9 +30,19 @@ def with_changes(relaxed: ConformationSet) -> ConformationSet:
     found = []
     for i, smiles in enumerate(relaxed.mapped_smiles):
         how = change(smiles, relaxed.position[relaxed.rows(i)])
+        if not how and starts is not None:
+            how = _turned_axis(smiles, starts[relaxed.rows(i)], relaxed.position[relaxed.rows(i)])
         in_input = bool(how) and starts is not None and change(smiles, starts[relaxed.rows(i)])
         found.append(f"{how} (and so it came)" if in_input else how)
     return relaxed.with_columns(values={CHANGED: found})
+
+
+def _turned_axis(smiles: str, start: NDArray, end: NDArray) -> str:
+    """Describe the first axis (`golf.axes`) that has another side at the end of a relaxation; "" if there is none."""
+    for axis in axes_of(smiles) if np.isfinite(end).all() and np.isfinite(start).all() else ():
+        if axis.side_of(start) != axis.side_of(end):
+            return f"the axis of atoms {axis.atoms[1]} and {axis.atoms[2]} has turned over"
+    return ""
 
 
 def change(smiles: str, positions: NDArray) -> str:

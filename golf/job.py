@@ -28,7 +28,7 @@ def job(log: str | Path) -> Iterator[Deadline]:
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     end_on_signals()
-    to_file = logging.FileHandler(log, mode="w")
+    to_file = logging.FileHandler(log, mode="w", encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_terminal = logging.StreamHandler()
     to_terminal.setLevel(logging.WARNING)

@@ -131,7 +131,14 @@ def _loaded(path: Path, command: list[str], dtype: torch.dtype) -> Kernels:
             logger.warning("%s is damaged and compiled anew: %s", path, error)
     started = time.monotonic()
     with written_whole(path) as temporary:
-        subprocess.run([*command, str(SOURCE), "-o", str(temporary), "-lm"], check=True, capture_output=True, text=True)
+        subprocess.run(
+            [*command, str(SOURCE), "-o", str(temporary), "-lm"],
+            check=True,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
     logger.info("compiled %s in %.1f s: %s", SOURCE.name, time.monotonic() - started, path)
     return Kernels(path, dtype)
 
@@ -152,7 +159,7 @@ def _key(compiler: str, options: list[str]) -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         names = ("model", "flags", "cpu family", "Features", "CPU")
-        lines = cpuinfo.read_text(errors="replace").splitlines()
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
         processor = [line for line in lines[:40] if line.startswith(names)]
-    parts = (SOURCE.read_text(), compiler, os.stat(compiler).st_mtime_ns, options, processor)
+    parts = (SOURCE.read_text(encoding="utf-8"), compiler, os.stat(compiler).st_mtime_ns, options, processor)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

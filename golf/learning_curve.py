@@ -156,7 +156,7 @@ def verdict(points: Sequence[Point]) -> str:
 
 def write_curve(path: str | Path, points: Sequence[Point]) -> None:
     """CSV with a row per subset."""
-    with written_whole(path) as temporary, open(temporary, "w", newline="") as stream:
+    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(COLUMNS)
         table.writerows([f"{value:.6g}" for value in astuple(point)] for point in points)

@@ -202,12 +202,12 @@ def _parts_folder(output: Path, run: Mapping[str, Any], restart: bool) -> Path:
     """The folder of a run's parts, new or of the same run cut off."""
     folder = output.with_name(f"{output.name}.parts")
     record, text = folder / "run.json", json.dumps(dict(run), sort_keys=True, indent=2) + "\n"
-    if restart and record.is_file() and record.read_text() != text:
+    if restart and record.is_file() and record.read_text(encoding="utf-8") != text:
         shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
     if not record.is_file():
-        record.write_text(text)
-    elif record.read_text() != text:
+        record.write_text(text, encoding="utf-8")
+    elif record.read_text(encoding="utf-8") != text:
         raise UserError(f"{folder}: of a run with other input, model or options; type that one again, or remove it")
     return folder
 
@@ -215,7 +215,7 @@ def _parts_folder(output: Path, run: Mapping[str, Any], restart: bool) -> Path:
 def _added(outcome: Outcome, part: Path, report: Path) -> Outcome:
     relaxed = read(part)
     reasons = relaxed.values.get("stop_reason", np.zeros(0))
-    with open(report, newline="") as stream:
+    with open(report, newline="", encoding="utf-8") as stream:
         rows = [LeftOut(int(row["line"]), row["name"], row["input"], row["reason"]) for row in csv.DictReader(stream)]
     counts = Counter({name: int(relaxed.attrs.get(f"conformers_{name}", 0)) for name in OUTCOMES})
     for how, name in zip(relaxed.values.get(CHANGED, ()), relaxed.molecule, strict=True):
@@ -252,7 +252,7 @@ def _put_together(parts: list[Path], output: Path, attrs: Mapping[str, Any]) -> 
     if suffix_of(output) == ".h5":
         concatenate_files(parts, output, values={"relative_energy": np.concatenate(relative)}, **attrs)
         return
-    with written_whole(output) as temporary, open(temporary, "w") as stream:
+    with written_whole(output) as temporary, open(temporary, "w", encoding="utf-8") as stream:
         for part, own in zip(parts, relative, strict=True):
             write_structures(stream, suffix_of(output), read(part).with_columns(values={"relative_energy": own}))
 

@@ -94,11 +94,11 @@ class LockedFile:
                 self._lease = lease
                 return
             else:
-                self._note.write_text(this_process())
+                self._note.write_text(this_process(), encoding="utf-8")
                 return
 
     def _holds_note(self) -> bool:
-        return self._note.exists() and self._note.read_text() == this_process()
+        return self._note.exists() and self._note.read_text(encoding="utf-8") == this_process()
 
     def __enter__(self) -> Self:
         self.open()
@@ -137,7 +137,7 @@ class Lease:
                 return False
             self._remove_expired()
             return False  # the next call makes it, unless another process is faster
-        with os.fdopen(descriptor, "w") as stream:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(this_process())
         self._beats = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._beats.start()
@@ -155,7 +155,7 @@ class Lease:
     def _is_ours(self) -> bool:
         """False where this process stood still for so long that another one has taken over."""
         try:
-            return self.path.read_text() == this_process()
+            return self.path.read_text(encoding="utf-8") == this_process()
         except FileNotFoundError:
             return False
 
@@ -204,7 +204,7 @@ class _Waiting:
 
     def once_more(self) -> None:
         try:
-            owner = self._note.read_text() or "another process"
+            owner = self._note.read_text(encoding="utf-8") or "another process"
         except FileNotFoundError:  # it is just opening or closing the file
             owner = "another process"
         if self._deadline is None:

@@ -8,25 +8,29 @@ to confirm.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ase.db
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
 from golf.chemistry import mapped_smiles, misfit
 from golf.conformations import ConformationSet
+from golf.databases import keys_of, opened, rows
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.formats import LEVELS, NABLADFT
+from golf.identity import TIMEOUT, formal_charge
 from golf.oracles.base import with_known_labels
+from golf.records import LeftOut
 
 SURELY_TOTAL = 0.5
 """Share of the isolated atoms' energies: a total energy is some 1.01 of them, a formation energy 0.01."""
+
+NAMES = frozenset({"moses_id", "conformation_id"})
+"""Keys of a row that name its molecule and its conformation."""
 
 UNITS = {"energy": "Hartree", "forces": "Hartree/Ang"}
 PROGRAM_VERSION = "1.5"
@@ -41,22 +45,18 @@ def read_nabladft(path: str | Path) -> ConformationSet:
         UserError: the file is missing, in other units, or a row does not have what it should.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
     records, energies, forces, atoms = [], [], [], []
-    try:
-        with ase.db.connect(path, type="db") as database:
-            atom_energies = _atom_energies(database.metadata, path)
-            for row in database.select():
-                name = f"{path}: row {row.id}"
-                numbers, positions = row.numbers, row.positions
-                records.append((*_names(row, name), _mapped(row, name), 0, 1, numbers, positions))
-                energy, force = _label(row, name)
-                energies.append(energy)
-                atoms.append(atom_energies[numbers].sum())
-                forces.append(force)
-    except sqlite3.DatabaseError as error:
-        raise UserError(f"{path}: not an ASE database ({error})") from None
+    with opened(path) as database:
+        atom_energies = _atom_energies(database.metadata, path)
+        for row in database.select():
+            name = f"{path}: row {row.id}"
+            numbers, positions = row.numbers, row.positions
+            smiles = _mapped(row, name)
+            records.append((*_names(row, name), smiles, formal_charge(smiles), 1, numbers, positions))
+            energy, force = _label(row, name)
+            energies.append(energy)
+            atoms.append(atom_energies[numbers].sum())
+            forces.append(force)
     conformations = ConformationSet.build(records, program_version=PROGRAM_VERSION)
     return with_known_labels(
         conformations,
@@ -73,12 +73,37 @@ def _total(energies: NDArray[np.float64], atoms: NDArray[np.float64]) -> NDArray
 
 
 def is_nabladft(path: str | Path) -> bool:
-    """Whether an ASE database states nablaDFT's units; any other one has none or others."""
-    try:
-        with ase.db.connect(path, type="db") as database:
-            return "_property_unit_dict" in database.metadata
-    except sqlite3.DatabaseError as error:
-        raise UserError(f"{path}: not an ASE database ({error})") from None
+    """Whether the rows of an ASE database are named as those of nablaDFT are; the first row tells.
+
+    Raises:
+        UserError: the file is missing, not an ASE database, or held by another process.
+    """
+    with opened(path) as database:
+        return any(keys_of(row).keys() >= NAMES for row in database.select(limit=1))
+
+
+def read_geometries(path: str | Path, timeout: float = TIMEOUT) -> tuple[ConformationSet, list[LeftOut]]:
+    """Read what `read_nabladft` reads without the labels, which nobody judges then, and say what is left out.
+
+    Raises:
+        UserError: the file is missing, not an ASE database, or held by another process.
+    """
+    records, left_out = [], []
+    taken: set[str] = set()
+    for row in rows(path):
+        try:
+            smiles, charge, spin = row.identity(timeout)
+            if not row.keys.keys() >= NAMES:
+                raise UserError("has no moses_id or conformation_id")
+            name = f"{row.keys['moses_id']}/{row.keys['conformation_id']}"
+            if name in taken:
+                raise UserError(f"{name} is already the name of another row; rename one")
+        except UserError as error:
+            left_out.append(row.left_out(str(error)))
+            continue
+        taken.add(name)
+        records.append((name, row.keys["moses_id"], smiles, charge, spin, row.numbers, row.positions))
+    return ConformationSet.build(records), left_out
 
 
 def _atom_energies(metadata: dict[str, Any], path: Path) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from golf.files import suffix_of
 from golf.hdf5 import read
 from golf.oracles.base import LEVEL_ATTRS, level_difference
 from golf.potential import Architecture, Potential, Provenance, load
+from golf.sources import consistent
 from golf.training import Schedule, TrainingDiverged, errors
 from golf.training_stages import (
     Machine,
@@ -53,6 +54,8 @@ def read_labels(path: str | Path) -> ConformationSet:
         if not finite.all():
             i = int(np.searchsorted(labelled.offset, int(np.argmin(finite)), side="right")) - 1
             raise UserError(f"{path}: {labelled.id[i]}: {what} not finite numbers; remove it or label it again")
+    for out in consistent(labelled)[1]:
+        raise UserError(f"{path}: {out.name}: {out.reason}")
     return labelled
 
 

@@ -11,25 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from golf.chemistry import canonical_smiles, molecule
+from golf.chemistry import canonical_smiles
 from golf.conformations import ConformationSet
-from golf.conformers import conformations_of
+from golf.conformers import TIMEOUT, conformations_of
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import suffix_of
-from golf.formats import EXTXYZ, GOLF, MOLECULES, comments, count_records, format_of
+from golf.formats import EXTXYZ, GOLF, MOLECULES, count_records, format_of
+from golf.geometry import geometry_problem
 from golf.hdf5 import read, read_columns
-from golf.records import PROPERTIES, RADICAL, LeftOut, Record, collect, is_radical, read_records, shell_problem
-from golf.sources import read_conformations
-from golf.structures import is_stream, records_of
+from golf.identity import closed_shell_problem, contradiction
+from golf.records import PROPERTIES, LeftOut, Record, collect, read_records, shell_problem
+from golf.structures import is_stream, read_whole, records_of
+from golf.xyz import raw_frames
 
 T = TypeVar("T")
 
 MOST = 8
 """Sizes of a piece that records of one name make, at most, where these may be divided."""
-
-AT_ONE_POINT = 0.1
-"""angstrom; no two nuclei of a molecule are as near."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class Embedding:
     prune_rmsd: float = 0.0  # angstrom, all atoms
     seed: int = 1
     threads: int = 1
+    timeout: float = TIMEOUT  # seconds of processor time, see `golf.conformers.conformations_of`
 
 
 def pieces_of(
@@ -82,9 +82,9 @@ def pieces_of(
     elif kind == GOLF:
         yield from _from_h5(path, known, size, together)
     elif is_stream(path, kind):
-        yield from _from_geometries(path, kind, known, size, together)
+        yield from _from_geometries(path, kind, known, size, together, embedding.timeout)
     else:
-        conformations, left_out = read_conformations(path, kind)
+        conformations, left_out = read_whole(path, kind, embedding.timeout)
         for rows in _rows(np.array(conformations.molecule), size, together):
             yield _sorted_out(conformations.subset(rows).bare(), rows + 1, left_out if rows[0] == 0 else [], known)
 
@@ -100,7 +100,7 @@ def expected(path: str | Path, conformers: int | None) -> int | None:
     if kind == GOLF:
         return len(read_columns(path, "conformation/charge")[0]["conformation/charge"])
     if kind == EXTXYZ:
-        return sum(1 for _ in comments(path))
+        return sum(1 for _ in raw_frames(path))
     if kind not in MOLECULES:
         return None
     return count_records(path) * (conformers or 1)
@@ -125,6 +125,7 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
             seed=embedding.seed,
             prune_rmsd=embedding.prune_rmsd,
             threads=embedding.threads,
+            timeout=embedding.timeout,
             keep_properties=True,
         )
         lines = {molecule.name: molecule.line for molecule in molecules}
@@ -174,8 +175,10 @@ def _check_names(path: Path, conformations: ConformationSet, first: dict[str, tu
             )
 
 
-def _from_geometries(path: Path, kind: str, known: frozenset[int], size: int, together: bool) -> Iterator[Piece]:
-    for records in _grouped(records_of(path, kind), lambda frame: frame.name, size, lambda *_: not together):
+def _from_geometries(
+    path: Path, kind: str, known: frozenset[int], size: int, together: bool, timeout: float
+) -> Iterator[Piece]:
+    for records in _grouped(records_of(path, kind, timeout), lambda frame: frame.name, size, lambda *_: not together):
         left_out, good, contents = [], [], []
         for frame in records:
             if isinstance(frame.content, LeftOut):
@@ -191,7 +194,7 @@ def _from_geometries(path: Path, kind: str, known: frozenset[int], size: int, to
 def _open_shell(conformations: ConformationSet, i: int) -> str:
     if conformations.multiplicity[i] != 1:
         return f"its multiplicity is {conformations.multiplicity[i]}; only closed shells are covered"
-    return RADICAL if is_radical(molecule(conformations.mapped_smiles[i])) else ""
+    return closed_shell_problem(conformations.mapped_smiles[i])
 
 
 def _grouped(
@@ -221,7 +224,9 @@ def _sorted_out(
     n_expected = len(conformations) + len(left_out)
     usable = []
     for i, name in enumerate(conformations.id):
-        reason = _foreign(conformations.number[conformations.rows(i)].tolist(), known) or _open_shell(conformations, i)
+        numbers, spin = conformations.number[conformations.rows(i)], int(conformations.multiplicity[i])
+        reason = _foreign(numbers.tolist(), known) or _open_shell(conformations, i)
+        reason = reason or contradiction(conformations.mapped_smiles[i], int(conformations.charge[i]), spin, numbers)
         if reason:
             left_out.append(LeftOut(int(lines[i]), name, conformations.mapped_smiles[i], reason))
         else:
@@ -240,7 +245,8 @@ def _foreign(numbers: Iterable[int], known: frozenset[int]) -> str:
 
 def _sound(conformations: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int], list[LeftOut]]:
     """The conformations that have a geometry, their lines, and the other ones."""
-    problems = [_geometry_problem(positions) for positions in conformations.positions_by_conformation()]
+    positions = conformations.positions_by_conformation()
+    problems = list(map(geometry_problem, conformations.mapped_smiles, positions))
     broken = [
         LeftOut(lines[i], conformations.id[i], conformations.mapped_smiles[i], problem)
         for i, problem in enumerate(problems)
@@ -248,11 +254,3 @@ def _sound(conformations: ConformationSet, lines: list[int]) -> tuple[Conformati
     ]
     kept = [line for line, problem in zip(lines, problems, strict=True) if not problem]
     return conformations.subset(np.array([not problem for problem in problems], dtype=bool)), kept, broken
-
-
-def _geometry_problem(positions: NDArray) -> str:
-    if not np.isfinite(positions).all():
-        return "positions that are not finite numbers"
-    squares = np.square(positions[:, None] - positions).sum(axis=2)
-    np.fill_diagonal(squares, np.inf)
-    return "two atoms at one point" if len(positions) and squares.min() < AT_ONE_POINT**2 else ""

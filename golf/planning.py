@@ -38,6 +38,7 @@ class Source:
         test_molecules: names of molecules that are kept for the test set alone.
         test_conformers: per molecule in the test set.
         prune_rmsd: RMSD of all atoms in angstrom below which conformers are the same.
+        embed_timeout: seconds of processor time for the embedding of a molecule (`golf.conformers`).
         max_left_out: share of the molecules, or conformations, that may be unusable before the study stops.
         download: public files, each with url, to and a checksum (`golf.download`).
     """
@@ -53,6 +54,7 @@ class Source:
     test_molecules: Sequence[str]
     test_conformers: int
     prune_rmsd: float
+    embed_timeout: float
     max_left_out: float
     download: Sequence[Mapping[str, str]] = ()
 

@@ -71,7 +71,7 @@ def read_energies(path: str | Path) -> dict[str, float]:
         UserError: the file is missing or holds something else.
     """
     try:
-        energies = json.loads(Path(path).read_text())
+        energies = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         unknown = [symbol for symbol in energies if symbol not in NETWORK_SYMBOLS]
         if energies and not unknown and all(math.isfinite(float(energy)) for energy in energies.values()):
             return {symbol: float(energy) for symbol, energy in energies.items()}
@@ -87,7 +87,7 @@ def read_energies(path: str | Path) -> dict[str, float]:
 
 def _architecture(path: Path) -> Architecture:
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8-sig"))
         return Architecture(
             representation=config["backbone"],
             n_atom_basis=int(config["n_atom_basis"]),

@@ -12,14 +12,20 @@ from pathlib import Path
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdForceFieldHelpers
 
+from golf.axes import with_stated_axes
 from golf.chemistry import mapped_smiles
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import suffix_of, written_whole
-from golf.formats import MOLECULES, SUFFIXES, column_of, delimiter_of, is_smiles_record
+from golf.formats import MOLECULES, SUFFIXES, column_of, is_smiles_record, table_start
+from golf.sdf import blocks, unique
+from golf.text import cleaned, one_line, open_text
+from golf.usable import query_problem, spin_problem
 from golf.wording import and_more
 
 logger = logging.getLogger(__name__)
+
+UNREADABLE = "RDKit cannot read it as a molecule"
 
 RADICAL = "it is a radical; only closed shells are covered"
 
@@ -53,13 +59,14 @@ class Molecule:
 
 @dataclass(frozen=True)
 class Record:
-    """One record of an input file: where it stands, what stands there, and the molecule that RDKit reads, if any."""
+    """A record of an input file: its line, its name, its text, and the molecule that RDKit reads, if any."""
 
     line: int
     name: str
     text: str
     mol: Chem.Mol | None
     properties: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""  # why RDKit reads none, in its words
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,13 @@ class LeftOut:
 
 def structure_problem(mol: Chem.Mol | None) -> str:
     """What keeps a record from being one molecule; empty if nothing does."""
-    if mol is None or mol.GetNumAtoms() == 0:
-        return "RDKit cannot read it as a molecule"
+    if mol is None:
+        return UNREADABLE
+    if mol.GetNumAtoms() == 0:
+        return "it has no atoms"
+    problem = query_problem(mol)
+    if problem:
+        return problem
     if len(Chem.GetMolFrags(mol)) > 1:
         return "it has several disconnected parts (a salt or solvate); keep the one to be studied"
     if sum(atom.GetAtomicNum() + atom.GetTotalNumHs() for atom in mol.GetAtoms()) <= Chem.GetFormalCharge(mol):
@@ -90,7 +102,10 @@ def is_radical(mol: Chem.Mol) -> bool:
 
 def shell_problem(mol: Chem.Mol | None) -> str:
     """What keeps a record from being one molecule of closed shells; empty if nothing does."""
-    return structure_problem(mol) or (RADICAL if mol is not None and is_radical(mol) else "")
+    problem = structure_problem(mol)
+    if problem or mol is None:
+        return problem
+    return RADICAL if is_radical(mol) else spin_problem(mol)
 
 
 def unusable(mol: Chem.Mol | None, elements: Collection[int] | None = None) -> str:
@@ -184,7 +199,7 @@ def collect(
             continue
         reason = problem(record.mol)
         if reason:
-            left_out.append(LeftOut(record.line, name, record.text, reason))
+            left_out.append(LeftOut(record.line, name, record.text, in_full(reason, record)))
             continue
         if known and taken is None:
             line = f"{word} {record.line}"
@@ -194,6 +209,11 @@ def collect(
         known[smiles] = Molecule(unique, mol, record.line, [record.properties])
         molecules.append(known[smiles])
     return molecules, left_out
+
+
+def in_full(reason: str, record: Record) -> str:
+    """Return why a record is left out, with RDKit's own words where it reads none."""
+    return f"{reason}: {record.error}" if record.mol is None and record.error else reason
 
 
 def unique_name(name: str, line: int, taken: set[str]) -> str:
@@ -233,24 +253,23 @@ def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Recor
 
 
 def _sdf_records(path: Path) -> Iterator[Record]:
-    for i, block in enumerate(_sdf_blocks(path), start=1):
-        supplier = Chem.SDMolSupplier()
-        with rdBase.BlockLogs():  # the reason is reported with the number of the record instead
-            supplier.SetData(block, removeHs=False)
-            mol = next(supplier, None)
-        name = block.partition("\n")[0].strip()
-        properties = {} if mol is None else {key: mol.GetProp(key) for key in mol.GetPropNames()}
-        if properties.keys() >= {"energy_hartree", "stop_reason"}:  # a conformer that golf has written
-            name = re.sub(r"/\d{4,}$", "", name)
-            properties = {key: value for key, value in properties.items() if key not in OWN_NAMES}
-        yield Record(i, name or f"mol{i}", "record of an SDF file", mol, properties)
+    with open_text(path) as stream:
+        for i, block in enumerate(blocks(cleaned(stream, path), path), start=1):
+            mol, error = _read(lambda text: Chem.MolFromMolBlock(text, removeHs=False), block.molfile)
+            name, properties = block.name, block.properties
+            if properties.keys() >= {"energy_hartree", "stop_reason"}:  # a conformer that golf has written
+                name = re.sub(r"/\d{4,}$", "", name)
+                properties = {key: value for key, value in properties.items() if key not in OWN_NAMES}
+            yield Record(i, name or f"mol{i}", "record of an SDF file", mol, properties, error)
 
 
 def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[Record]:
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as stream:
-        delimiter = delimiter_of(stream)
-        reader = csv.DictReader(_utf8(stream, path), delimiter=delimiter)
-        columns = list(reader.fieldnames or [])
+    with open_text(path, newline="") as stream:
+        delimiter, n_skipped = table_start(stream)
+        reader = csv.reader(cleaned(stream, path), delimiter=delimiter)
+        columns: list[str] = []
+        for i, column in enumerate(next(reader, []), start=1):
+            columns.append(unique(one_line(column) or f"column_{i}", columns))
         of_smiles, of_name = column_of(columns, smiles_column), column_of(columns, name_column)
         if of_smiles is None:
             raise UserError(
@@ -258,14 +277,15 @@ def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[R
                 "(in a study: set dataset.smiles_column)"
             )
         longer = []
-        for row in reader:
-            line = reader.line_num
-            smiles = (row[of_smiles] or "").strip()
-            name = ("" if of_name is None else row[of_name] or "").strip()
-            others = {key: value or "" for key, value in row.items() if key not in (of_smiles, of_name, None)}
-            if any(row.get(None) or ()):  # what stands there is lost
+        for row in filter(None, reader):
+            line = reader.line_num + n_skipped
+            values = dict(zip(columns, [*row, *[""] * len(columns)], strict=False))
+            smiles = values.pop(of_smiles).strip()
+            name = "" if of_name is None else one_line(values.pop(of_name).strip())
+            if any(row[len(columns) :]):  # what is there is lost
                 longer.append(line)
-            yield Record(line, name or f"mol{line}", smiles, _parse(smiles), others)
+            mol, error = _parse(smiles)
+            yield Record(line, name or f"mol{line}", smiles, mol, values, error)
         if longer:
             logger.warning(
                 "%s: line %d%s: more fields than columns, the last ones are not read; put a field with a %r in quotes",
@@ -277,49 +297,42 @@ def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[R
 
 
 def _smi_records(path: Path) -> Iterator[Record]:
-    with open(path, encoding="utf-8-sig", errors="replace") as stream:
-        for i, line in enumerate(_utf8(stream, path), start=1):
+    with open_text(path) as stream:
+        for i, line in enumerate(cleaned(stream, path), start=1):
             if is_smiles_record(line, i):
                 smiles, *rest = line.split(maxsplit=1)
                 text = "".join(rest)
-                if text.startswith("|"):  # ChemAxon's extensions, as vendors write them, stand before the name
-                    text = text[1:].partition("|")[2].lstrip()
-                name = text.split("\t")[0].strip()
-                yield Record(i, name or f"mol{i}", smiles, _parse(smiles))
+                if text.startswith("|"):  # ChemAxon's extensions, as vendors write them, are before the name
+                    extension, _, text = text[1:].partition("|")
+                    smiles = f"{smiles} |{extension}|"
+                name = text.lstrip().split("\t")[0].strip()
+                mol, error = _parse(smiles)
+                yield Record(i, name or f"mol{i}", smiles, mol, error=error)
 
 
-def _utf8(lines: Iterable[str], path: Path) -> Iterator[str]:
-    """The lines; a warning where a letter could not be read and another stands for it."""
-    said = False
-    for i, line in enumerate(lines, start=1):
-        if not said and "\ufffd" in line:
-            logger.warning("%s: line %d is not UTF-8; what cannot be read there is read as \ufffd", path, i)
-            said = True
-        yield line
+def _parse(smiles: str) -> tuple[Chem.Mol | None, str]:
+    if not smiles:
+        return None, "the SMILES is empty"
+    mol, error = _read(Chem.MolFromSmiles, smiles)
+    return (None if mol is None else with_stated_axes(mol, smiles)), error
 
 
-def _sdf_blocks(path: Path) -> Iterator[str]:
-    """Text of each record. (RDKit's own stream reader cannot tell a cut-off last record from blank lines.)"""
-    with open(path, encoding="utf-8-sig", errors="replace") as stream:
-        lines: list[str] = []
-        for line in stream:
-            lines.append(line)
-            if line.startswith("$$$$"):
-                yield "".join(lines)
-                lines = []
-        if any(line.strip() for line in lines):
-            yield "".join(lines)
-            logger.warning("%s: the last record does not end with $$$$: the file may be cut off", path)
+def _read(parse: Callable[[str], Chem.Mol | None], text: str) -> tuple[Chem.Mol | None, str]:
+    """Return the molecule of a text, or why RDKit reads none."""
+    with rdBase.CaptureErrorLog() as log:  # the reason is reported with the number of the line instead
+        mol = parse(text)
+        return mol, "" if mol is not None else _reason(log.messages)
 
 
-def _parse(smiles: str) -> Chem.Mol | None:
-    with rdBase.BlockLogs():  # the reason is reported with the line number instead
-        return Chem.MolFromSmiles(smiles) if smiles else None
+def _reason(messages: str) -> str:
+    """Return the line of RDKit's error log that says most: the first, without the time and what all have."""
+    lines = (re.sub(r"^\[[\d:]+\] *(SMILES Parse Error: )?", "", line).strip() for line in messages.splitlines())
+    return next(filter(None, lines), "")[:200]
 
 
 def write_left_out(path: str | Path, left_out: Iterable[LeftOut]) -> None:
     """CSV report of what was left out: line, name, input, reason."""
-    with written_whole(path) as temporary, open(temporary, "w", newline="") as stream:
+    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["line", "name", "input", "reason"])
         table.writerows([out.line, out.name, out.text, out.reason] for out in left_out)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from golf.config import read_mapping, schema
+from golf.config import schema
+from golf.yaml_text import read_mapping
 from golf.errors import UserError
 
 STATE = Path(".snakemake")
@@ -62,7 +63,7 @@ def study_of(arguments: Sequence[str]) -> Study:
     options, _ = parser.parse_known_args(list(arguments))
     config: dict[str, Any] = {}
     for path in options.configfile:
-        config |= read_mapping(path)
+        config |= read_mapping(path)[0]
     given = dict(setting.partition("=")[::2] for setting in options.config)
     results = given.get("results_dir", config.get("results_dir", schema()["properties"]["results_dir"]["default"]))
     dataset = config.get("dataset")

@@ -11,8 +11,10 @@ from golf.chemistry import molecule
 from golf.conformations import ConformationSet
 from golf.errors import UserError
 from golf.extxyz import read_extxyz
-from golf.formats import EXTXYZ, GOLF, NABLADFT, SPICE
+from golf.formats import EXTXYZ, NABLADFT, SPICE
+from golf.geometry import geometry_problem
 from golf.hdf5 import read
+from golf.identity import contradiction
 from golf.nabladft import read_nabladft
 from golf.records import LeftOut, unusable
 from golf.spice import read_spice
@@ -34,8 +36,25 @@ def read_conformations(
         raise UserError(f"{path}: dataset.subsets is for SPICE files, this one is of format {kind}; leave it out")
     if kind == SPICE:
         return read_spice(path, subsets)
-    readers = {GOLF: read, NABLADFT: read_nabladft, EXTXYZ: read_extxyz}
-    return readers[kind](path), []
+    if kind == EXTXYZ:
+        return read_extxyz(path)
+    if kind == NABLADFT:
+        return read_nabladft(path), []
+    return consistent(read(path))
+
+
+def consistent(conformations: ConformationSet) -> tuple[ConformationSet, list[LeftOut]]:
+    """The conformations whose columns do not contradict their SMILES, and those that are left out."""
+    left_out = []
+    for i, smiles in enumerate(conformations.mapped_smiles):
+        charge, spin = int(conformations.charge[i]), int(conformations.multiplicity[i])
+        reason = contradiction(smiles, charge, spin, conformations.number[conformations.rows(i)])
+        if reason:
+            left_out.append(LeftOut(i + 1, conformations.id[i], smiles, reason))
+    if not left_out:
+        return conformations, []
+    bad = {out.line - 1 for out in left_out}
+    return conformations.subset([i for i in range(len(conformations)) if i not in bad]), left_out
 
 
 def usable(conformations: ConformationSet, elements: Collection[int]) -> tuple[ConformationSet, list[LeftOut]]:
@@ -43,12 +62,14 @@ def usable(conformations: ConformationSet, elements: Collection[int]) -> tuple[C
     reasons: dict[str, str] = {}
     left_out: dict[str, LeftOut] = {}
     good = np.ones(len(conformations), dtype=bool)
-    for i, smiles in enumerate(conformations.mapped_smiles):
+    for i, positions in enumerate(conformations.positions_by_conformation()):
+        smiles, spin = conformations.mapped_smiles[i], int(conformations.multiplicity[i])
         if smiles not in reasons:
             reasons[smiles] = unusable(molecule(smiles), elements)
-        spin = int(conformations.multiplicity[i])
         reason = reasons[smiles] or (f"its multiplicity is {spin}, MMFF94 describes closed shells" if spin != 1 else "")
-        if reason:
+        broken = "" if reason else geometry_problem(smiles, positions)
+        if reason or broken:
             good[i] = False
-            left_out.setdefault(smiles, LeftOut(i + 1, conformations.molecule[i], smiles, reason))
+            known_by, name = (smiles, conformations.molecule[i]) if reason else (conformations.id[i],) * 2
+            left_out.setdefault(known_by, LeftOut(i + 1, name, smiles, reason or broken))
     return conformations if good.all() else conformations.subset(good), list(left_out.values())

@@ -22,6 +22,7 @@ from golf.chemistry import misfits, molecule
 from golf.conformations import ConformationSet
 from golf.errors import UserError
 from golf.formats import LEVELS, SPICE
+from golf.hdf5 import unreadable
 from golf.oracles.base import with_known_labels
 from golf.records import LeftOut
 from golf.units import BOHR_IN_ANGSTROM
@@ -86,8 +87,7 @@ def read_spice(path: str | Path, subsets: Collection[str] = ()) -> tuple[Conform
                 energies.append(energy)
                 forces += force
     except (OSError, RuntimeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else f"not a readable HDF5 file: {error}"
-        raise UserError(f"{path}: {reason}") from None
+        raise unreadable(path, error) from None
     unknown = set(subsets) - found
     if unknown:
         raise UserError(
@@ -198,6 +198,6 @@ def summarized(path: str | Path) -> Iterator[tuple[str, int, int]]:
                     len(_array(group, "dft_total_energy", where))
                 )
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: not a readable HDF5 file: {error}") from None
+        raise unreadable(path, error) from None
     for subset, sizes in sorted(counts.items()):
         yield subset, len(sizes), sum(sizes)

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import ase.db
 import ase.io
 import numpy as np
 from ase import Atoms
-from rdkit import Chem
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet, StopReason
-from golf.conformers import conformations_of
+from golf.conformers import TIMEOUT, conformations_of
+from golf.databases import rows
 from golf.errors import UserError
-from golf.extxyz import INPUT, derived_bonds, frames, identity, inputs_of
-from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, comments, format_of
-from golf.nabladft import is_nabladft
+from golf.extxyz import INPUT, geometries, inputs_of
+from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, SMILES, format_of
+from golf.geometry import geometry_problem
+from golf.identity import closed_shell_problem
+from golf.nabladft import is_nabladft, read_geometries
 from golf.records import OWN_NAMES, PROPERTIES, LeftOut, read_molecules, shell_problem, unique_name
+from golf.sdf import record_text
 from golf.sources import read_conformations
 from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
+from golf.xyz import molecule_name
 
 ConformationRecord = tuple[str, str, str, int, int, np.ndarray, np.ndarray]
 """What `ConformationSet.build` takes."""
@@ -53,12 +55,13 @@ class Frame:
 OUTPUTS = (".h5", ".sdf", ".xyz", ".extxyz")
 
 
-def read_structures(path: str | Path, *, conformers: int | None = None, seed: int = 1) -> ConformationSet:
-    """Conformations of a file of any kind that we read.
+def read_structures(
+    path: str | Path, *, conformers: int | None = None, seed: int = 1, timeout: float = TIMEOUT
+) -> ConformationSet:
+    """Conformations of a file of any kind that we read; labels that it may have are not looked at.
 
-    Molecules are embedded (`conformers` each; None: once, but those of an SDF keep its geometries). Molecules of an
-    ASE .db that is not of nablaDFT have no bonds; these are derived from the geometry, with the total charge of the
-    column charge where it is given.
+    Molecules are embedded (`conformers` each; None: once, but those of an SDF keep its geometries). Frames and rows
+    that say nothing of their bonds get those of the geometry, with the total charge that they state.
 
     Raises:
         UserError: the file is missing, of another kind, empty, or a record cannot be used; names the record.
@@ -68,22 +71,42 @@ def read_structures(path: str | Path, *, conformers: int | None = None, seed: in
     if kind in MOLECULES:
         molecules, left_out = read_molecules(path, problem=shell_problem)
         n_conformers = conformers or (0 if kind == SDF else 1)
-        conformations, failed = conformations_of(molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=0.0)
+        conformations, failed = conformations_of(
+            molecules, n_conformers=n_conformers, seed=seed, prune_rmsd=0.0, timeout=timeout
+        )
         left_out = [*left_out, *failed]
-    elif kind == NABLADFT and not is_nabladft(path):
-        records = [frame.content for frame in records_of(path, kind)]
-        left_out = [record for record in records if isinstance(record, LeftOut)]
-        conformations = ConformationSet.build(record for record in records if not isinstance(record, LeftOut))
     else:
-        conformations, left_out = read_conformations(path, kind)
+        conformations, left_out = read_whole(path, kind, timeout)
     for out in left_out:
-        raise UserError(f"{path}: line {out.line} ({out.name}, {out.text}): {out.reason}; correct or remove it")
+        raise UserError(f"{path}: {_word(kind)} {out.line} ({out.name}, {out.text}): {out.reason}")
     if len(conformations) == 0:
         raise UserError(f"{path}: holds no conformations")
-    if not np.isfinite(conformations.position).all():
-        finite = [bool(np.isfinite(positions).all()) for positions in conformations.positions_by_conformation()]
-        raise UserError(f"{path}: {conformations.id[finite.index(False)]}: positions are not finite numbers; remove it")
+    for i, positions in enumerate(conformations.positions_by_conformation()):
+        smiles = conformations.mapped_smiles[i]
+        open_shell = (
+            closed_shell_problem(smiles) if conformations.multiplicity[i] == 1 else ""
+        )  # others are computed so
+        problem = open_shell or geometry_problem(smiles, positions)
+        if problem:
+            raise UserError(f"{path}: {conformations.id[i]}: {problem}; correct or remove it")
     return conformations
+
+
+def _word(kind: str) -> str:
+    return "line" if kind == SMILES else "record"
+
+
+def read_whole(path: Path, kind: str, timeout: float = TIMEOUT) -> tuple[ConformationSet, list[LeftOut]]:
+    """All conformations of a file of conformations, without labels where it is a stream, and what is left out.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if not is_stream(path, kind):
+        return read_geometries(path, timeout) if kind == NABLADFT else read_conformations(path, kind)
+    records = [frame.content for frame in records_of(path, kind, timeout)]
+    left_out = [record for record in records if isinstance(record, LeftOut)]
+    return ConformationSet.build(record for record in records if not isinstance(record, LeftOut)), left_out
 
 
 def is_stream(path: Path, kind: str) -> bool:
@@ -91,11 +114,15 @@ def is_stream(path: Path, kind: str) -> bool:
     return kind == EXTXYZ or (kind == NABLADFT and not is_nabladft(path))
 
 
-def records_of(path: Path, kind: str) -> Iterator[Frame]:
+def records_of(path: Path, kind: str, timeout: float = TIMEOUT) -> Iterator[Frame]:
     """The records of an extended XYZ file or an ASE database.
 
     Records of one name that stand one after the other are conformers where they are of one molecule. Another molecule
-    of the name, or one after others, gets a name with the number of its record.
+    of the name, or one after others, gets a name with the number of its record. Without a name a frame has that of its
+    SMILES, a row that of the file with its number.
+
+    Args:
+        timeout: seconds of processor time in which the bonds of a record have to be found.
 
     Raises:
         UserError: the file cannot be read.
@@ -103,46 +130,23 @@ def records_of(path: Path, kind: str) -> Iterator[Frame]:
     seen: Counter[str] = Counter()
     taken: set[str] = set()
     group, unique = "", dict[str, str]()  # the present name, and what its molecules are called
-    for i, (atoms, comment) in enumerate(_frames_and_comments(path, kind), start=1):
-        where = f"record {i}"
+    for one in geometries(path) if kind == EXTXYZ else rows(path):
         try:
-            if kind == EXTXYZ:
-                name, smiles, charge, spin = identity(atoms, where)
-            else:
-                charge, spin = int(atoms.info["charge"]), 1
-                name, smiles = f"{path.stem}-{i}", derived_bonds(atoms, charge, where)
+            smiles, charge, spin = one.identity(timeout)
         except UserError as error:
-            reason = str(error).removeprefix(f"{where}: ")
-            yield Frame(i, group, LeftOut(i, where, atoms.get_chemical_formula(), reason))
+            yield Frame(one.number, group, one.left_out(str(error)))
             continue
+        own = canonical_smiles(smiles)
+        name = molecule_name(one.keys) or (own if kind == EXTXYZ else f"{path.stem}-{one.number}")
         if name != group:
             group, unique = name, {}
-        own = canonical_smiles(smiles)
         if own not in unique:
-            unique[own] = unique_name(name, i, taken)
+            unique[own] = unique_name(name, one.number, taken)
         called = unique[own]
-        record = (f"{called}/{seen[called]:04d}", called, smiles, charge, spin, atoms.numbers, atoms.positions)
-        given = inputs_of(comment)
-        yield Frame(i, name, record, json.dumps(given) if given else "")
+        record = (f"{called}/{seen[called]:04d}", called, smiles, charge, spin, one.numbers, one.positions)
+        given = inputs_of(one.keys)
+        yield Frame(one.number, name, record, json.dumps(given) if given else "")
         seen[called] += 1
-
-
-def _frames_and_comments(path: Path, kind: str) -> Iterator[tuple[Atoms, str]]:
-    """Geometries with the comment lines that they come from; in a database they have none."""
-    lines = comments(path) if kind == EXTXYZ else iter(())
-    for atoms in frames(path) if kind == EXTXYZ else _rows(path):
-        yield atoms, next(lines, "")
-
-
-def _rows(path: Path) -> Iterator[Atoms]:
-    try:
-        with ase.db.connect(path, type="db") as database:
-            for row in database.select():
-                atoms = row.toatoms()
-                atoms.info["charge"] = int(row.get("charge", 0))
-                yield atoms
-    except (sqlite3.DatabaseError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not an ASE database ({error})") from None
 
 
 def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> None:
@@ -156,12 +160,8 @@ def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> N
         given, own = _given(relaxed, i), _own(relaxed, i)
         positions = relaxed.position[relaxed.rows(i)]
         if suffix == ".sdf":
-            mol = molecule(relaxed.mapped_smiles[i], positions)
-            mol.SetProp("_Name", name)
             others = {f"{INPUT}{key}" if key in OWN_NAMES else key: value for key, value in given.items()}
-            for key, value in (others | own).items():
-                mol.SetProp(key, "\n".join(filter(None, value.splitlines())))  # an empty line would end it
-            stream.write(Chem.SDWriter.GetText(mol))  # RDKit's own writer does not say when the disk is full
+            stream.write(record_text(molecule(relaxed.mapped_smiles[i], positions), name, others | own))
         else:
             atoms = Atoms(numbers=relaxed.number[relaxed.rows(i)], positions=positions)
             energy = float(relaxed.values["nnp_energy_last"][i]) * HARTREE_IN_EV

@@ -158,7 +158,7 @@ def reference_energies_to_file(labels: str, given: Mapping[str, float] | None, o
     """Write the reference energies; see `reference_energies`."""
     energies = reference_energies(read(labels), given, labels)
     with written_whole(output) as temporary:
-        temporary.write_text(json.dumps(energies, indent=2) + "\n")
+        temporary.write_text(json.dumps(energies, indent=2) + "\n", encoding="utf-8")
 
 
 def new_potential(
@@ -196,7 +196,9 @@ def train_baseline(
     labelled = read(labels)
     training, validation = split_validation(labelled, options.validation_fraction, seed, options.validation_split)
     provenance = Provenance({name: str(labelled.attrs[name]) for name in LEVEL_ATTRS}, config_sha256, seed)
-    start = new_potential(training, json.loads(Path(reference_energies).read_text()), architecture, provenance)
+    start = new_potential(
+        training, json.loads(Path(reference_energies).read_text(encoding="utf-8-sig")), architecture, provenance
+    )
     schedule = Schedule(options.learning_rate, options.updates, warmup_updates=options.warmup_updates)
     train_to_file(
         start,

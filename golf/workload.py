@@ -33,7 +33,7 @@ def basis_of(config: Mapping[str, Any]) -> tuple[Basis, str]:
     path = Path(config["results_dir"]) / "dataset" / "oracle.json"
     try:
         basis = read_basis(path)
-        if level.matches(json.loads(path.read_text())):
+        if level.matches(json.loads(path.read_text(encoding="utf-8"))):
             return basis, str(path)
     except FileNotFoundError:  # or written by an older golf
         pass

@@ -16,10 +16,13 @@ from golf.units import hartree
 # The scripts run in environments of their own, which do not have the library installed.
 importable_by_children(workflow.basedir)
 
+CONFIG_FILES = workflow.config_settings.configfiles or ["config.yaml"]
+
 try:
     config = golf_config.validated(
         config,
-        " ".join(map(str, workflow.config_settings.configfiles or ["config.yaml"])),
+        " ".join(map(str, CONFIG_FILES)),
+        [path for path in CONFIG_FILES if os.path.isfile(path)],
     )
     golf_config.check_results(config)
     SOURCE = planning.Source(**config["dataset"])
@@ -445,5 +448,5 @@ def print_summary():
         print("The data are there. Type the same again for the study.")
     path = f"{RESULTS}/evaluation/summary.txt"
     if os.path.exists(path):
-        with open(path) as stream:
+        with open(path, encoding="utf-8") as stream:
             print(stream.read())

@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULTS = {
     "test": None, "format": "auto", "subsets": [], "relabel": [], "download": [], "smiles_column": "smiles",
     "name_column": "name", "conformers": 3, "test_molecules": [], "test_conformers": 1, "prune_rmsd": 0.0,
+    "embed_timeout": 30.0,
     "max_left_out": 0.0,
 }  # fmt: skip
 OTHER = LevelOfTheory("psi4", "hf", "sto-3g")

@@ -92,7 +92,7 @@ def test_the_snippet_of_the_data_page_runs(monkeypatch, tmp_path):
     (tmp_path / "old.extxyz").write_text(frame.replace("method=wb97x-d", ""))
     monkeypatch.chdir(tmp_path)
     exec(code, {})
-    water = read_extxyz("mine.extxyz")
+    water, _ = read_extxyz("mine.extxyz")
     assert water.id == ["water/0000"] and water.attrs["method"] == "wb97x-d"
     assert water.values["energy"][0] == pytest.approx(-76.387, abs=1e-3)
 

@@ -206,7 +206,9 @@ def test_two_atoms_at_one_point_are_no_geometry(tmp_path):
     mol = embedded("CO", 2, name="methanol")
     mol.GetConformer(0).SetAtomPosition(5, mol.GetConformer(0).GetAtomPosition(4))
     (piece,) = pieces(sdf(tmp_path / "in.sdf", mol))
-    assert len(piece.conformations) == 1 and [out.reason for out in piece.left_out] == ["two atoms at one point"]
+    assert len(piece.conformations) == 1 and [out.reason for out in piece.left_out] == [
+        "two atoms at the same position (atoms 1 and 2)"
+    ]
 
 
 def test_what_is_expected_of_an_sdf(tmp_path):

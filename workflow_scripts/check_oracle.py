@@ -18,4 +18,4 @@ with job(snakemake.log[0]):
         found = level.attrs() | {"program_version": oracle.program_version} | basis.to_json()
         found["proof"] = prove(oracle, basis.functions)
     with written_whole(snakemake.output[0]) as temporary:
-        temporary.write_text(json.dumps(found, indent=2) + "\n")
+        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

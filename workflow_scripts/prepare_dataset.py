@@ -25,4 +25,4 @@ with job(snakemake.log[0]):
     write(snakemake.output.reference, dataset.reference, **stamp)
     write_left_out(snakemake.output.left_out, dataset.left_out)
     with written_whole(snakemake.output.config) as temporary:
-        temporary.write_text(yaml.safe_dump(snakemake.config, sort_keys=False))
+        temporary.write_text(yaml.safe_dump(snakemake.config, sort_keys=False), encoding="utf-8")

@@ -17,4 +17,4 @@ with job(snakemake.log[0]):
             frame.to_csv(temporary, index=False)
     texts = [format_table(table), format_table(by_molecules), format_differences(differences)]
     with written_whole(files.text) as temporary:
-        temporary.write_text("\n\n".join(filter(None, texts)) + "\n")
+        temporary.write_text("\n\n".join(filter(None, texts)) + "\n", encoding="utf-8")

@@ -103,7 +103,7 @@ def _die_with_parent() -> None:
 
 def _private_stdout() -> TextIO:
     """A stream to the parent; descriptor 1, which the program writes to, then points at stderr."""
-    stream = os.fdopen(os.dup(1), "w", buffering=1)
+    stream = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
     return stream
 

@@ -172,6 +172,7 @@ def _run(command: list[str], environment: dict[str, str]) -> subprocess.Complete
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
+                encoding="utf-8",
                 errors="replace",
                 timeout=_TIME_LIMIT,
                 check=False,

@@ -147,7 +147,7 @@ class Child:
 
     def _cpu_ticks(self) -> int | None:
         try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         except OSError:
             return None
         return int(fields[11]) + int(fields[12])  # in user and in system mode

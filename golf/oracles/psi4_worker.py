@@ -51,7 +51,7 @@ class Calculator:
         psi4.core.clean()
         psi4.core.clean_options()
         psi4.core.clean_variables()
-        with open("psi4.out", "w"):
+        with open("psi4.out", "w", encoding="utf-8"):
             pass  # one conformation's output at a time
         options = dict(self.keywords)
         options["reference"] = options.get("reference", "rhf" if request["multiplicity"] == 1 else "uhf")

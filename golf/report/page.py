@@ -175,7 +175,7 @@ def _rows(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _csv(path: str | Path) -> list[dict[str, str]]:
-    with open(path, newline="") as stream:
+    with open(path, newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 

@@ -101,6 +101,21 @@ def test_estimate_needs_no_results(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "results").exists()
 
 
+def test_molecules_that_will_time_out_are_named_with_what_to_set(
+    tmp_path, capsys, monkeypatch, cheap_level, cheap_basis
+):
+    monkeypatch.chdir(tmp_path)
+    config = study(tmp_path, oracle={"time_limit": 0.2})
+    check_oracle(config, cheap_level, cheap_basis)
+    assert main(["estimate", "study.yaml", "--jobs", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "Labels of 1 of 3 molecules will time out at oracle.time_limit, 0.2 s:\n  methanol (6 atoms, 0 s)\n" in shown
+    assert "Set oracle.time_limit to 600, or raise resources.label_threads" in shown
+    study(tmp_path, oracle={"time_limit": 60})
+    assert main(["estimate", "study.yaml", "--jobs", "1"]) == 0
+    assert "time out" not in capsys.readouterr().out
+
+
 def test_equal_conformers_are_not_known_yet(tmp_path, capsys, monkeypatch, cheap_level, cheap_basis):
     monkeypatch.chdir(tmp_path)
     said = {}

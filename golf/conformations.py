@@ -53,6 +53,9 @@ ATOM_COLUMNS: Mapping[str, Column] = {
     "initial_position": Column(np.float64, "where the relaxation started", "angstrom", (3,)),
     "nnp_force": Column(np.float64, "force that the NNP predicts", "hartree/angstrom", (3,)),
 }
+NEAR_TRAINING = "near_training"
+"""Column of test starts that lie near a training conformation."""
+
 CONFORMATION_COLUMNS: Mapping[str, Column] = {
     "energy": Column(np.float64, "total energy of the label", "hartree"),
     "energy_first": Column(np.float64, "total energy of the start of a DFT optimization", "hartree"),
@@ -80,6 +83,7 @@ CONFORMATION_COLUMNS: Mapping[str, Column] = {
     "unlike_training": Column(str, "what it has that the model's training data have not; empty: nothing was found"),
     "start_id": Column(str, "id of the conformation that the relaxation started from"),
     "residual_energy": Column(np.float64, "E_DFT(s_T) - E_DFT(s_opt)", "hartree"),
+    NEAR_TRAINING: Column(np.bool_, "starts within dataset.prune_rmsd of a training conformation"),
     "energy_gain": Column(np.float64, "E_DFT(s_0) - E_DFT(s_opt)", "hartree"),
     "percent_optimized": Column(np.float64, "pct(s_T)", "percent"),
     "diverged": Column(np.bool_, "not finite, DFT failed, or E_DFT(s_T) > E_DFT(s_0)"),

@@ -10,11 +10,13 @@ from functools import partial
 import numpy as np
 
 from golf.chemistry import canonical_smiles
-from golf.conformations import ConformationSet, Status, concatenate
+from golf.conformations import NEAR_TRAINING, ConformationSet, Status, concatenate
 from golf.conformers import conformations_of
+from golf.duplicates import IDENTICAL, equal_training
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.formats import GOLF, MOLECULES, count_conformations
+from golf.hdf5 import read_columns
 from golf.labeling import take_over_labels, unlabelled
 from golf.oracles.base import LevelOfTheory
 from golf.planning import Source, source_format
@@ -31,7 +33,7 @@ class Dataset:
 
     Attributes:
         train: training conformations; those without a label are marked `NOT_COMPUTED`.
-        test: starts of the test relaxations.
+        test: starts of the test relaxations, with the column near_training.
         reference: DFT minima that came with the test set, as `golf.reference` writes them; may be empty.
         left_out: molecules that could not be used.
     """
@@ -69,7 +71,7 @@ def prepare(source: Source, level: LevelOfTheory, *, elements: Collection[int], 
     twice = set(train.id) & set(test.id)
     if twice:
         raise UserError(f"{min(twice)!r} is in the training and in the test set; rename it or take it out of one")
-    _check_geometries(train, test)
+    test = _compared(test, train, source)
     without = set(train.number.tolist()) - set(elements)
     if without:
         symbol = SYMBOLS[min(without)]
@@ -84,19 +86,49 @@ def prepare(source: Source, level: LevelOfTheory, *, elements: Collection[int], 
     return Dataset(unlabelled(train), test, reference, left_out)
 
 
-def _check_geometries(train: ConformationSet, test: ConformationSet) -> None:
-    """Refuse a test conformation that is a training conformation of the same molecule under another name."""
+def _compared(test: ConformationSet, train: ConformationSet, source: Source) -> ConformationSet:
+    """The test set with the column near_training: within dataset.prune_rmsd of a training conformation.
 
-    def geometry(part: ConformationSet, i: int) -> tuple[str, bytes]:
-        return canonical_smiles(part.mapped_smiles[i]), np.round(part.position[part.rows(i)], 6).tobytes()
-
-    known = {geometry(train, i): train.id[i] for i in range(len(train))}
-    for i, name in enumerate(test.id):
-        if geometry(test, i) in known:
+    Raises:
+        UserError: one is a training conformation, or within that of one though its molecule is called unseen.
+    """
+    found = equal_training(test, train, max(source.prune_rmsd, IDENTICAL))
+    near = found.train >= 0
+    seen = {canonical_smiles(smiles) for smiles in set(train.mapped_smiles)}
+    for i in np.flatnonzero(near).tolist():
+        rmsd, other = found.rmsd[i], train.id[found.train[i]]
+        unseen = test.molecule[i] in source.test_molecules or canonical_smiles(test.mapped_smiles[i]) not in seen
+        if unseen and rmsd > IDENTICAL:
             raise UserError(
-                f"test conformation {name!r} is the training conformation {known[geometry(test, i)]!r}: the same "
-                "geometry of the same molecule; take it out of one, or give the molecule one name"
+                f"test conformation {test.id[i]!r}: RMSD {rmsd:.3f} angstrom to training conformation {other!r}, but "
+                "its molecule is called unseen; take one of the two out, or lower dataset.prune_rmsd"
             )
+        if rmsd <= IDENTICAL:
+            raise UserError(
+                f"test conformation {test.id[i]!r} is the training conformation {other!r}: the same geometry of the "
+                "same molecule; take it out of one, or give the molecule one name"
+            )
+    if near.any():
+        logger.warning(
+            "%d of %d test conformations lie within dataset.prune_rmsd %g angstrom of a training conformation (RMSD of "
+            "all atoms, symmetry and mirror images allowed), first %s of %s: from them the study does not show how the "
+            "network does from new starts",
+            near.sum(),
+            len(test),
+            source.prune_rmsd,
+            test.id[int(np.argmax(near))],
+            train.id[found.train[np.argmax(near)]],
+        )
+    else:
+        logger.info("no test conformation lies within dataset.prune_rmsd of a training conformation")
+    return test.with_columns(values={NEAR_TRAINING: near})
+
+
+def starts_near_training(path: str) -> set[str] | None:
+    """Ids of the test conformations of a prepared file that lie near training ones; None: it was not compared."""
+    column = f"conformation/{NEAR_TRAINING}"
+    columns, _ = read_columns(path, "conformation/id", column)
+    return set(columns["conformation/id"][columns[column].astype(np.bool_)].tolist()) if column in columns else None
 
 
 def _conformations(

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from golf import metrics
 from golf.chemistry import canonical_smiles
-from golf.conformations import ConformationSet, Status, StopReason
+from golf.conformations import NEAR_TRAINING, ConformationSet, Status, StopReason
 from golf.errors import UserError
 from golf.intervals import Quantity, intervals
 from golf.oracles.base import level_difference
@@ -55,6 +55,7 @@ def evaluate_arm(
     n_labels: int,
     n_updates: int | None = None,
     training_molecules: Collection[str] | None = None,
+    near_training: Collection[str] | None = None,
     seed: int = 0,
 ) -> ConformationSet:
     """Compare the ends of relaxations with the DFT minima reached from the same starts.
@@ -67,12 +68,13 @@ def evaluate_arm(
         n_labels: DFT labels that the arm's model has been trained on or validated with.
         n_updates: training updates of the arm's model, where it has one.
         training_molecules: names of the molecules in training; splits the table into seen and unseen molecules.
+        near_training: ids of the starts that lie within dataset.prune_rmsd of a training conformation; None: unknown.
         seed: of the intervals.
 
     Returns:
         `relaxed` with residual_energy, energy_gain (of DFT; hartree), percent_optimized, diverged, rmsd, nearest_rmsd
-        (angstrom), has_reference and, with `training_molecules`, unseen. The attributes hold the arm's line of the
-        table.
+        (angstrom), has_reference and, with `training_molecules`, unseen, with `near_training`, that. The attributes
+        hold the arm's line of the table.
 
     Raises:
         UserError: the two do not cover the same starts, labels are missing, levels of theory differ, or two molecules
@@ -99,6 +101,8 @@ def evaluate_arm(
     }
     if training_molecules is not None:
         values["unseen"] = np.array([name not in training_molecules for name in relaxed.molecule], dtype=np.bool_)
+    if near_training is not None:
+        values[NEAR_TRAINING] = np.array([name in near_training for name in _starts(relaxed)], dtype=np.bool_)
     attrs: dict[str, Any] = {"arm": arm, "n_labels": n_labels}
     if n_updates is not None:
         attrs["n_updates"] = n_updates
@@ -123,7 +127,8 @@ def summarize(arms: Sequence[ConformationSet], *, seed: int = 0) -> pandas.DataF
     over molecules (`golf.intervals`): residual_energy_low and _high (kcal/mol), percent_success_,
     percent_optimized_, percent_diverged_, coverage_ and matching_low and _high; n_molecules (of the n_test
     conformations), n_excluded (no DFT minimum), n_without_energy (no DFT energy at the end), n_without_gain (nothing to
-    gain from the start), n_without_geometry (no geometry at the end); n_updates, where an arm knows it.
+    gain from the start), n_without_geometry (no geometry at the end); n_updates, where an arm knows it; n_near_training
+    (starts within dataset.prune_rmsd of a training conformation), where it is known.
 
     Args:
         arms: what `evaluate_arm` returned.
@@ -200,6 +205,21 @@ def _footnotes(table: pandas.DataFrame) -> Iterator[str]:
             yield f"{name}: {line['n_without_gain']} left out of pct(s_T): DFT gained nothing from their start"
         if line["n_without_geometry"]:
             yield f"{name}: {line['n_without_geometry']} ended in no geometry; left out of the ends in COV and MAT"
+    yield from _near_training(table)
+
+
+def _near_training(table: pandas.DataFrame) -> Iterator[str]:
+    """Say how many starts are near training conformations, once where it is the same for all arms."""
+    if "n_near_training" not in table.columns:
+        return
+    keys = [*(["molecules"] if "molecules" in table.columns else []), "n_test", "n_near_training"]
+    known = table[table["n_near_training"].fillna(0) > 0]
+    for line in known[keys].drop_duplicates().to_dict("records"):
+        words = f"{line['molecules']}: " if "molecules" in line else ""
+        yield (
+            f"{words}{line['n_near_training']} of {line['n_test']} starts lie within dataset.prune_rmsd of a training "
+            "conformation"
+        )
 
 
 def table_of(lines: list[dict[str, Any]]) -> pandas.DataFrame:
@@ -207,8 +227,9 @@ def table_of(lines: list[dict[str, Any]]) -> pandas.DataFrame:
     import pandas  # only the tables need it, and not every environment has it
 
     table = pandas.DataFrame(lines)
-    if "n_updates" in table.columns:
-        table["n_updates"] = table["n_updates"].astype("Int64")  # missing where an arm is not trained
+    for name in ("n_updates", "n_near_training"):  # missing where an arm is not trained, or not here
+        if name in table.columns:
+            table[name] = table[name].astype("Int64")
     return table
 
 
@@ -273,6 +294,8 @@ def _line(arm: ConformationSet, chosen: NDArray[np.bool_], seed: int) -> dict[st
         "n_without_gain": int((np.isfinite(residual) & ~np.isfinite(share)).sum()),
         "n_without_geometry": int((counted & ~_has_geometry(arm)).sum()),
     }
+    if NEAR_TRAINING in arm.values:
+        line["n_near_training"] = int(arm.values[NEAR_TRAINING][counted].sum())
     if "n_updates" in arm.attrs:
         line["n_updates"] = int(arm.attrs["n_updates"])
     return line
@@ -298,9 +321,14 @@ def _has_geometry(relaxed: ConformationSet) -> NDArray[np.bool_]:
     return ~np.isin(stop, [int(reason) for reason in BLEW_UP])
 
 
+def _starts(relaxed: ConformationSet) -> list[str]:
+    """Id of the start of each relaxation [n]."""
+    return [str(name) for name in relaxed.values.get("start_id", relaxed.id)]
+
+
 def _match(arm: str, relaxed: ConformationSet, reference: ConformationSet) -> NDArray[np.int64]:
     """Index in the reference of each relaxation [n]."""
-    names = [str(name) for name in relaxed.values.get("start_id", relaxed.id)]
+    names = _starts(relaxed)
     position = {name: i for i, name in enumerate(reference.id)}
     for name in names:
         if name not in position:

@@ -78,6 +78,7 @@ rule evaluate_arm:
         relaxed=f"{RESULTS}/evaluation/{{arm}}/labels.h5",
         reference=f"{RESULTS}/evaluation/reference.h5",
         train=f"{RESULTS}/dataset/train.h5",
+        test=f"{RESULTS}/dataset/test.h5",
         labels=labels_of_arm,
     output:
         f"{RESULTS}/evaluation/{{arm}}/metrics.h5",

@@ -255,3 +255,13 @@ def test_a_molecule_is_seen_under_whatever_name():
     water, other_order = "[O:1]([H:2])[H:3]", "[H:2][O:3][H:1]"
     sulfide = "[S:1]([H:2])[H:3]"
     assert seen_molecules(part(("a", water), ("b", sulfide)), part(("water", other_order))) == {"a"}
+
+
+def test_starts_near_training_are_counted_and_said_once():
+    near = {"water/1", "amine/0"}
+    arms = [evaluate_arm(name, relaxed([0.0] * 5), reference(), n_labels=1, near_training=near) for name in ("a", "b")]
+    arms.append(evaluate_arm("theirs", relaxed([0.0] * 5), reference(), n_labels=0))
+    table = summarize(arms)
+    assert table["n_near_training"].tolist()[:2] == [2, 2] and table["n_near_training"].isna().tolist()[2]
+    text = format_table(table)
+    assert text.count("2 of 5 starts lie within dataset.prune_rmsd of a training conformation") == 1

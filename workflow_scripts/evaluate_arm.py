@@ -1,6 +1,7 @@
 """One arm against the DFT minima."""
 
 from golf.conformations import Status
+from golf.datasets import starts_near_training
 from golf.evaluation import evaluate_arm, seen_molecules
 from golf.hdf5 import read, read_columns, write
 from golf.job import job
@@ -13,7 +14,7 @@ def n_labelled(path):
 
 with job(snakemake.log[0]):
     relaxed = read(snakemake.input.relaxed)
-    seen = None if snakemake.params.of_others else seen_molecules(relaxed, read(snakemake.input.train))
+    trained_here = not snakemake.params.of_others
     n_labels = sum(map(n_labelled, snakemake.input.labels))
     evaluated = evaluate_arm(
         snakemake.wildcards.arm,
@@ -21,7 +22,8 @@ with job(snakemake.log[0]):
         read(snakemake.input.reference),
         n_labels=n_labels,
         n_updates=snakemake.params.n_updates,
-        training_molecules=seen,
+        training_molecules=seen_molecules(relaxed, read(snakemake.input.train)) if trained_here else None,
+        near_training=starts_near_training(snakemake.input.test) if trained_here else None,
         seed=snakemake.params.stamp["seed"],
     )
     write(snakemake.output[0], evaluated, **snakemake.params.stamp)

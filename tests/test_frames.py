@@ -390,6 +390,7 @@ def test_an_h5_that_contradicts_its_smiles_is_refused(labels, column, value, rea
     (piece,) = pieces_of(path, elements=ALL, size=9, embedding=Embedding())
     assert len(piece.conformations) == 3 and len(piece.left_out) == 1 and piece.left_out[0].line == 1
     assert len(read_conformations(path, "golf")[1]) == 1
+    assert "cannot be used        1, first " in describe(path)
 
 
 @pytest.mark.parametrize("column", ["conformation/molecule", "conformation/charge", "atoms/position", "atoms/offset"])

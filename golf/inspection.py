@@ -160,6 +160,12 @@ def _golf(part: ConformationSet) -> Iterator[str]:
     for name in sorted(attrs.keys() - {*ORIGIN_ATTRS, *_STAMP}):
         yield _row(name, shortened(attrs[name], _LONGEST))
     yield ""
+    from golf.sources import consistent  # RDKit is loaded only where it is needed
+
+    contradicting = consistent(part)[1]
+    if contradicting:
+        first = contradicting[0]
+        yield _row("cannot be used", f"{len(contradicting)}, first {first.name}: {first.reason}")
     yield from _conformations(part)
 
 

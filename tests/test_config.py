@@ -1,12 +1,14 @@
 """The configuration: defaults, and one line for every mistake."""
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from golf.config import check_results, schema, science, sha256, validated
+from golf.config import check_results, read_config, schema, science, sha256, validated
 from golf.errors import UserError
 from golf.oracles.settings import pool_settings
 
@@ -190,3 +192,51 @@ def test_numbers_as_people_write_them():
         assert isinstance(yaml.safe_load(plain), int | float)
     with pytest.raises(UserError, match=r"test_molecules: 'dms' is not of type 'array'; write a list: \[dms\]"):
         validated({"dataset": {"train": "a.smi", "test_molecules": "dms"}}, "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "dataset: {train: a.smi, test_molecules: [007, 0123, NO, 1e3, 12:30, yes, 2026-01-02]}",
+            "key dataset.test_molecules: YAML does not take 007, 0123, NO, 12:30, yes, 2026-01-02 for text; write "
+            '"007", "0123", "NO", "12:30", "yes", "2026-01-02", in quotes',
+        ),
+        ("dataset: {train: 007}", 'key dataset.train: YAML does not take 007 for text; write "007", in quotes'),
+        ("dataset: {train: a.smi}\nresults_dir: 2026-01-02", "key results_dir: YAML does not take 2026-01-02 for text"),
+        (
+            "dataset: {train: a.smi}\nevaluation: {models: {NO: a.pt}}",
+            "line 2: YAML does not take the key evaluation.models.NO for text; write it in quotes",
+        ),
+        (
+            "dataset: {train: a.smi}\nseed: 1\nseed: 2",
+            "key seed is there twice (lines 2 and 3); remove one",
+        ),
+        (
+            "dataset: {train: a.smi}\ngolf:\n  rounds: 2\n  rounds: 3",
+            "key golf.rounds is there twice (lines 3 and 4); remove one",
+        ),
+        (
+            "dataset: {train: a.smi}\noracle: {keywords: {d_convergence: 1e-9}}",
+            "key oracle.keywords.d_convergence: to YAML 1e-9 is a word, not a number; write 0.000000001 without quotes",
+        ),
+    ],
+)
+def test_what_yaml_takes_for_something_else_is_said(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_config(tmp_path / "a.yaml")
+    assert str(caught.value).startswith(f"{tmp_path}/a.yaml: {message}") and "\n" not in str(caught.value)
+
+
+def test_names_in_quotes_are_names(tmp_path):
+    (tmp_path / "a.yaml").write_text('dataset: {train: a.smi, test_molecules: ["007", "NO", 1e3]}')
+    assert read_config(tmp_path / "a.yaml")["dataset"]["test_molecules"] == ["007", "NO", "1e3"]
+
+
+def test_a_workflow_refuses_a_key_that_is_there_twice(tmp_path):
+    """Snakemake reads the file by itself, and takes the last one."""
+    (tmp_path / "a.yaml").write_text("dataset: {train: a.smi}\nseed: 1\nseed: 2\n")
+    command = [sys.executable, "-m", "snakemake", "--configfile", str(tmp_path / "a.yaml"), "--dry-run", "--cores", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert done.returncode == 1 and "a.yaml: key seed is there twice (lines 2 and 3); remove one" in done.stderr

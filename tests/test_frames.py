@@ -249,6 +249,7 @@ def test_labels_are_looked_at_only_where_they_are_used(tmp_path):
 def test_drawings_and_atoms_at_one_place_are_no_geometries(tmp_path):
     flat = Chem.AddHs(Chem.MolFromSmiles("CO"))
     rdDepictor.Compute2DCoords(flat)
+    flat.GetConformer().SetPositions(0.8 * flat.GetConformer().GetPositions())  # bonds of 1.2 angstrom
     on_top = ("O 0 0 0.1173", "H 0 0.7572 -0.4692", "H 0 0.7572 -0.4692")
     text = frame(*rows_of(flat), comment=f'mapped_smiles="{mapped_smiles(flat)}"') + frame(*WATER)
     text += frame(*on_top, comment='mapped_smiles="[O:1]([H:2])[H:3]"')
@@ -389,6 +390,7 @@ def test_an_h5_that_contradicts_its_smiles_is_refused(labels, column, value, rea
     (piece,) = pieces_of(path, elements=ALL, size=9, embedding=Embedding())
     assert len(piece.conformations) == 3 and len(piece.left_out) == 1 and piece.left_out[0].line == 1
     assert len(read_conformations(path, "golf")[1]) == 1
+    assert "cannot be used        1, first " in describe(path)
 
 
 @pytest.mark.parametrize("column", ["conformation/molecule", "conformation/charge", "atoms/position", "atoms/offset"])

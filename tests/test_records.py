@@ -207,7 +207,7 @@ def test_two_atoms_at_one_point_are_no_geometry(tmp_path):
     mol.GetConformer(0).SetAtomPosition(5, mol.GetConformer(0).GetAtomPosition(4))
     (piece,) = pieces(sdf(tmp_path / "in.sdf", mol))
     assert len(piece.conformations) == 1 and [out.reason for out in piece.left_out] == [
-        "two atoms at the same position (atoms 1 and 2)"
+        "two atoms at the same position (atoms 5 and 6)"
     ]
 
 

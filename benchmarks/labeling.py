@@ -128,7 +128,7 @@ def process_per_label(interpreter: Psi4Interpreter, threads: int, folder: str) -
         command = [interpreter.python, "-c", ONE_LABEL]
         scratch = {"PSI_SCRATCH": folder}
         subprocess.run(
-            command, input=json.dumps(job), text=True, cwd=folder, env=environment | scratch, check=True,
+            command, input=json.dumps(job), encoding="utf-8", cwd=folder, env=environment | scratch, check=True,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         answer = json.loads(Path(folder, "label.json").read_text(encoding="utf-8"))

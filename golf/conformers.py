@@ -34,8 +34,6 @@ ATTEMPTS = 6
 PER_TIMEOUT = 10
 """Conformers that this is for; more of them get proportionally more."""
 
-LIMIT = "the limit (--embed-timeout, in a study dataset.embed_timeout)"
-
 STEREO_OPEN = "the stereoisomer is not specified; one was drawn (stereo_drawn in outputs), write the one you mean"
 AXIS_OPEN = "the side of an axis (allene, cumulene or biaryl) is not specified; one was drawn for all conformers"
 AXIS_MIXED = "its geometries have an axis (allene, cumulene or biaryl) on different sides: they are not one compound"
@@ -197,7 +195,10 @@ def _each(
     arguments = ((molecule.mol, n_conformers, seed, prune_rmsd) for molecule in molecules)
     for found in limited.call_each(embedded, arguments, seconds=seconds, threads=threads):
         if isinstance(found, limited.TimedOut):
-            yield f"it could not be embedded within {seconds:g} s; raise {LIMIT}"
+            yield (
+                f"it could not be embedded within {seconds:g} s; raise the limit (--embed-timeout, in a study "
+                "dataset.embed_timeout)"
+            )
         elif isinstance(found, limited.NotFinished):
             yield f"it could not be embedded: {found}"
         else:

@@ -33,6 +33,9 @@ MAX_CACHED_MOLECULES = 1024
 
 HESSIAN_STEP = 1e-4  # angstrom
 
+LARGEST_HESSIAN = 500
+"""Atoms. A Hessian of 249 atoms takes 2 s, and the time grows with the third power of their number."""
+
 
 class SurrogateError(UserError):
     """The surrogate has no energy for a conformation, so nothing can be said about whether its energy rose."""
@@ -85,7 +88,13 @@ class MMFFSurrogate:
         return energy, -np.array(gradient).reshape(-1, 3) / HARTREE_IN_KCAL_PER_MOL
 
     def hessian(self, mapped_smiles: str, positions: NDArray, name: str = "") -> NDArray[np.float64]:
-        """Second derivatives [3 n, 3 n] in hartree/angstrom^2, from differences of forces; symmetric."""
+        """Second derivatives [3 n, 3 n] in hartree/angstrom^2, from differences of forces; symmetric.
+
+        Raises:
+            SurrogateError: also where there are more than `LARGEST_HESSIAN` atoms.
+        """
+        if len(positions) > LARGEST_HESSIAN:
+            raise SurrogateError(f"conformation {name or mapped_smiles!r}: too large for a Hessian of {self.variant}")
         here = np.asarray(positions, np.float64).ravel()
         _, forces = self.energy_and_forces(mapped_smiles, positions, name)
         rows = np.empty((len(here), len(here)))

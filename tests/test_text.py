@@ -51,12 +51,13 @@ def test_utf16_without_a_mark_is_named(tmp_path):
         read_molecules(tmp_path / "in.smi")
 
 
-def test_control_characters_do_not_reach_the_terminal(model, tmp_path, capfd):
-    (tmp_path / "in.smi").write_bytes(b"CCO eth\x1b[31manol\nC1CC bro\x00ken\x07\n" + b"CO methanol\n" * 1)
-    assert main(["relax", str(tmp_path / "in.smi"), "-m", str(model), "-o", str(tmp_path / "o.sdf")]) == 1
+def test_control_characters_do_not_reach_the_terminal(model, tmp_path, capfd, caplog):
+    (tmp_path / "in.smi").write_bytes(b"CCO eth\x1b[31manol\nC1CC bro\x00ken\x07\n")
+    options = ["-m", str(model), "-o", str(tmp_path / "o.sdf"), "--max-steps", "1"]
+    assert main(["relax", str(tmp_path / "in.smi"), *options]) == 1
     out, err = capfd.readouterr()
     assert not set(out + err) & {"\x00", "\x1b", "\x07"}
-    assert "line 1 has control characters" in err and "bro\ufffdken\ufffd" in err
+    assert "line 1 has control characters" in caplog.text and "bro\ufffdken\ufffd" in err
 
 
 def test_every_file_is_opened_with_its_encoding():
@@ -152,9 +153,10 @@ def test_no_name_key_or_value_can_cut_a_record(tmp_path, model):
     assert one.GetProp("_Name") == "two lines/0000" and other.GetProp("_Name").strip() == "$$$$/0000"
     assert one.GetProp("<x>") == " $$$$\n $$$$ x" and one.GetProp("a b") == "> <y>\n1"
     assert one.GetProp("_private") == "p"
-    assert one.GetProp("input_energy_hartree") == "7" and float(one.GetProp("energy_hartree")) < 0
+    assert one.GetProp("input_energy_hartree") == "7" and float(one.GetProp("energy_hartree")) != 7
     for name in ("out.sdf", "out.extxyz", "out.h5"):
-        assert main(["relax", str(tmp_path / name), "-m", str(model), "-o", str(tmp_path / f"{name}.sdf")]) == 0
+        again = ["-m", str(model), "-o", str(tmp_path / f"{name}.sdf"), "--max-steps", "1"]
+        assert main(["relax", str(tmp_path / name), *again]) == 0
         names = [mol.GetProp("_Name").strip() for mol in read_again(tmp_path / f"{name}.sdf")]
         assert names == ["two lines/0000", "$$$$/0000"], name
 

@@ -7,7 +7,7 @@ end), then measures, each in a new process:
   predicted from its molecules; and when all label batches are finished;
 - what a label job reads and picks before Psi4 starts;
 - merging the batches;
-- a training on the merged labels up to its second update, and what the job asks for (`golf.job_sizes`).
+- a training on the merged labels up to its first update, and what the job asks for (`golf.job_sizes`).
 
     python benchmarks/dag.py
 """
@@ -136,7 +136,7 @@ from golf.potential import Architecture
 from golf.training_stages import Machine, Outputs, TrainingOptions, train_baseline
 labels, configuration = sys.argv[1:]
 config = read_config(configuration)
-options = config["training"] | {"updates": 2, "validation_fraction": 1e-4}
+options = config["training"] | {"updates": 1, "validation_fraction": 1e-4}
 Path("energies.json").write_text(json.dumps({"C": -38.0, "H": -0.5}))
 for path in ("model.checkpoint.pt", "model.pt"):
     Path(path).unlink(missing_ok=True)
@@ -226,7 +226,7 @@ def main() -> None:
             "a label job's conformations", python(PICK, "input.h5", options.batches, "results/dataset/oracle.json")
         )
         table.row("merge", python(MERGE, "input.h5", "batches", options.batches, "merged.h5"))
-        table.row("a training's first updates", python(TRAIN, "merged.h5", "config.yaml"))
+        table.row("a training up to its first update", python(TRAIN, "merged.h5", "config.yaml"))
         print(f"{'    (the job asks for)':<44}{'':<18}{memory_mb(str(folder / 'merged.h5')):>10}")
         (folder / "results/labels").mkdir()
         (folder / "batches").rename(folder / "results/labels/initial")

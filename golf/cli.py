@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     to_terminal = logging.StreamHandler()
     to_terminal.setFormatter(_Line())
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, handlers=[to_terminal])
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # without a home it takes a temporary folder: no matter
     logging.getLogger("golf.progress").setLevel(logging.INFO)  # what takes minutes says how far it is, in a log, too
     try:
         return options.command(options) or 0

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from golf.config import schema
-from golf.yaml_text import read_mapping
 from golf.errors import UserError
+from golf.yaml_text import read_mapping
 
 STATE = Path(".snakemake")
 """Snakemake's folder, in the one where it is called."""

@@ -44,6 +44,7 @@ find_cache() {
     if ! { mkdir -p "$cache" && [[ -w $cache ]]; } 2>/dev/null; then
         export XDG_CACHE_HOME=$PWD/.snakemake/cache
         say "$cache cannot be written to; using $XDG_CACHE_HOME"
+        export MPLCONFIGDIR=${MPLCONFIGDIR:-$XDG_CACHE_HOME/matplotlib}
         mkdir -p "$XDG_CACHE_HOME" || exit
     fi
 }

@@ -138,12 +138,16 @@ def test_results_of_another_config_are_refused(tmp_path):
 
 
 def test_scratch_may_name_a_variable_of_the_node(tmp_path, monkeypatch):
-    config = validated(MINIMAL | {"oracle": {"scratch": "$SLURM_TMPDIR/psi4"}}, "config.yaml")
-    monkeypatch.setenv("SLURM_TMPDIR", str(tmp_path))
+    config = validated(MINIMAL | {"oracle": {"scratch": "$TMPDIR/psi4"}}, "config.yaml")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with pytest.raises(UserError, match=rf"oracle\.scratch: {tmp_path}/psi4: no such folder on "):
         pool_settings(config)
     (tmp_path / "psi4").mkdir()
     assert pool_settings(config)["scratch"] == str(tmp_path / "psi4")
+    monkeypatch.delenv("SLURM_TMPDIR", raising=False)  # Slurm's plugin hides most of Slurm's variables from jobs
+    config = validated(MINIMAL | {"oracle": {"scratch": "$SLURM_TMPDIR/psi4"}}, "config.yaml")
+    with pytest.raises(UserError, match=r"oracle\.scratch: \$SLURM_TMPDIR/psi4: SLURM_TMPDIR is not set in jobs on "):
+        pool_settings(config)
 
 
 def test_a_finished_study_may_be_asked_for_more(tmp_path):

@@ -16,11 +16,12 @@ import torch
 from mmff_labels import labelled_conformers
 
 from golf import hdf5, training_stages
-from golf.batches import drawn
+from golf.batches import LabelledMolecules, drawn, pairs_within
 from golf.conformations import ConformationSet, Status
 from golf.errors import UserError
 from golf.parallel import worker_pool
 from golf.potential import Architecture, Potential, fit_reference_energies, force_scale, load, load_training_state
+from golf.repulsion import shortest_distances
 from golf.training import Schedule, Settings, TrainingDiverged, _Run, errors, loss_of, train
 
 SMALL = Architecture("painn", n_atom_basis=16, n_interactions=2, n_rbf=8, cutoff=4.0)
@@ -95,6 +96,26 @@ def test_batches_hold_the_labels_of_their_molecules(labelled):
     position = torch.from_numpy(part.position)
     np.testing.assert_allclose(batch.vectors, position[batch.pair_j] - position[batch.pair_i], atol=1e-6)
     assert torch.equal(batch.molecule[batch.pair_i], batch.molecule[batch.pair_j])
+
+
+def test_batches_are_bit_for_bit_those_of_the_molecules_alone(labelled, monkeypatch):
+    """Pairs are made for each batch, and the repulsion is subtracted in chunks: neither is to change a training."""
+    energies = new_potential(labelled).reference_energies
+    walled = Potential(replace(SMALL, repulsion="wall"), energies, shortest_distances={"H-H": 2.5})
+    molecules = walled.molecules(labelled)
+    batch, _, _ = molecules.select(torch.tensor([5, 2]))
+    part = labelled.subset([5, 2])
+    pair_i, pair_j, vectors = pairs_within(torch.from_numpy(part.position), torch.from_numpy(part.offset), SMALL.cutoff)
+    assert torch.equal(batch.pair_i, pair_i) and torch.equal(batch.pair_j, pair_j)
+    assert torch.equal(batch.vectors, vectors.to(torch.float32))
+    whole = LabelledMolecules.chunks
+    monkeypatch.setattr(LabelledMolecules, "chunks", lambda self: whole(self, 3))
+    in_chunks = walled.molecules(labelled)
+    assert in_chunks.digest() == molecules.digest() and shortest_distances(in_chunks) == shortest_distances(molecules)
+    both = LabelledMolecules.concatenate([molecules, molecules])
+    n = len(molecules)
+    (first, *labels), (second, *others) = (both.select(torch.tensor([2 + k, n - 1])) for k in (0, n))
+    assert torch.equal(first.vectors, second.vectors) and all(map(torch.equal, labels, others))
 
 
 def test_labels_less_the_repulsion_are_trained_on(labelled):

@@ -181,6 +181,28 @@ def test_a_second_run_has_nothing_to_do(study):
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
 
 
+def test_neither_new_code_nor_new_times_of_a_copy_plan_anything(study, tmp_path):
+    """As after an upgrade of golf, and after `cp -r`."""
+    folder, _ = study
+    clone, copied = tmp_path / "clone", tmp_path / "copy"
+    clone.mkdir()
+    for name in ("Snakefile", "envs", "golf", "profiles", "report", "rules", "schemas", "workflow_scripts"):
+        source = REPOSITORY / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, clone / name)
+    for script in [*(clone / "workflow_scripts").glob("*.py"), clone / "golf/units.py"]:
+        script.write_text(script.read_text() + "# a comment\n")
+    shutil.copytree(folder, copied, copy_function=shutil.copyfile)
+    files = ["--snakefile", clone / "Snakefile", "--directory", copied, "--configfile", copied / "tiny.yaml"]
+    again = subprocess.run(
+        [str(part) for part in [SNAKEMAKE, *files, "--cores", "2", "-n"]],
+        cwd=copied,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr, again.stdout[-3000:]
+
+
 def test_another_machine_changes_nothing(study):
     folder, _ = study
     elsewhere = {"label_processes": 2, "train_threads": 2, "device": "cpu"}

@@ -17,9 +17,7 @@ with job(snakemake.log[0]):
             differences=files.differences,
             rounds=next(iter(files.rounds), None),
             training_figure=next(iter(files.training_figure), None),
-            figures={
-                path: (CAPTIONS / f"{Path(path).stem}.rst").read_text(encoding="utf-8") for path in files.figures
-            },
+            figures={path: (CAPTIONS / f"{Path(path).stem}.rst").read_text(encoding="utf-8") for path in files.figures},
             arms=files.metrics,
             reference=files.reference,
             stages=[LabelStage(*stage) for stage in params.stages],

@@ -6,6 +6,7 @@ By itself, because label jobs run where there is no package to read a configurat
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -23,8 +24,13 @@ def processes_on(config: Mapping[str, Any], cores: int) -> int:
 
 
 def _node_folder(scratch: str | None) -> str | None:
-    """A folder whose name may hold variables that a cluster sets on its nodes, such as $SLURM_TMPDIR."""
+    """The folder for scratch files, whose name may hold variables that a cluster sets on its nodes, such as $TMPDIR."""
     folder = None if scratch is None else os.path.expandvars(scratch)
+    if folder is not None and (unset := re.search(r"\$\{?(\w+)", folder)):
+        raise UserError(
+            f"oracle.scratch: {scratch}: {unset[1]} is not set in jobs on {socket.gethostname()} (of Slurm's variables "
+            "they have SLURM_JOB_ID); name a folder by that, or leave it out to use TMPDIR"
+        )
     if folder is not None and not os.path.isdir(folder):
         raise UserError(f"oracle.scratch: {folder}: no such folder on {socket.gethostname()}; make it or name another")
     return folder

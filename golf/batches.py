@@ -65,6 +65,11 @@ def batch_of(numbers: Tensor, positions: Tensor, offset: Tensor, cutoff: float) 
     return Batch(numbers, molecule, len(offset) - 1, *pairs_within(positions, offset, cutoff))
 
 
+def wants_graph(geometry: Tensor) -> bool:
+    """Whether results have to be differentiable with respect to these positions or vectors."""
+    return torch.is_grad_enabled() and geometry.requires_grad
+
+
 @dataclass(frozen=True)
 class LabelledMolecules:
     """A training set with its pairs, made once: N molecules, A atoms, U pairs."""

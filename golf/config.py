@@ -56,6 +56,11 @@ def schema() -> dict[str, Any]:
     return yaml.safe_load(path.read_text())
 
 
+def default(section: str, key: str) -> Any:
+    """Look up the default of a key of the configuration, for commands that work without one."""
+    return schema()["properties"][section]["properties"][key]["default"]
+
+
 def validated(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
     """A copy of the configuration with the defaults filled in.
 

@@ -1,7 +1,8 @@
 """Conformations, with or without labels, of extended XYZ files.
 
 Labels are `energy` and `forces` as ASE has them, in eV and eV/angstrom unless `energy_unit` and `forces_unit` say
-otherwise; `program`, `method` and `basis` state their level of theory.
+otherwise; `program`, `method` and `basis` state their level of theory. What `golf relax` has written has energies and
+forces of a network, which are no labels (`predicted_by`).
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ FORCE_UNITS = {
 
 INPUT = "input_"
 """Before the names of the properties that the input of a relaxation had."""
+
+PREDICTED = "predicted_by"
+"""Key of frames whose energy and forces are those of a network; they are read as geometries without a label."""
 
 GRADIENTS = ("gradient", "gradients", "grad", "dft_total_gradient")
 
@@ -167,6 +171,8 @@ def derived_bonds(atoms: Atoms, charge: int, where: str) -> str:
 
 def _label(atoms: Atoms, where: str) -> tuple[float, NDArray[np.float64]]:
     """Total energy (hartree) and forces [n, 3] (hartree/angstrom) of a frame; NaN where it has no label."""
+    if PREDICTED in atoms.info:
+        return np.nan, np.full((len(atoms), 3), np.nan)
     results = {} if atoms.calc is None else atoms.calc.results
     energy, forces = results.get("energy"), results.get("forces")
     gradients = [key for key in GRADIENTS if key in atoms.arrays]

@@ -20,7 +20,8 @@ from golf.batches import drawn
 from golf.conformations import ConformationSet, Status
 from golf.errors import UserError
 from golf.parallel import worker_pool
-from golf.potential import Architecture, Potential, fit_reference_energies, force_scale, load, load_training_state
+from golf.potential import Architecture, Potential, load, load_training_state
+from golf.reference_energies import fit_reference_energies, force_scale
 from golf.training import Schedule, Settings, TrainingDiverged, _Run, errors, loss_of, train
 
 SMALL = Architecture("painn", n_atom_basis=16, n_interactions=2, n_rbf=8, cutoff=4.0)

@@ -66,6 +66,11 @@ def batch_of(numbers: Tensor, positions: Tensor, offset: Tensor, cutoff: float) 
     return Batch(numbers, molecule, len(offset) - 1, *pairs_within(positions, offset, cutoff))
 
 
+def wants_graph(geometry: Tensor) -> bool:
+    """Whether results have to be differentiable with respect to these positions or vectors."""
+    return torch.is_grad_enabled() and geometry.requires_grad
+
+
 CHUNK = 1024
 """Molecules whose pairs are in memory at once where something is asked of a whole training set: some 50 MB."""
 

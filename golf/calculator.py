@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import all_changes
+from numpy.typing import NDArray
 
 from golf.errors import UserError
 from golf.potential import load, pick_device
@@ -18,12 +19,13 @@ from golf.units import HARTREE_IN_EV
 
 
 class Calculator(AseCalculator):
-    """Total energies in eV and forces in eV/angstrom of a model file, for one molecule that is not periodic.
+    """Total energies in eV, forces in eV/angstrom, Hessians in eV/angstrom^2, for one molecule that is not periodic.
 
     Args:
         model: file that golf has written.
         device: auto (cuda where there is one), cpu or cuda.
-        dtype: float32, or float64 for Hessians, whose differences of forces need the digits.
+        dtype: of energies and forces: float32, or float64 for ASE's vibrations, whose differences of forces need the
+            digits. Hessians are always computed in float64.
 
     Raises:
         UserError: the model cannot be read, or there is no such device or dtype; at a calculation: the atoms are
@@ -31,12 +33,16 @@ class Calculator(AseCalculator):
     """
 
     name = "golf"  # what ASE's databases record
-    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012, as in ASE
+    implemented_properties = ["energy", "free_energy", "forces", "hessian"]  # noqa: RUF012, as in ASE
 
     def __init__(self, model: str | Path, *, device: str = "auto", dtype: str = "float32") -> None:
         super().__init__()
         limit_torch_threads()
         self.potential = load(model, pick_device(device), dtype)
+
+    def get_hessian(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
+        """Second derivatives of the energy [3 n, 3 n] in eV/angstrom^2, x, y and z of the first atom first."""
+        return self.get_property("hessian", atoms)
 
     def calculate(
         self,
@@ -44,7 +50,7 @@ class Calculator(AseCalculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Compute all properties; ASE calls this."""
+        """Compute energy and forces, and the Hessian where it is among the properties; ASE calls this."""
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
         if atoms is None or not len(atoms):
@@ -58,11 +64,9 @@ class Calculator(AseCalculator):
         unknown = self.potential.unknown_element(atoms.numbers)
         if unknown is not None:
             raise UserError(f"{atoms.get_chemical_formula()} has {unknown}; train with such molecules")
-        energy, forces = self.potential.energy_and_forces(
-            torch.from_numpy(atoms.numbers.astype(np.int64)),
-            torch.from_numpy(atoms.positions.astype(np.float64)),
-            torch.tensor([0, len(atoms)]),
-        )
+        numbers = torch.from_numpy(atoms.numbers.astype(np.int64))
+        positions = torch.from_numpy(atoms.positions.astype(np.float64))
+        energy, forces = self.potential.energy_and_forces(numbers, positions, torch.tensor([0, len(atoms)]))
         in_ev = float(energy[0]) * HARTREE_IN_EV
         if not np.isfinite(in_ev):
             raise UserError(
@@ -73,3 +77,5 @@ class Calculator(AseCalculator):
             "free_energy": in_ev,  # there are no electrons to smear; some of ASE's optimizers ask for it
             "forces": forces.cpu().numpy() * HARTREE_IN_EV,
         }
+        if "hessian" in properties:
+            self.results["hessian"] = self.potential.hessian(numbers, positions).cpu().numpy() * HARTREE_IN_EV

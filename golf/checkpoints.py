@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from golf.files import written_whole
+from golf.files import errors_name, written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,19 @@ METRICS = (
 
 def write_checkpoint(path: str | Path, fingerprint: str, content: Mapping[str, Any]) -> None:
     """Write tensors, numbers and text, whole."""
+    save_whole(path, {"format": FORMAT, "fingerprint": fingerprint, "content": dict(content)})
+
+
+def save_whole(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write what `torch.load` reads, whole.
+
+    Raises:
+        OSError: it cannot be written; torch itself raises a RuntimeError of many lines where the disk is full.
+    """
+    stream = io.BytesIO()
+    torch.save(dict(content), stream)
     with written_whole(path) as temporary:
-        torch.save({"format": FORMAT, "fingerprint": fingerprint, "content": dict(content)}, temporary)
+        temporary.write_bytes(stream.getbuffer())
 
 
 def read_checkpoint(path: str | Path, fingerprint: str) -> dict[str, Any] | None:
@@ -69,8 +80,8 @@ class Metrics:
     def start(self, text: str | None = None) -> None:
         """Begin the file, with the rows that a checkpoint kept: later ones are computed again."""
         self._text = _HEADER if text is None else text
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(self._text, encoding="utf-8")
+        with written_whole(self._path) as temporary:
+            temporary.write_text(self._text, encoding="utf-8")
 
     def add(self, row: Mapping[str, float]) -> None:
         """Append a row; a value that is not there (NaN) is left empty."""
@@ -78,7 +89,7 @@ class Metrics:
         values = [f"{row[name]:.8g}" if math.isfinite(row[name]) else "" for name in METRICS]
         csv.writer(stream, lineterminator="\n").writerow(values)
         self._text += stream.getvalue()
-        with open(self._path, "a", encoding="utf-8") as file:
+        with errors_name(self._path), open(self._path, "a", encoding="utf-8") as file:
             file.write(stream.getvalue())
 
     def text(self) -> str:

@@ -17,7 +17,6 @@ from golf.wording import and_more
 if TYPE_CHECKING:
     from golf.ensembles import Ensemble
     from golf.library import Outcome
-    from golf.potential import Potential
 
 PIECE = 2048
 """Conformations of a library in memory at a time."""
@@ -69,8 +68,15 @@ def add_relax(commands: argparse._SubParsersAction) -> None:
     relax.add_argument(
         "--optimizer",
         choices=["lbfgs", "preconditioned"],
-        default="preconditioned",
-        help="plain L-BFGS, or one that starts from the Hessian of MMFF and needs fewer evaluations",
+        help="plain L-BFGS, or one that starts from the Hessian of MMFF and needs fewer evaluations; not given: as in "
+        "a study's test relaxations (relaxation.optimizer)",
+        default=argparse.SUPPRESS,
+    )
+    relax.add_argument(
+        "--mmff",
+        choices=["MMFF94", "MMFF94s"],
+        help="whose Hessian that is; not given: as in a study (surrogate.variant)",
+        default=argparse.SUPPRESS,
     )
     relax.add_argument("--slots", type=int, default=128, help="molecules relaxed at once")
     add_device(relax)
@@ -79,6 +85,7 @@ def add_relax(commands: argparse._SubParsersAction) -> None:
 
 
 def _relax(options: argparse.Namespace) -> int:
+    from golf.config import default
     from golf.conformations import ConformationSet
     from golf.domain import unlike_training
     from golf.library import fingerprint, relax_library
@@ -92,6 +99,10 @@ def _relax(options: argparse.Namespace) -> int:
 
     check_input(options)
     check_output(options, OUTPUTS)
+    optimizer = Optimizer(
+        getattr(options, "optimizer", default("relaxation", "optimizer")),
+        variant=getattr(options, "mmff", default("surrogate", "variant")),
+    )
     for name in ("--cores", "--force-threshold", "--max-steps", "--slots"):
         positive(name, getattr(options, name.strip("-").replace("-", "_")))
     ensemble = _ensemble(options)
@@ -112,7 +123,7 @@ def _relax(options: argparse.Namespace) -> int:
                 force_threshold=hartree(options.force_threshold),
                 max_steps=options.max_steps,
                 slots=options.slots,
-                optimizer=Optimizer(options.optimizer),
+                optimizer=optimizer,
                 advance=advance,
             )
             return ends if potential.domain is None else unlike_training(ends, potential.domain)
@@ -127,12 +138,13 @@ def _relax(options: argparse.Namespace) -> int:
             ),
             options.output,
             relaxed,
-            run=_run(options, ensemble) | {"contents": fingerprint(options.input, options.model)},
-            attrs=_attrs(options, potential),
+            run=_run(options, ensemble) | optimizer.described | {"contents": fingerprint(options.input, options.model)},
+            attrs={"model": str(options.model), **potential.provenance.level, **optimizer.described},
             ensemble=ensemble,
             expected=expected(options.input, options.conformers),
             restart=options.force,
         )
+    print(f"golf: optimizer: {optimizer.words}", file=sys.stderr)
     _say(options, outcome, knows_its_training=potential.domain is not None)
     return 1 if outcome.left_out else 0
 
@@ -150,15 +162,11 @@ def _ensemble(options: argparse.Namespace) -> Ensemble | None:
 
 def _run(options: argparse.Namespace, ensemble: Ensemble | None) -> dict[str, Any]:
     """What determines the result, but for the contents of the files."""
-    names = ("conformers", "seed", "embed_timeout", "force_threshold", "max_steps", "slots", "optimizer")
+    names = ("conformers", "seed", "embed_timeout", "force_threshold", "max_steps", "slots")
     kept = "all" if ensemble is None else f"{ensemble.prune:g} angstrom, {ensemble.window:g} kcal/mol"
     settings = {name: getattr(options, name) for name in names}
     parts = {"piece": PIECE, "layout": LAYOUT, "golf": __version__}
     return settings | parts | {"kept": kept, "input": str(options.input)}
-
-
-def _attrs(options: argparse.Namespace, potential: Potential) -> dict[str, Any]:
-    return {"model": str(options.model), **potential.provenance.level}
 
 
 def _say(options: argparse.Namespace, outcome: Outcome, *, knows_its_training: bool) -> None:
@@ -193,6 +201,10 @@ def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
             f"warning: {outcome.n_not_converged} of {outcome.n_relaxed} did not converge in {options.max_steps} steps; "
             f"see stop_reason in {options.output}"
         )
+    if outcome.n_left_saddle_point:
+        n = outcome.n_left_saddle_point
+        had = "start is symmetric and had" if n == 1 else "starts are symmetric and had"
+        lines.append(f"{n} {had} converged to a saddle point; relaxed on to a lower end; see left_saddle_point")
     if outcome.changed:
         name, how = next(iter(outcome.changed.items()))
         first = f"{name}{and_more(len(outcome.changed))}"

@@ -64,6 +64,11 @@ def schema() -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
 
 
+def default(section: str, key: str) -> Any:
+    """Look up the default of a key of the configuration, for commands that work without one."""
+    return schema()["properties"][section]["properties"][key]["default"]
+
+
 def validated(raw: Mapping[str, Any], source: str, files: Iterable[str | Path] = ()) -> dict[str, Any]:
     """A copy of the configuration with the defaults filled in.
 

@@ -60,7 +60,7 @@ class ExportedPotential(nn.Module):
 
         Args:
             numbers: [A] int64, atomic numbers.
-            positions: [A, 3] angstrom. Where they require a gradient, the energy can be differentiated.
+            positions: [A, 3] angstrom. Where they require a gradient, energy and forces can be differentiated.
         """
         reference = self.reference.index_select(0, numbers)
         if bool(torch.isnan(reference).any()):
@@ -81,10 +81,12 @@ class ExportedPotential(nn.Module):
         gap = (onset - torch.linalg.vector_norm(vectors, dim=1)).clamp(min=0.0)
         energy = self.outnet(features).to(torch.float64).sum() * self.scale
         energy = energy + reference.sum() + 0.5 * self.stiffness * gap.square().sum()
-        gradient = torch.autograd.grad([energy], [x], retain_graph=positions.requires_grad)[0]
-        torch.set_grad_enabled(before)
+        with_graph = positions.requires_grad
+        gradient = torch.autograd.grad([energy], [x], retain_graph=with_graph, create_graph=with_graph)[0]
         assert gradient is not None
-        return energy if positions.requires_grad else energy.detach(), -gradient.to(torch.float64)
+        forces = -gradient.to(torch.float64)
+        torch.set_grad_enabled(before)
+        return energy if with_graph else energy.detach(), forces
 
     def pairs(self, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Atoms i < j [U] of the pairs within the cutoff, and the vectors from i to j [U, 3]."""

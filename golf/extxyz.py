@@ -1,7 +1,8 @@
 """Conformations, with or without labels, of XYZ and extended XYZ files.
 
 Labels are `energy` and `forces` as ASE has them, in eV and eV/angstrom unless `energy_unit` and `forces_unit` say
-otherwise; `program`, `method` and `basis` state their level of theory.
+otherwise; `program`, `method` and `basis` state their level of theory. What `golf relax` has written has energies and
+forces of a network, which are no labels (`predicted_by`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ FORCE_UNITS = {
 
 INPUT = "input_"
 """Before the names of the properties that the input of a relaxation had."""
+
+PREDICTED = "predicted_by"
+"""Key of frames whose energy and forces are those of a network; they are read as geometries without a label."""
 
 GRADIENTS = ("gradient", "gradients", "grad", "dft_total_gradient")
 
@@ -253,6 +257,8 @@ def inputs_of(keys: Mapping[str, str]) -> dict[str, str]:
 
 def _label(one: Geometry) -> tuple[float, NDArray[np.float64]]:
     """Total energy (hartree) and forces [n, 3] (hartree/angstrom) of a frame; NaN where it has no label."""
+    if PREDICTED in one.keys:
+        return np.nan, np.full((len(one.numbers), 3), np.nan)
     energy, forces = one.keys.get("energy"), one.column("forces")
     gradients = [key for key in GRADIENTS if key in one.columns]
     if forces is None and gradients:

@@ -51,6 +51,7 @@ class Outcome:
         n_relaxed: conformations in the output.
         ensembles: conformers by what became of them (`golf.ensembles.OUTCOMES`); empty where all were to be kept.
         changed: of each molecule of which conformations are not that molecule any more, how of the first.
+        n_left_saddle_point: conformations that had converged to one, for their start is symmetric, and went on.
         unlike: of each reason to call molecules unlike the training data, these molecules.
     """
 
@@ -61,6 +62,7 @@ class Outcome:
     ensembles: Counter[str] = field(default_factory=Counter)
     changed: dict[str, str] = field(default_factory=dict)
     unlike: dict[str, dict[str, None]] = field(default_factory=dict)
+    n_left_saddle_point: int = 0
 
 
 def relax_library(
@@ -232,6 +234,7 @@ def _added(outcome: Outcome, part: Path, report: Path) -> Outcome:
         outcome.ensembles + counts,
         outcome.changed,
         outcome.unlike,
+        outcome.n_left_saddle_point + int(np.sum(relaxed.values.get("left_saddle_point", 0))),
     )
 
 

@@ -1,8 +1,9 @@
 """PaiNN's operations between its matrix products, as differentiable functions of tensors.
 
 Each exists twice: as tensor operations, for every device and type, and as a pass of golf/kernels.c, for CPUs. The
-latter can be differentiated for the geometry, and that for the weights, as a loss of forces needs it. A Hessian needs
-the former, or differences of forces. The tests hold them against each other and against finite differences.
+former can be differentiated any number of times. The latter can be differentiated for the geometry, and that for the
+weights, as a loss of forces needs it, but not twice for the geometry: they are used inside `compiled_loops` alone. The
+tests hold them against each other and against finite differences.
 
 Shapes are those of golf/kernels.c: q [A, F], mu [A, 3, F], x [A, n F] and w [U, n F] with n = 3 (2: no vectors yet),
 unit [U, 3], vw [A, 3, 2 F], y [A, 3 F]; a pair is (i, j), i < j.
@@ -10,6 +11,9 @@ unit [U, 3], vw [A, 3, 2 F], y [A, 3 F]; a pair is (i, j), i < j.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +22,22 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from golf.kernels import Kernels, kernels
+
+_THREAD = threading.local()
+
+
+@contextmanager
+def compiled_loops() -> Iterator[None]:
+    """Compute with the loops of golf/kernels.c in this thread, where there are any.
+
+    For callers that keep the geometry to themselves: a second derivative for it would be wrong, without an error.
+    """
+    before = getattr(_THREAD, "loops", False)
+    _THREAD.loops = True
+    try:
+        yield
+    finally:
+        _THREAD.loops = before
 
 
 def message(
@@ -74,7 +94,7 @@ def basis(vectors: Tensor, n_rbf: int, cutoff: float) -> tuple[Tensor, Tensor]:
 
 
 def _has_kernels(tensor: Tensor) -> bool:
-    return kernels(tensor.dtype, tensor.device.type) is not None
+    return getattr(_THREAD, "loops", False) and kernels(tensor.dtype, tensor.device.type) is not None
 
 
 def _kernels(tensor: Tensor) -> Kernels:

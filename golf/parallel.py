@@ -9,12 +9,16 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from golf.potential import Potential
+from golf.batches import wants_graph
+
+if TYPE_CHECKING:
+    from golf.potential import Potential
 
 ATOMS_PER_PIECE = 320
 """Some 20 ms of work: 8 drug-like molecules. 4 were some 5 % slower, 1 and 32 more so; a training does not care."""
@@ -79,6 +83,8 @@ class ThreadedPotential:
         """As `Potential.energy_and_forces`."""
         if len(offset) < 2:
             return self._potential.energy_and_forces(numbers, positions, offset)
+        if not wants_graph(positions):
+            positions = positions.detach()  # threads do not know of the caller's `no_grad`
         atoms = offset.cpu().numpy()
         if self.device.type == "cpu" and len(self._copies) == 1:
             parts = pieces(atoms)

@@ -13,7 +13,7 @@ import pickle
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,15 @@ from golf._schnetpack import (
     SchNet,
     properties,
 )
-from golf.batches import Batch, LabelledMolecules, batch_of, labelled_indices
+from golf.batches import Batch, LabelledMolecules, batch_of, wants_graph
+from golf.checkpoints import save_whole
 from golf.conformations import ConformationSet
 from golf.domain import Domain
 from golf.elements import MAX_NUMBER, SYMBOLS
 from golf.errors import UserError
-from golf.files import written_whole
+from golf.hessian import hessian
 from golf.networks import scalar_features
+from golf.painn import compiled_loops
 from golf.repulsion import Wall
 
 FORMAT = "golf-potential"
@@ -169,7 +171,10 @@ class Potential(nn.Module):
         return list(self.reference_energies)
 
     def energy_and_forces(self, numbers: Tensor, positions: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """Total energies [n] hartree and forces [A, 3] hartree/angstrom, float64, without a graph.
+        """Compute total energies [n] hartree and forces [A, 3] hartree/angstrom, float64.
+
+        Where the positions require a gradient, both can be differentiated for them, any number of times, at a third of
+        the speed. Else they are without a graph.
 
         Args:
             numbers: [A] int64, atomic numbers. One that the potential does not know gives NaN; see `check_elements`.
@@ -177,7 +182,8 @@ class Potential(nn.Module):
             offset: [n + 1] int64, atoms of molecule i are the rows `offset[i]:offset[i + 1]`.
         """
         numbers = numbers.to(self.device, torch.int64)
-        batch = batch_of(numbers, positions.detach().to(self.device), offset.to(self.device), self.architecture.cutoff)
+        positions = positions.to(self.device) if wants_graph(positions) else positions.detach().to(self.device)
+        batch = batch_of(numbers, positions, offset.to(self.device), self.architecture.cutoff)
         batch = replace(batch, vectors=batch.vectors.to(self.dtype))
         reference = self._reference.index_select(0, numbers)
         total = reference.new_zeros(batch.n_molecules).index_add(0, batch.molecule, reference)
@@ -188,23 +194,37 @@ class Potential(nn.Module):
             total, forces = total + energy, forces + forces_repulsion
         return total, forces
 
-    def network_energy_and_forces(self, batch: Batch, for_training: bool = False) -> tuple[Tensor, Tensor]:
-        """The network's part alone: energies [n] float64 above the reference energies, forces [A, 3].
+    def hessian(self, numbers: Tensor, positions: Tensor, *, threads: int | None = None) -> Tensor:
+        """Compute the second derivatives [3 n, 3 n] hartree/angstrom^2 of the energy of one molecule, symmetric.
 
-        With `for_training` the results are differentiable with respect to the weights.
+        They are computed in float64 whatever the type of the potential, within 1e-6 hartree/angstrom^2.
+
+        Args:
+            numbers: [n] int64, atomic numbers.
+            positions: [n, 3] angstrom; rows and columns have their order, x, y and z of the first atom first.
+            threads: of the CPU; None: as many as PyTorch uses.
         """
+        return hessian(self, numbers, positions, threads)
+
+    def network_energy_and_forces(self, batch: Batch, for_training: bool = False) -> tuple[Tensor, Tensor]:
+        """Compute the network's part alone: energies [n] float64 above the reference energies, forces [A, 3].
+
+        With `for_training` the results are differentiable with respect to the weights; where the vectors of the batch
+        require a gradient, with respect to these.
+        """
+        batch, geometry = _differentiable(batch)
         with torch.enable_grad():
-            batch = replace(batch, vectors=batch.vectors.detach().requires_grad_())
-            features = scalar_features(self.network.representation, batch)
+            with nullcontext() if geometry else compiled_loops():
+                features = scalar_features(self.network.representation, batch)
             per_atom = self.network.output_modules[0].outnet(features).squeeze(1) * self.scale
-            return _summed(per_atom, batch.vectors, batch, for_training)
+            return _summed(per_atom, batch, with_graph=for_training or geometry)
 
     def _repulsion_energy_and_forces(self, repulsion: Wall, batch: Batch) -> tuple[Tensor, Tensor]:
+        batch, geometry = _differentiable(batch)
         with torch.enable_grad():
-            batch = replace(batch, vectors=batch.vectors.detach().requires_grad_())
             per_pair = repulsion(batch)
             per_atom = per_pair.new_zeros(len(batch.numbers)).index_add(0, batch.pair_i, per_pair)
-            energy, forces = _summed(per_atom, batch.vectors, batch, for_training=False)
+            energy, forces = _summed(per_atom, batch, with_graph=geometry)
         return energy, forces.to(torch.float64)
 
     def molecules(self, conformations: ConformationSet) -> LabelledMolecules:
@@ -260,17 +280,24 @@ class Potential(nn.Module):
             "network": self.network.state_dict(),
             "training_state": None if training_state is None else dict(training_state),
         }
-        with written_whole(path) as temporary:
-            torch.save(content, temporary)
+        save_whole(path, content)
 
 
-def _summed(per_atom: Tensor, vectors: Tensor, batch: Batch, for_training: bool) -> tuple[Tensor, Tensor]:
-    """Energies [n] float64 and forces [A, 3] from energies per atom that depend on the vectors of pairs."""
+def _differentiable(batch: Batch) -> tuple[Batch, bool]:
+    """Return the batch with vectors that require a gradient, and whether they are part of the caller's graph."""
+    if wants_graph(batch.vectors):
+        return batch, True
+    return replace(batch, vectors=batch.vectors.detach().requires_grad_()), False
+
+
+def _summed(per_atom: Tensor, batch: Batch, with_graph: bool) -> tuple[Tensor, Tensor]:
+    """Sum energies [n] float64 and forces [A, 3] of energies per atom that depend on the vectors of pairs."""
+    vectors = batch.vectors
     energy = torch.zeros(batch.n_molecules, dtype=torch.float64, device=per_atom.device)
     energy = energy.index_add(0, batch.molecule, per_atom.to(torch.float64))
-    (gradient,) = torch.autograd.grad(per_atom.sum(), vectors, create_graph=for_training)
+    (gradient,) = torch.autograd.grad(per_atom.sum(), vectors, create_graph=with_graph)
     forces = torch.zeros(len(batch.numbers), 3, dtype=vectors.dtype, device=vectors.device)
-    energy = energy if for_training else energy.detach()
+    energy = energy if with_graph else energy.detach()
     return energy, forces.index_add(0, batch.pair_i, gradient).index_add(0, batch.pair_j, -gradient)
 
 
@@ -287,34 +314,6 @@ def pick_device(name: str) -> str:
             f"device {name}: PyTorch sees no GPU; ask for auto or cpu (--device, in a study resources.device)"
         )
     return name
-
-
-def fit_reference_energies(conformations: ConformationSet, path: str | Path = "labels") -> dict[int, float]:
-    """Energy per element (hartree, by atomic number) by least squares from the labels with `Status.OK`.
-
-    Where the compositions do not determine the energies (isomers only, say), the solution closest to one energy per
-    atom, whatever its element, is taken. Elements without a label are absent.
-
-    Raises:
-        UserError: there is no label.
-    """
-    labelled = conformations.subset(labelled_indices(conformations))
-    if not len(labelled):
-        raise UserError(f"{path}: no conformation has a label (status ok); label some first, or see why in `message`")
-    elements, column = np.unique(labelled.number, return_inverse=True)
-    molecule = np.repeat(np.arange(len(labelled)), labelled.n_atoms)
-    counts = np.zeros((len(labelled), len(elements)))
-    np.add.at(counts, (molecule, column), 1.0)
-    energy = np.asarray(labelled.values["energy"], np.float64)
-    mean = energy.sum() / counts.sum()
-    deviation = np.linalg.lstsq(counts, energy - mean * counts.sum(axis=1), rcond=None)[0]
-    return {int(z): float(mean + d) for z, d in zip(elements, deviation, strict=True)}
-
-
-def force_scale(molecules: LabelledMolecules) -> float:
-    """Root mean square force component: a scale that makes the network's task one of order 1 (`Potential.scale`)."""
-    value = float(molecules.force.square().mean().sqrt()) if molecules.force.numel() else 0.0
-    return value if value > 0.0 else 1.0
 
 
 def load(path: str | Path, device: str | torch.device = "cpu", dtype: str = "float32") -> Potential:

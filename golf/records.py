@@ -38,6 +38,7 @@ OWN_NAMES = (
     "largest_force_kcal_mol_angstrom",
     "stop_reason",
     "n_steps",
+    "left_saddle_point",
     "changed_molecule",
     "unlike_training",
 )

@@ -11,12 +11,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
-from golf.conformations import ConformationSet, Frames
+from golf.conformations import ConformationSet, Frames, StopReason
 from golf.labeling import with_labels_of
 from golf.progress import progress_bar
+from golf.saddle_points import TRIES, is_symmetric, way_down
 from golf.slots import ForceProvider, Geometry, Optimizer, SlotRelaxer, Trajectory
 from golf.surrogate import MMFFSurrogate, SurrogateError
 
@@ -37,7 +40,7 @@ def relax(
     keep_of: Collection[int] = (),
     advance: Callable[[], None] | None = None,
 ) -> ConformationSet:
-    """Relax every conformation with a potential.
+    """Relax every conformation with a potential, past saddle points that a symmetric start ends in.
 
     Args:
         surrogate: if given, its energies of the first and final geometries are recorded; it stops nothing.
@@ -53,17 +56,17 @@ def relax(
     Raises:
         UserError: an argument is out of range.
     """
-    relaxer = SlotRelaxer(
-        conformations,
-        potential,
-        None,
+    engine = partial(
+        SlotRelaxer,
+        potential=potential,
+        surrogate=None,
         force_threshold=force_threshold,
         max_steps=max_steps,
         iterations_per_step=iterations_per_step,
         slots=slots,
         optimizer=optimizer,
-        keep_steps=keep_steps if keep_of else (),
     )
+    relaxer = engine(conformations, keep_steps=keep_steps if keep_of else ())
     finished: dict[int, Trajectory] = {}
     wanted = frozenset(keep_of)
     own = progress_bar(len(conformations), "conformations") if advance is None else nullcontext(advance)
@@ -72,17 +75,73 @@ def relax(
             kept = trajectory.states if trajectory.start in wanted else ()
             finished[trajectory.start] = replace(trajectory, states=kept)
             done()
+    left = _past_saddle_points(conformations, potential, engine, finished)
     ordered = [finished[i] for i in range(len(conformations))]
     reasons = Counter(trajectory.stop_reason.name.lower() for trajectory in ordered)
     logger.info("stop reasons: %s", ", ".join(f"{name} {n}" for name, n in sorted(reasons.items())) or "none")
     relaxed = conformations.bare().with_columns(
         position=np.concatenate([np.zeros((0, 3)), *(trajectory.last.positions for trajectory in ordered)]),
-        atoms={"initial_position": conformations.position},
-        values=_columns(conformations, ordered, surrogate),
+        atoms={"initial_position": conformations.position, "nnp_force": _last_forces(ordered)},
+        values={
+            "left_saddle_point": [i in left for i in range(len(ordered))],
+            **_columns(conformations, ordered, surrogate),
+        },
+        **(optimizer or Optimizer()).described,
     )
     if not wanted:
         return relaxed
     return relaxed.with_columns(values={"kept": [i in wanted for i in range(len(relaxed))]}, frames=_frames(ordered))
+
+
+def _past_saddle_points(
+    conformations: ConformationSet,
+    potential: ForceProvider,
+    engine: Callable[[ConformationSet], SlotRelaxer],
+    finished: dict[int, Trajectory],
+) -> set[int]:
+    """Relax on what has converged to a saddle point for its start is symmetric; see golf/saddle_points.py.
+
+    Args:
+        finished: by index; those that end lower now are replaced, with the steps and evaluations of both.
+
+    Returns:
+        Their indices.
+    """
+    rows = [conformations.rows(i) for i in range(len(conformations))]
+    open_ones = [
+        i
+        for i in sorted(finished)
+        if finished[i].stop_reason == StopReason.CONVERGED
+        and is_symmetric(conformations.number[rows[i]], conformations.position[rows[i]])
+    ]
+    left: set[int] = set()
+    for _ in range(TRIES):
+        starts = {i: way_down(potential, conformations.number[rows[i]], finished[i].last.positions) for i in open_ones}
+        open_ones = [i for i, start in starts.items() if start is not None]
+        if not open_ones:
+            break
+        aside = conformations.subset(open_ones)
+        aside = aside.with_columns(position=np.concatenate([starts[i] for i in open_ones]))
+        for further in engine(aside).run(range(len(aside))):
+            i = open_ones[further.start]
+            if further.last.nnp_energy < finished[i].last.nnp_energy:
+                finished[i] = _joined(finished[i], further)
+                left.add(i)
+        open_ones = [i for i in open_ones if i in left and finished[i].stop_reason == StopReason.CONVERGED]
+    return left
+
+
+def _joined(before: Trajectory, further: Trajectory) -> Trajectory:
+    """One trajectory of two; of the second, the last state is kept where states are."""
+    n_steps = before.n_steps + further.n_steps
+    return replace(
+        further,
+        start=before.start,
+        first=before.first,
+        n_steps=n_steps,
+        n_force_evaluations=before.n_force_evaluations + further.n_force_evaluations + 6 * len(before.last.positions),
+        states=(*before.states[:-1], (n_steps, further.last)) if before.states else (),
+    )
 
 
 def _columns(
@@ -103,6 +162,13 @@ def _columns(
                 _recorded_energy(surrogate, conformations, i, geometry) for i, geometry in enumerate(ends)
             ]
     return values
+
+
+def _last_forces(ordered: Sequence[Trajectory]) -> NDArray[np.float64]:
+    """Forces [A, 3] hartree/angstrom at the last geometries; NaN where there never was a finite one."""
+    ends = [trajectory.last for trajectory in ordered]
+    forces = [np.full_like(end.positions, np.nan) if end.forces is None else end.forces for end in ends]
+    return np.concatenate([np.zeros((0, 3)), *forces])
 
 
 def _frames(trajectories: Sequence[Trajectory]) -> Frames:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from golf.conformations import ConformationSet, StopReason
 from golf.errors import UserError
 from golf.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH, BatchedLBFGS
 from golf.preconditioned import HISTORY, PreconditionedLBFGS
-from golf.surrogate import MMFFSurrogate
+from golf.surrogate import MMFFSurrogate, Variant
 
 
 class ForceProvider(Protocol):
@@ -51,7 +51,7 @@ class Geometry:
     nnp_energy: float
     surrogate_energy: float = math.nan
     largest_force: float = math.nan  # on an atom, hartree/angstrom
-    forces: NDArray[np.float64] | None = None  # [n, 3] hartree/angstrom, where states are kept
+    forces: NDArray[np.float64] | None = None  # [n, 3] hartree/angstrom; None before the first evaluation
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,24 @@ class Optimizer:
         name: "lbfgs", or "preconditioned" (golf/preconditioned.py).
         max_step_length: cap of the longest displacement of an atom per iteration, angstrom.
         history: steps remembered; None: 20, or 60 where preconditioned.
+        variant: MMFF whose Hessian a preconditioned relaxation starts from.
     """
 
     name: str = "lbfgs"
     max_step_length: float = DEFAULT_MAX_STEP_LENGTH
     history: int | None = None
+    variant: Variant = "MMFF94"
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What a file of relaxed conformations records of it, as attributes."""
+        attrs = {"relaxation_optimizer": self.name}
+        return attrs if self.name == "lbfgs" else attrs | {"relaxation_mmff": self.variant}
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        return self.name if self.name == "lbfgs" else f"{self.name} (Hessian of {self.variant})"
 
     def build(self, n_slots: int, n_max: int, device: torch.device) -> BatchedLBFGS:
         """For so many slots of molecules with up to `n_max` atoms.
@@ -172,8 +185,9 @@ class SlotRelaxer:
         self._positions = torch.zeros(n_slots, n_max, 3, dtype=torch.float64, device=self._device)
         self._forces = torch.zeros_like(self._positions)
         self._energies = torch.zeros(n_slots, dtype=torch.float64, device=self._device)
-        self._optimizer = (optimizer or Optimizer()).build(n_slots, n_max, self._device)
-        self._mmff = surrogate or MMFFSurrogate()
+        optimizer = optimizer or Optimizer()
+        self._optimizer = optimizer.build(n_slots, n_max, self._device)
+        self._mmff = MMFFSurrogate(optimizer.variant)
         self._rows = torch.zeros(0, dtype=torch.int64, device=self._device)  # real atoms among all n_slots * n_max
         self._offset = torch.zeros(1, dtype=torch.int64, device=self._device)
 
@@ -189,15 +203,16 @@ class SlotRelaxer:
         while self._fill(starts):
             energies, longest_forces, positions = self._evaluate()
             rises = self._optimizer.rises(self._energies).cpu().numpy()
-            forces = self._forces.cpu().numpy() if self._keep_steps else None
+            forces = self._forces.cpu().numpy()
             for s, slot in enumerate(self._slots):
                 if slot is None:
                     continue
                 now = Geometry(
-                    positions[s, : slot.n_atoms].copy(), float(energies[s]), largest_force=float(longest_forces[s])
+                    positions[s, : slot.n_atoms].copy(),
+                    float(energies[s]),
+                    largest_force=float(longest_forces[s]),
+                    forces=forces[s, : slot.n_atoms].copy(),
                 )
-                if forces is not None:
-                    now = replace(now, forces=forces[s, : slot.n_atoms].copy())
                 n_steps = slot.n_steps
                 reason = self._advance(slot, now, bool(rises[s]))
                 self._keep(slot, slot.n_steps > n_steps, reason)

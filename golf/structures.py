@@ -13,13 +13,14 @@ from typing import TextIO
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from golf.chemistry import canonical_smiles, molecule
 from golf.conformations import ConformationSet, StopReason
 from golf.conformers import TIMEOUT, conformations_of
 from golf.databases import rows
 from golf.errors import UserError
-from golf.extxyz import INPUT, geometries, inputs_of
+from golf.extxyz import INPUT, PREDICTED, geometries, inputs_of
 from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, SMILES, format_of
 from golf.geometry import geometry_problem
 from golf.identity import closed_shell_problem
@@ -150,8 +151,10 @@ def records_of(path: Path, kind: str, timeout: float = TIMEOUT) -> Iterator[Fram
 
 
 def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> None:
-    """Append relaxed conformations to a .sdf, or to a .xyz or .extxyz (energies in eV, as ASE has them).
+    """Append relaxed conformations to a .sdf, or to a .xyz or .extxyz, as ASE has them.
 
+    There `energy` and `forces` are in eV and eV/angstrom; `charge` and `spin` (the multiplicity) are what calculators
+    look for. `PREDICTED` says that these are no labels.
     Columns go along with their units in the names, and so do the properties that the input had. Their names begin with
     `INPUT`, in .sdf where golf has a property of that name, in .xyz and .extxyz always, so that they cannot be taken
     for what the file says itself.
@@ -167,7 +170,11 @@ def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> N
             energy = float(relaxed.values["nnp_energy_last"][i]) * HARTREE_IN_EV
             texts = {"name": name, "mapped_smiles": relaxed.mapped_smiles[i], **own}
             texts |= {INPUT + re.sub(r'["=\s\\]', "_", key): value for key, value in given.items()}
-            atoms.info = {"energy_eV": energy, "charge": int(relaxed.charge[i])}
+            forces = relaxed.atoms["nnp_force"][relaxed.rows(i)] * HARTREE_IN_EV
+            if np.isfinite(energy) and np.isfinite(forces).all():
+                atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+            charge, spin = int(relaxed.charge[i]), int(relaxed.multiplicity[i])
+            atoms.info = {"energy_eV": energy, "charge": charge, "spin": spin, PREDICTED: "golf"}
             atoms.info |= {key: _one_line(value) for key, value in texts.items() if value.strip()}  # ASE quotes no ""
             ase.io.write(stream, atoms, format="extxyz")
 
@@ -192,5 +199,6 @@ def _own(relaxed: ConformationSet, i: int) -> dict[str, str]:
         "largest_force_kcal_mol_angstrom": f"{values['largest_force'][i] * HARTREE_IN_KCAL_PER_MOL:.4f}",
         "stop_reason": StopReason(values["stop_reason"][i]).name.lower(),
         "n_steps": str(values["n_steps"][i]),
+        **({"left_saddle_point": "yes"} if values["left_saddle_point"][i] else {}),
         **{name: remark for name, remark in remarks.items() if remark},
     }

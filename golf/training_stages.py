@@ -29,12 +29,11 @@ from golf.potential import (
     Architecture,
     Potential,
     Provenance,
-    fit_reference_energies,
-    force_scale,
     load,
     load_training_state,
     pick_device,
 )
+from golf.reference_energies import fit_reference_energies, force_scale
 from golf.repulsion import Wall, shortest_distances
 from golf.training import Schedule, Settings, train
 

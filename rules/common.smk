@@ -377,16 +377,17 @@ def label_memory_mb(wildcards, input):
     )
 
 
-def relaxation_settings():
+def relaxation_settings(optimizer):
     """Settings that every NNP relaxation shares; energies in hartree."""
     relaxation = config["relaxation"]
     return {
         "force_threshold": hartree(relaxation["force_threshold_kcal_per_mol"]),
         "slots": relaxation["slots"],
         "optimizer": {
-            "name": relaxation["optimizer"],
+            "name": optimizer,
             "max_step_length": relaxation["max_step_length"],
             "history": relaxation["history"],
+            "variant": config["surrogate"]["variant"],
         },
     }
 
@@ -394,7 +395,7 @@ def relaxation_settings():
 def test_settings():
     """Settings of the test relaxations, in steps as the rounds have them; energies in hartree."""
     per_step = config["golf"]["iterations_per_step"]
-    return relaxation_settings() | {
+    return relaxation_settings(config["relaxation"]["optimizer"]) | {
         "max_steps": -(-config["relaxation"]["max_iterations"] // per_step),
         "iterations_per_step": per_step,
         "keep_steps": config["evaluation"]["trajectory_steps"],
@@ -407,12 +408,12 @@ def surrogate_of_loop(wildcards):
 
 
 def selection_settings(wildcards):
-    """Settings of a round's selection; energies in hartree."""
+    """Settings of a round's selection, by plain L-BFGS as in the paper; energies in hartree."""
     if wildcards.loop == "rounds":
         n_select = config["golf"]["labels_per_round"]
     else:
         n_select = planning.budget_of_round(config, int(wildcards.round))
-    return relaxation_settings() | {
+    return relaxation_settings("lbfgs") | {
         "n_select": n_select,
         "max_steps": config["golf"]["max_steps"],
         "iterations_per_step": config["golf"]["iterations_per_step"],

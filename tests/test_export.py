@@ -11,8 +11,9 @@ import torch
 from mmff_labels import labelled_conformers
 
 from golf.cli import main
-from golf.potential import Architecture, Potential, fit_reference_energies, load
+from golf.potential import Architecture, Potential, load
 from golf.published import import_checkpoint
+from golf.reference_energies import fit_reference_energies
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

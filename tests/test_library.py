@@ -22,6 +22,7 @@ from golf.cli_relax import PRUNE_STARTS
 from golf.conformations import ConformationSet
 from golf.conformers import conformations_of
 from golf.ensembles import Ensemble
+from golf.extxyz import read_extxyz
 from golf.hdf5 import read, write
 from golf.library import fingerprint, relax_library
 from golf.parallel import ThreadedPotential
@@ -141,8 +142,39 @@ def test_what_an_output_says_is_what_the_model_says(model, smiles, tmp_path):
         relative = relaxed.values["relative_energy"][i] * HARTREE_IN_KCAL_PER_MOL
         assert float(mol.GetProp("relative_energy_kcal_mol")) == pytest.approx(relative, abs=1e-4)
         assert atoms.info["energy_eV"] == pytest.approx(float(energy[i]) * HARTREE_IN_EV, abs=1e-4)
+        assert atoms.get_potential_energy() == pytest.approx(atoms.info["energy_eV"], abs=1e-6)
+        np.testing.assert_allclose(atoms.get_forces(), force[relaxed.rows(i)].numpy() * HARTREE_IN_EV, atol=1e-4)
+        assert (atoms.info["charge"], atoms.info["spin"]) == (0, 1)
         largest = relaxed.values["largest_force"][i] * HARTREE_IN_KCAL_PER_MOL
         assert float(mol.GetProp("largest_force_kcal_mol_angstrom")) == pytest.approx(largest, abs=1e-4)
+
+
+def test_what_a_network_predicts_is_no_label(model, smiles, tmp_path):
+    """Energy and forces of a relaxed .extxyz look like labels; a study must not train on them."""
+    golf("relax", smiles, "-m", model, "-o", tmp_path / "out.extxyz", "--max-steps", 2)
+    text = (tmp_path / "out.extxyz").read_text()
+    assert " energy=" in text and "forces:R:3" in text
+    again = read_extxyz(tmp_path / "out.extxyz")
+    assert len(again) and "energy" not in again.values and "force" not in again.atoms
+    (tmp_path / "labels.extxyz").write_text(text.replace("predicted_by=golf", ""))  # as another program writes it
+    labelled = read_extxyz(tmp_path / "labels.extxyz")
+    golf("relax", smiles, "-m", model, "-o", tmp_path / "out.h5", "--max-steps", 2)
+    relaxed = read(tmp_path / "out.h5")
+    np.testing.assert_allclose(labelled.values["energy"], relaxed.values["nnp_energy_last"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(labelled.atoms["force"], relaxed.atoms["nnp_force"], rtol=0, atol=1e-7)
+
+
+def test_the_optimizer_is_said_and_recorded(model, smiles, tmp_path, capsys):
+    for given, said, attrs in (
+        ([], "preconditioned (Hessian of MMFF94)", ("preconditioned", "MMFF94")),
+        (["--mmff", "MMFF94s"], "preconditioned (Hessian of MMFF94s)", ("preconditioned", "MMFF94s")),
+        (["--optimizer", "lbfgs"], "lbfgs", ("lbfgs", None)),
+    ):
+        output = tmp_path / f"{len(given)}{given[-1:]}.h5"
+        golf("relax", smiles, "-m", model, "-o", output, "--max-steps", 1, *given)
+        assert f"golf: optimizer: {said}\n" in capsys.readouterr().err
+        found = read(output).attrs
+        assert (found["relaxation_optimizer"], found.get("relaxation_mmff")) == attrs
 
 
 def test_an_h5_and_geometries_alone_come_in_pieces_too(model, smiles, tmp_path, monkeypatch):

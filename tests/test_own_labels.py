@@ -155,6 +155,27 @@ def test_a_training_stopped_before_its_first_checkpoint_can_be_typed_again(folde
     assert columns[0] == columns[1]
 
 
+@pytest.mark.parametrize("command", ["train", "learning-curve"])
+def test_a_full_disk_is_one_line(folder, command):
+    """In a process of its own, whose files may be as large as the metrics but no model."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
+        "from golf.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    out = folder / ("model.pt" if command == "train" else "curve.csv")
+    command_line = [sys.executable, "-c", code, command, str(folder / "labels.h5"), "-o", str(out)]
+    done = subprocess.run(
+        [*command_line, "--config", str(folder / "small.yaml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and not out.exists(), done.stderr
+    assert not list(folder.rglob("*.tmp*")) and not list(folder.rglob("*.pt"))
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("golf: error: ") and last.endswith(
+        ".pt: file too large; free space (or raise the quota) and type the same again"
+    )
+    assert "Traceback" not in done.stderr
+
+
 def test_a_training_that_diverged_can_be_typed_again(folder, capsys):
     assert train(folder, "m.pt", "--learning-rate", 1e30) == 2
     assert "lower the learning rate" in capsys.readouterr().err and (folder / "m.csv").exists()

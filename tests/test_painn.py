@@ -47,20 +47,21 @@ def operations():
 def test_loops_give_what_tensor_operations_give(name, without_kernels):
     assert kernels(DOUBLE) is not None
     function, arguments = operations()[name]
-    compiled = function(*arguments)
+    with painn.compiled_loops():
+        compiled = function(*arguments)
     without_kernels()
     plain = function(*arguments)
     torch.testing.assert_close(compiled, plain, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", operations())
-def test_gradients_are_finite_differences(name):
+def test_gradients_are_finite_differences(name, loops):
     function, arguments = operations()[name]
     assert torch.autograd.gradcheck(function, arguments)
 
 
 @pytest.mark.parametrize("name", ["message", "first message", "context", "update", "last update", "silu"])
-def test_gradients_of_gradients_are_finite_differences(name):
+def test_gradients_of_gradients_are_finite_differences(name, loops):
     """But for those with respect to unit vectors, the last argument of messages, which are part of the geometry."""
     function, arguments = operations()[name]
     if "message" in name:
@@ -81,7 +82,7 @@ def test_atoms_without_pairs(kernels_there, without_kernels, molecules_of_a_batc
     assert energies[0] != energies[1]
 
 
-def test_single_precision_is_that_of_pytorch():
+def test_single_precision_is_that_of_pytorch(loops):
     x = torch.cat([torch.linspace(-30, 30, 4001), torch.tensor([-200.0, -90.0, 0.0, 90.0, 200.0])])
     torch.testing.assert_close(painn.silu(x), torch.nn.functional.silu(x), rtol=3e-7, atol=1e-9)
 
@@ -143,7 +144,7 @@ def test_a_position_that_is_not_a_number_shows(molecules_of_a_batch):
 
 
 @pytest.mark.parametrize("compiler", ["/nonexistent/cc", "false"])
-def test_without_a_working_compiler_a_warning_and_the_same_numbers(compiler, tmp_path, monkeypatch, caplog):
+def test_without_a_working_compiler_a_warning_and_the_same_numbers(compiler, tmp_path, monkeypatch, caplog, loops):
     monkeypatch.setenv("CC", compiler)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(kernels_module, "_FOUND", {})
@@ -170,6 +171,13 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     monkeypatch.setattr(kernels_module, "_FOUND", {})
     assert kernels(torch.float32) is not None
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.fixture
+def loops():
+    """The compiled loops, as a potential computes with them."""
+    with painn.compiled_loops():
+        yield
 
 
 @pytest.fixture

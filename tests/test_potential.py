@@ -19,10 +19,10 @@ from golf.potential import (
     Architecture,
     Potential,
     Provenance,
-    fit_reference_energies,
     load,
     load_training_state,
 )
+from golf.reference_energies import fit_reference_energies
 from golf.relaxation import relax
 from golf.repulsion import shortest_distances
 from golf.slots import Optimizer

@@ -67,6 +67,19 @@ def test_fewer_evaluations_and_energies_that_are_as_low(starts):
         assert energy == pytest.approx(ours.values["nnp_energy_last"][i], abs=1e-12)
 
 
+def test_the_hessian_is_that_of_the_variant():
+    """Amide nitrogens are flatter in MMFF94s."""
+    start = conformers(["CNC(C)=O"], 1)
+    settings = LIMITS | {"max_steps": 1, "slots": 1}
+    ends = {
+        variant: relax(start, MMFFPotential(start), optimizer=Optimizer("preconditioned", variant=variant), **settings)
+        for variant in ("MMFF94", "MMFF94s")
+    }
+    assert np.abs(ends["MMFF94"].position - ends["MMFF94s"].position).max() > 1e-6
+    recorded = [ends[variant].attrs["relaxation_mmff"] for variant in ends]
+    assert recorded == ["MMFF94", "MMFF94s"]
+
+
 def test_no_step_that_is_kept_goes_uphill(starts):
     watched = Watched(MMFFPotential(starts))
     one_each = starts.subset([starts.molecule.index(smiles) for smiles in SMILES])

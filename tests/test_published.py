@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import ase.db
@@ -212,3 +214,14 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "text.db").write_text("not a database\n" * 100)
     with pytest.raises(UserError, match="not an ASE database"):
         read_nabladft(tmp_path / "text.db")
+
+
+def test_a_full_disk_is_one_line(checkpoint, tmp_path):
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
+        "from golf.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "import-checkpoint", str(checkpoint), "-o", str(tmp_path / "m.pt")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert done.stderr.startswith(f"golf: error: {tmp_path / 'm.pt'}: file too large") and done.stderr.count("\n") == 1

@@ -20,7 +20,8 @@ from golf.batches import LabelledMolecules, drawn, pairs_within
 from golf.conformations import ConformationSet, Status
 from golf.errors import UserError
 from golf.parallel import worker_pool
-from golf.potential import Architecture, Potential, fit_reference_energies, force_scale, load, load_training_state
+from golf.potential import Architecture, Potential, load, load_training_state
+from golf.reference_energies import fit_reference_energies, force_scale
 from golf.repulsion import shortest_distances
 from golf.training import Schedule, Settings, TrainingDiverged, _Run, errors, loss_of, train
 

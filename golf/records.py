@@ -256,7 +256,7 @@ def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Recor
 def _sdf_records(path: Path) -> Iterator[Record]:
     with open_text(path) as stream:
         for i, block in enumerate(blocks(cleaned(stream, path), path), start=1):
-            mol, error = _read(lambda text: Chem.MolFromMolBlock(text, removeHs=False), block.molfile)
+            mol, error = _read(_from_molfile, block.molfile)
             name, properties = block.name, block.properties
             if properties.keys() >= {"energy_hartree", "stop_reason"}:  # a conformer that golf has written
                 name = re.sub(r"/\d{4,}$", "", name)
@@ -311,6 +311,12 @@ def _smi_records(path: Path) -> Iterator[Record]:
                 yield Record(i, name or f"mol{i}", smiles, mol, error=error)
 
 
+def _from_molfile(text: str) -> Chem.Mol | None:
+    supplier = Chem.SDMolSupplier()  # Chem.MolFromMolBlock gives the reasons as warnings, which nothing captures
+    supplier.SetData(text, removeHs=False)
+    return next(supplier, None)
+
+
 def _parse(smiles: str) -> tuple[Chem.Mol | None, str]:
     if not smiles:
         return None, "the SMILES is empty"
@@ -327,7 +333,10 @@ def _read(parse: Callable[[str], Chem.Mol | None], text: str) -> tuple[Chem.Mol 
 
 def _reason(messages: str) -> str:
     """Return the line of RDKit's error log that says most: the first, without the time and what all have."""
-    lines = (re.sub(r"^\[[\d:]+\] *(SMILES Parse Error: )?", "", line).strip() for line in messages.splitlines())
+    lines = (
+        re.sub(r"^\[[\d:]+\] *(SMILES Parse Error: |ERROR: (Could not sanitize .*)?)?", "", line).strip()
+        for line in messages.splitlines()
+    )
     return next(filter(None, lines), "")[:200]
 
 

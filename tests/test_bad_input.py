@@ -293,9 +293,9 @@ def not_a_number(folder, suffix):
         return path
     assert main(["relax", "in.smi", "-m", "model.pt", "-o", f"whole{suffix}", "--max-steps", "1"]) == 0
     text = Path(f"whole{suffix}").read_text()
-    number = re.search(r"-?\d\.\d{4}", text) if suffix == ".sdf" else re.search(r"-?\d\.\d{8}(?=[ \n]*[CHO] )", text)
-    word = "nan".rjust(len(number[0]))
-    path.write_text(text[: number.start()] + word + text[number.end() :])
+    number = re.search(r"(-?\d\.\d{4})" if suffix == ".sdf" else r"\n[CHO] +(-?\d\.\d{8})", text)
+    start, end = number.span(1)
+    path.write_text(text[:start] + "nan".rjust(end - start) + text[end:])
     return path
 
 
@@ -314,7 +314,7 @@ def test_coordinates_that_are_no_numbers(suffix, folder, capfd):
 
 
 AS_ANOTHER = f"""
-import contextlib, io, json, os, sys
+import contextlib, encodings.utf_8_sig, io, json, os, sys
 import ase.io.extxyz, golf.cli, golf.domain, golf.estimate, golf.export, golf.inspection, golf.labeling
 import golf.learning_curve, golf.library, golf.own_labels, golf.parallel, golf.pieces, golf.published, golf.status
 import golf.structures

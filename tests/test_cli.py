@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ase.build import molecule
 from ase.io import read as read_ase
 from rdkit import Chem
 
+from golf.chemistry import mapped_smiles
 from golf.cli import main
 from golf.conformations import ConformationSet, Status, StopReason
 from golf.hdf5 import read, write
@@ -133,10 +135,12 @@ def test_a_label_needs_no_force_field(tmp_path):
 
 
 def test_labels_that_failed_are_said(tmp_path, capsys):
-    """Two nuclei at one place are too much for Psi4."""
-    h2 = [(f"h2/{i}", "h2", "[H:1][H:2]", 0, 1, [1, 1], [[0, 0, 0], [0, 0, z]]) for i, z in enumerate((0.74, 0.0))]
-    write(tmp_path / "in.h5", ConformationSet.build(h2))
-    level = ("--method", "hf", "--basis", "sto-3g", "--cores", 1)
+    """Benzene is too much for the time limit, hydrogen is not."""
+    benzene = mapped_smiles(Chem.AddHs(Chem.MolFromSmiles("c1ccccc1")))
+    molecules = [("h2/0", "h2", "[H:1][H:2]", molecule("H2")), ("benzene/0", "benzene", benzene, molecule("C6H6"))]
+    records = [(name, of, smiles, 0, 1, atoms.numbers, atoms.positions) for name, of, smiles, atoms in molecules]
+    write(tmp_path / "in.h5", ConformationSet.build(records))
+    level = ("--method", "hf", "--basis", "def2-tzvp", "--cores", 1, "--time-limit", 5)
     assert golf("label", tmp_path / "in.h5", "-o", tmp_path / "out.h5", *level) == 1
     assert "golf: 1 of 2 conformations have a label in " in capsys.readouterr().err
     assert (read(tmp_path / "out.h5").values["status"] == Status.OK).tolist() == [True, False]

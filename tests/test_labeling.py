@@ -164,10 +164,10 @@ def test_a_killed_run_goes_on_from_its_journal(conformations, labelled, tmp_path
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_two_signals_at_once_end_it_like_the_first(conformations, tmp_path, first):
     """The second one used to interrupt the clean-up, within a lock."""
-    write(tmp_path / "in.h5", concatenate([conformations] * 40))
-    positions = read(tmp_path / "in.h5").position
-    moved = positions + np.random.default_rng(1).normal(0, 0.01, positions.shape)
-    write(tmp_path / "in.h5", read(tmp_path / "in.h5").with_columns(position=moved))
+    many = concatenate([conformations] * 40)
+    moved = many.position + np.random.default_rng(1).normal(0, 0.01, many.position.shape)
+    names = tuple(f"water/{k:04d}" for k in range(len(many)))
+    write(tmp_path / "in.h5", replace(many, id=names).with_columns(position=moved))
     for pause in (0.0, 0.005, 0.02):
         output = tmp_path / f"{pause}.h5"
         process = run_label(tmp_path / "in.h5", output, "--cores", "2", start_new_session=True)

@@ -102,7 +102,7 @@ def test_a_label_that_times_out_under_its_own_limit_says_so_and_is_given_up_afte
 def test_a_starved_process_gets_the_processor_time_of_its_limit(monkeypatch):
     """Stopped nine tenths of the time, as on a busy node: the work takes longer than the limit of 6 s."""
     monkeypatch.setattr(limits_module, "LEAST_SECONDS", 6.0)
-    level = LevelOfTheory("psi4", "hf", "def2-svp")
+    level = LevelOfTheory("psi4", "hf", "def2-tzvp")
     with OraclePool(level, time_limit=300.0, limits=limits(level, NOTHING, factor=1.0)) as oracle:
         found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "psi4_worker"], capture_output=True, check=True)
         done = threading.Event()
@@ -117,7 +117,7 @@ def test_a_starved_process_gets_the_processor_time_of_its_limit(monkeypatch):
         thread.start()
         started = time.monotonic()
         try:
-            computed = oracle.compute(request("C6H6"))
+            computed = oracle.compute(request("CH3OH"))
         finally:
             done.set()
             thread.join()

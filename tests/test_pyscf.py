@@ -265,7 +265,6 @@ def test_keywords_are_attributes_of_the_field():
             r"PySCF does not add the correction .* HYB_GGA_XC_WB97X_D",
         ),
         (LevelOfTheory("pyscf", "b97-d", "sto-3g"), [1, 8], r"PySCF does not add the correction .* GGA_XC_B97_D"),
-        (LevelOfTheory("pyscf", "0.5*b97_3c", "sto-3g"), [1, 8], r"PySCF does not add the correction .* GGA_XC_B97_3C"),
         (LevelOfTheory("pyscf", "wb97m_v", "sto-3g", {"nlc": 0}), [1], r"PySCF does not add .* HYB_MGGA_XC_WB97M_V"),
         (LevelOfTheory("pyscf", "b3lyp_d3bj", "sto-3g"), [1], r"'b3lyp_d3bj' cannot be computed by PySCF"),
         (LevelOfTheory("pyscf", "hf", "sto-3gg"), [1, 8], r"oracle\.basis 'sto-3gg' does not serve"),

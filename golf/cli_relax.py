@@ -204,7 +204,7 @@ def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
     if outcome.n_left_saddle_point:
         n = outcome.n_left_saddle_point
         had = "start is symmetric and had" if n == 1 else "starts are symmetric and had"
-        lines.append(f"{n} {had} converged to a saddle point; relaxed on to a lower end; see left_saddle_point")
+        lines.append(f"{n} {had} ended in a saddle point; relaxed on to a lower end; see left_saddle_point")
     if outcome.changed:
         name, how = next(iter(outcome.changed.items()))
         first = f"{name}{and_more(len(outcome.changed))}"

@@ -64,7 +64,7 @@ CONFORMATION_COLUMNS: Mapping[str, Column] = {
     "wall_seconds": Column(np.float64, "time that the label or optimization took", "second"),
     "scf_iterations": Column(np.int32, "iterations of the SCF that converged"),
     "recovery": Column(str, "step of the SCF ladder that converged; empty: the first try"),
-    "left_saddle_point": Column(np.bool_, "a symmetric start: had converged to a saddle point and was relaxed on"),
+    "left_saddle_point": Column(np.bool_, "a symmetric start: had ended in a saddle point and was relaxed on"),
     "stop_reason": Column(StopReason, "why the relaxation ended"),
     "n_steps": Column(np.int32, "optimizer steps"),
     "n_force_evaluations": Column(np.int32, "force evaluations"),

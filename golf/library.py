@@ -51,7 +51,7 @@ class Outcome:
         n_relaxed: conformations in the output.
         ensembles: conformers by what became of them (`golf.ensembles.OUTCOMES`); empty where all were to be kept.
         changed: of each molecule of which conformations are not that molecule any more, how of the first.
-        n_left_saddle_point: conformations that had converged to one, for their start is symmetric, and went on.
+        n_left_saddle_point: conformations that had ended in one, for their start is symmetric, and went on.
         unlike: of each reason to call molecules unlike the training data, these molecules.
     """
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from golf.conformations import ConformationSet, Frames, StopReason
 from golf.labeling import with_labels_of
 from golf.progress import progress_bar
-from golf.saddle_points import TRIES, is_symmetric, way_down
+from golf.saddle_points import LOWER, TRIES, evaluations, is_symmetric, shaken, way_down
 from golf.slots import ForceProvider, Geometry, Optimizer, SlotRelaxer, Trajectory
 from golf.surrogate import MMFFSurrogate, SurrogateError
 
@@ -99,7 +99,7 @@ def _past_saddle_points(
     engine: Callable[[ConformationSet], SlotRelaxer],
     finished: dict[int, Trajectory],
 ) -> set[int]:
-    """Relax on what has converged to a saddle point for its start is symmetric; see golf/saddle_points.py.
+    """Relax on what ended in a saddle point, or nowhere, for its start is symmetric; see golf/saddle_points.py.
 
     Args:
         finished: by index; those that end lower now are replaced, with the steps and evaluations of both.
@@ -107,41 +107,66 @@ def _past_saddle_points(
     Returns:
         Their indices.
     """
-    rows = [conformations.rows(i) for i in range(len(conformations))]
+    numbers = [conformations.number[conformations.rows(i)] for i in range(len(conformations))]
+    starts = conformations.positions_by_conformation()
     open_ones = [
         i
-        for i in sorted(finished)
-        if finished[i].stop_reason == StopReason.CONVERGED
-        and is_symmetric(conformations.number[rows[i]], conformations.position[rows[i]])
+        for i, positions in enumerate(starts)
+        if is_symmetric(numbers[i], positions)
+        and (finished[i].stop_reason == StopReason.CONVERGED or is_symmetric(numbers[i], finished[i].last.positions))
     ]
     left: set[int] = set()
-    for _ in range(TRIES):
-        starts = {i: way_down(potential, conformations.number[rows[i]], finished[i].last.positions) for i in open_ones}
-        open_ones = [i for i, start in starts.items() if start is not None]
-        if not open_ones:
+    for seed in range(TRIES):
+        aside: dict[int, NDArray[np.float64]] = {}
+        for i in open_ones:
+            finished[i], further_start = _looked_at(potential, numbers[i], finished[i], seed)
+            if further_start is not None:
+                aside[i] = further_start
+        if not aside:
             break
-        aside = conformations.subset(open_ones)
-        aside = aside.with_columns(position=np.concatenate([starts[i] for i in open_ones]))
-        for further in engine(aside).run(range(len(aside))):
-            i = open_ones[further.start]
-            if further.last.nnp_energy < finished[i].last.nnp_energy:
-                finished[i] = _joined(finished[i], further)
+        open_ones = []
+        again = conformations.subset([*aside]).with_columns(position=np.concatenate([*aside.values()]))
+        for further in engine(again).run(range(len(again))):
+            i = [*aside][further.start]
+            finished[i], lower = _joined(finished[i], further)
+            if lower:
                 left.add(i)
-        open_ones = [i for i in open_ones if i in left and finished[i].stop_reason == StopReason.CONVERGED]
+            if lower or finished[i].stop_reason != StopReason.CONVERGED:
+                open_ones.append(i)
     return left
 
 
-def _joined(before: Trajectory, further: Trajectory) -> Trajectory:
-    """One trajectory of two; of the second, the last state is kept where states are."""
+def _looked_at(
+    potential: ForceProvider, numbers: NDArray, end: Trajectory, seed: int
+) -> tuple[Trajectory, NDArray[np.float64] | None]:
+    """Look whether the end of a symmetric start is one; where the relaxation has to go on, if it is not."""
+    positions = end.last.positions
+    if end.stop_reason == StopReason.CONVERGED:
+        n_evaluations = end.n_force_evaluations + evaluations(len(numbers))
+        return replace(end, n_force_evaluations=n_evaluations), way_down(potential, numbers, positions)
+    if end.stop_reason == StopReason.STEP_LIMIT:
+        return end, shaken(positions, seed)
+    return end, None
+
+
+def _joined(before: Trajectory, further: Trajectory) -> tuple[Trajectory, bool]:
+    """One trajectory of two, and whether the second ended lower; else the first stays, with the evaluations of both.
+
+    Of the second, the last state is kept where states are.
+    """
+    n_evaluations = before.n_force_evaluations + further.n_force_evaluations
+    if not further.last.nnp_energy < before.last.nnp_energy - LOWER:
+        return replace(before, n_force_evaluations=n_evaluations), False
     n_steps = before.n_steps + further.n_steps
-    return replace(
+    joined = replace(
         further,
         start=before.start,
         first=before.first,
         n_steps=n_steps,
-        n_force_evaluations=before.n_force_evaluations + further.n_force_evaluations + 6 * len(before.last.positions),
+        n_force_evaluations=n_evaluations,
         states=(*before.states[:-1], (n_steps, further.last)) if before.states else (),
     )
+    return joined, True
 
 
 def _columns(

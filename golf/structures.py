@@ -199,6 +199,6 @@ def _own(relaxed: ConformationSet, i: int) -> dict[str, str]:
         "largest_force_kcal_mol_angstrom": f"{values['largest_force'][i] * HARTREE_IN_KCAL_PER_MOL:.4f}",
         "stop_reason": StopReason(values["stop_reason"][i]).name.lower(),
         "n_steps": str(values["n_steps"][i]),
-        **({"left_saddle_point": "yes"} if values["left_saddle_point"][i] else {}),
+        **({"left_saddle_point": "yes"} if "left_saddle_point" in values and values["left_saddle_point"][i] else {}),
         **{name: remark for name, remark in remarks.items() if remark},
     }

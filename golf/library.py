@@ -110,7 +110,7 @@ def relax_library(
         shutil.rmtree(folder, ignore_errors=True)
     if not outcome.n_relaxed:
         left_out = outcome.left_out
-        first = f" (first: line {left_out[0].line}, {left_out[0].name}: {left_out[0].reason})" if left_out else ""
+        first = f" (first: {left_out[0].place(run['input'])}: {left_out[0].reason})" if left_out else ""
         if outcome.ensembles:
             raise UserError(f"{run['input']}: no conformer makes an ensemble{first}")
         raise UserError(f"{run['input']}: holds no molecules that can be relaxed{first}")

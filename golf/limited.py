@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -94,10 +95,15 @@ def call_each(
             return error
 
     pool = ThreadPoolExecutor(threads)
+    left = deque(pool.submit(attempt, own) for own in arguments)
     try:
-        yield from pool.map(attempt, arguments)
+        while left:
+            result = left[0].result()
+            left.popleft()
+            yield result
     except BaseException:  # Ctrl-C, SIGTERM, or an error of the function: nobody waits for the others
-        workers.close()
+        if left:  # a caller that has all results may leave, and the children are for its next call
+            workers.close()
         raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -31,6 +31,10 @@ MOST = 8
 """Sizes of a piece that records of one name make, at most, where these may be divided."""
 
 
+SHOWN_ELEMENTS = 12
+"""Known elements that a reason names; an imported model may have a hundred."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """Conformations of some records and what was left out of these.
@@ -114,7 +118,7 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
         found = shell_problem(mol)
         if found or mol is None:
             return found
-        return _foreign((atom.GetAtomicNum() for atom in mol.GetAtoms()), known)
+        return _foreign((atom.GetAtomicNum() for atom in Chem.AddHs(mol).GetAtoms()), known)
 
     least = max(1, size // (n_conformers or 1))
     for records in _grouped(read_records(path), lambda record: record.name, least, _are_two_molecules):
@@ -239,8 +243,9 @@ def _foreign(numbers: Iterable[int], known: frozenset[int]) -> str:
     foreign = sorted(set(numbers) - known)
     if not foreign:
         return ""
-    words = (" ".join(SYMBOLS[number] for number in part) for part in (foreign, sorted(known)))
-    return "has {}, which the model never saw (it knows {})".format(*words)
+    words = (" ".join(SYMBOLS[number] for number in part) for part in (foreign, sorted(known)[:SHOWN_ELEMENTS]))
+    more = f" and {len(known) - SHOWN_ELEMENTS} more" if len(known) > SHOWN_ELEMENTS else ""
+    return "has {}, which the model never saw (it knows {}{})".format(*words, more)
 
 
 def _sound(conformations: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int], list[LeftOut]]:

@@ -41,7 +41,7 @@ def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
     container is at the root of the mount.
     """
     try:
-        lines = own.read_text().splitlines()
+        lines = own.read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:
@@ -67,7 +67,7 @@ def _quota_v1(folder: Path) -> float | None:
 def _ratio(*files: Path) -> float | None:
     """The quota over the period (microseconds) in these files; None where there is none or it is no limit."""
     try:
-        quota, period = " ".join(file.read_text() for file in files).split()
+        quota, period = " ".join(file.read_text(encoding="utf-8") for file in files).split()
         return int(quota) / int(period) if int(quota) > 0 else None
     except (OSError, ValueError, ZeroDivisionError):  # the second: "max"
         return None

@@ -5,19 +5,19 @@ from __future__ import annotations
 import csv
 import logging
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rdkit import Chem, rdBase
+from rdkit import Chem
 from rdkit.Chem import rdForceFieldHelpers
 
-from golf.axes import with_stated_axes
 from golf.chemistry import mapped_smiles
 from golf.elements import SYMBOLS
 from golf.errors import UserError
 from golf.files import suffix_of, written_whole
 from golf.formats import MOLECULES, SUFFIXES, column_of, is_smiles_record, table_start
+from golf.parsing import from_molfile, from_smiles
 from golf.sdf import blocks, unique
 from golf.text import cleaned, one_line, open_text
 from golf.usable import query_problem, spin_problem
@@ -29,8 +29,12 @@ UNREADABLE = "RDKit cannot read it as a molecule"
 
 RADICAL = "it is a radical; only closed shells are covered"
 
+BARE = f"{RADICAL} (an atom in brackets has the hydrogens that are written, as in [CH3])"
+
 PROPERTIES = "properties"
 """Column of conformations: properties of the record that they come from (JSON)."""
+
+MOLECULE_SUFFIXES = tuple(suffix for suffix, kind in SUFFIXES.items() if kind in MOLECULES)
 
 OWN_NAMES = (
     "energy_hartree",
@@ -72,12 +76,27 @@ class Record:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A record that cannot be used. `line` counts from 1; for SDF it is the number of the record."""
+    """A record that cannot be used. `line` counts from 1; for SDF it is the number of the record.
+
+    Names of frames and of rows of a database begin with their place ("frame 2, line 12, ethanol").
+    """
 
     line: int
     name: str
     text: str
     reason: str
+
+    def place(self, path: str | Path, *, with_text: bool = False) -> str:
+        """Say where the record is in its file, and its name, and what stands there."""
+        what = ", ".join([self.name, *([self.text] if with_text and self.text else [])])
+        if re.match(r"(frame|row) \d+(,|$)", self.name) and suffix_of(path) not in MOLECULE_SUFFIXES:
+            return what
+        return f"{record_word(path)} {self.line} ({what})"
+
+
+def record_word(path: str | Path) -> str:
+    """Return what a file's records are counted by."""
+    return "line" if suffix_of(path) in (".smi", ".csv") else "record"
 
 
 def structure_problem(mol: Chem.Mol | None) -> str:
@@ -106,7 +125,14 @@ def shell_problem(mol: Chem.Mol | None) -> str:
     problem = structure_problem(mol)
     if problem or mol is None:
         return problem
-    return RADICAL if is_radical(mol) else spin_problem(mol)
+    if is_radical(mol):
+        return BARE if any(_is_bare(atom) for atom in mol.GetAtoms()) else RADICAL
+    return spin_problem(mol)
+
+
+def _is_bare(atom: Chem.Atom) -> bool:
+    """Tell whether it is an atom as in "[C]" or "[#6]", which many people take for one with its hydrogens."""
+    return atom.GetNumRadicalElectrons() > 0 and atom.GetTotalNumHs() == 0 and atom.GetAtomicNum() in (5, 6, 7, 8)
 
 
 def unusable(mol: Chem.Mol | None, elements: Collection[int] | None = None) -> str:
@@ -159,8 +185,8 @@ def read_records(path: str | Path, *, smiles_column: str = "smiles", name_column
         UserError: the file is missing, not readable, of an unknown suffix, or lacks the column.
     """
     path = Path(path)
-    if SUFFIXES.get(suffix_of(path)) not in MOLECULES:
-        known = ", ".join(suffix for suffix, kind in SUFFIXES.items() if kind in MOLECULES)
+    if suffix_of(path) not in MOLECULE_SUFFIXES:
+        known = ", ".join(MOLECULE_SUFFIXES)
         raise UserError(f"{path}: unknown suffix {path.suffix!r}; molecules are read from {known}")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -188,7 +214,7 @@ def collect(
     molecules: list[Molecule] = []
     left_out: list[LeftOut] = []
     of_name: dict[str, dict[str, Molecule]] = {}  # the molecules of a name by their SMILES, hydrogens included
-    word = "record" if suffix_of(path) == ".sdf" else "line"
+    word = record_word(path)
     for record in records:
         name = record.name
         if taken is not None and name not in of_name:
@@ -256,7 +282,7 @@ def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Recor
 def _sdf_records(path: Path) -> Iterator[Record]:
     with open_text(path) as stream:
         for i, block in enumerate(blocks(cleaned(stream, path), path), start=1):
-            mol, error = _read(_from_molfile, block.molfile)
+            mol, error = from_molfile(block.molfile)
             name, properties = block.name, block.properties
             if properties.keys() >= {"energy_hartree", "stop_reason"}:  # a conformer that golf has written
                 name = re.sub(r"/\d{4,}$", "", name)
@@ -277,6 +303,7 @@ def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[R
                 f"{path}: has no column {smiles_column!r} (found: {', '.join(columns) or 'none'}); rename one "
                 "(in a study: set dataset.smiles_column)"
             )
+        _warn_of_alike(path, columns, of_smiles, of_name)
         longer = []
         for row in filter(None, reader):
             line = reader.line_num + n_skipped
@@ -285,7 +312,7 @@ def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[R
             name = "" if of_name is None else one_line(values.pop(of_name).strip())
             if any(row[len(columns) :]):  # what is there is lost
                 longer.append(line)
-            mol, error = _parse(smiles)
+            mol, error = from_smiles(smiles)
             yield Record(line, name or f"mol{line}", smiles, mol, values, error)
         if longer:
             logger.warning(
@@ -297,47 +324,39 @@ def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[R
             )
 
 
+def _warn_of_alike(path: Path, columns: Sequence[str], *taken: str | None) -> None:
+    """Warn of columns that could be meant, too, since their names differ in case alone."""
+    for column in taken:
+        others = [one for one in columns if column and one != column and one.casefold() == column.casefold()]
+        if others:
+            logger.warning("%s: has columns %r and %r; %r is read, rename one", path, column, others[0], column)
+
+
 def _smi_records(path: Path) -> Iterator[Record]:
+    columns: list[str] = []
     with open_text(path) as stream:
         for i, line in enumerate(cleaned(stream, path), start=1):
+            if i == 1 and not is_smiles_record(line, i):
+                columns = [one_line(column).strip() for column in line.rstrip("\r\n").split("\t")[2:]]
             if is_smiles_record(line, i):
                 smiles, *rest = line.split(maxsplit=1)
                 text = "".join(rest)
                 if text.startswith("|"):  # ChemAxon's extensions, as vendors write them, are before the name
                     extension, _, text = text[1:].partition("|")
                     smiles = f"{smiles} |{extension}|"
-                name = text.lstrip().split("\t")[0].strip()
-                mol, error = _parse(smiles)
-                yield Record(i, name or f"mol{i}", smiles, mol, error=error)
+                name, *others = text.strip(" \r\n").split("\t") if "\t" in line else [text]
+                mol, error = from_smiles(smiles)
+                yield Record(i, name.strip() or f"mol{i}", smiles, mol, _further(columns, others), error)
 
 
-def _from_molfile(text: str) -> Chem.Mol | None:
-    supplier = Chem.SDMolSupplier()  # Chem.MolFromMolBlock gives the reasons as warnings, which nothing captures
-    supplier.SetData(text, removeHs=False)
-    return next(supplier, None)
-
-
-def _parse(smiles: str) -> tuple[Chem.Mol | None, str]:
-    if not smiles:
-        return None, "the SMILES is empty"
-    mol, error = _read(Chem.MolFromSmiles, smiles)
-    return (None if mol is None else with_stated_axes(mol, smiles)), error
-
-
-def _read(parse: Callable[[str], Chem.Mol | None], text: str) -> tuple[Chem.Mol | None, str]:
-    """Return the molecule of a text, or why RDKit reads none."""
-    with rdBase.CaptureErrorLog() as log:  # the reason is reported with the number of the line instead
-        mol = parse(text)
-        return mol, "" if mol is not None else _reason(log.messages)
-
-
-def _reason(messages: str) -> str:
-    """Return the line of RDKit's error log that says most: the first, without the time and what all have."""
-    lines = (
-        re.sub(r"^\[[\d:]+\] *(SMILES Parse Error: |ERROR: (Could not sanitize .*)?)?", "", line).strip()
-        for line in messages.splitlines()
-    )
-    return next(filter(None, lines), "")[:200]
+def _further(columns: Sequence[str], values: Sequence[str]) -> dict[str, str]:
+    """Name what stands behind a tab after the name by the header of the file, else by the number of the column."""
+    found: dict[str, str] = {}
+    for i, value in enumerate(values):
+        if value.strip():
+            name = columns[i] if i < len(columns) and columns[i] else f"column_{i + 3}"
+            found[unique(name, found)] = value.strip()
+    return found
 
 
 def write_left_out(path: str | Path, left_out: Iterable[LeftOut]) -> None:

@@ -77,7 +77,7 @@ def unlock(study: Study, state: Path = STATE, marks: Path = MARKS) -> None:
 
     A study may lie within the results folder of another one; its files are not that one's.
     """
-    others = [Path(mark.read_text().split("\n", 1)[0]) for mark in marks.glob("*.at-work")]
+    others = [Path(mark.read_text(encoding="utf-8").split("\n", 1)[0]) for mark in marks.glob("*.at-work")]
     within = [other for other in others if other != study.results and other.is_relative_to(study.results)]
 
     def is_ours(file: Path) -> bool:
@@ -85,7 +85,7 @@ def unlock(study: Study, state: Path = STATE, marks: Path = MARKS) -> None:
         return inside or file in study.downloads
 
     for lock in (state / "locks").glob("*.lock"):
-        if any(is_ours(Path(line).resolve()) for line in lock.read_text().splitlines()):
+        if any(is_ours(Path(line).resolve()) for line in lock.read_text(encoding="utf-8").splitlines()):
             lock.unlink(missing_ok=True)
 
 

@@ -21,7 +21,7 @@ from golf.conformers import TIMEOUT, conformations_of
 from golf.databases import rows
 from golf.errors import UserError
 from golf.extxyz import INPUT, PREDICTED, geometries, inputs_of
-from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, SMILES, format_of
+from golf.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, format_of
 from golf.geometry import geometry_problem
 from golf.identity import closed_shell_problem
 from golf.nabladft import is_nabladft, read_geometries
@@ -79,7 +79,7 @@ def read_structures(
     else:
         conformations, left_out = read_whole(path, kind, timeout)
     for out in left_out:
-        raise UserError(f"{path}: {_word(kind)} {out.line} ({out.name}, {out.text}): {out.reason}")
+        raise UserError(f"{path}: {out.place(path, with_text=True)}: {out.reason}")
     if len(conformations) == 0:
         raise UserError(f"{path}: holds no conformations")
     for i, positions in enumerate(conformations.positions_by_conformation()):
@@ -91,10 +91,6 @@ def read_structures(
         if problem:
             raise UserError(f"{path}: {conformations.id[i]}: {problem}; correct or remove it")
     return conformations
-
-
-def _word(kind: str) -> str:
-    return "line" if kind == SMILES else "record"
 
 
 def read_whole(path: Path, kind: str, timeout: float = TIMEOUT) -> tuple[ConformationSet, list[LeftOut]]:
@@ -179,9 +175,17 @@ def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> N
             ase.io.write(stream, atoms, format="extxyz")
 
 
+class _Quoted(str):
+    """A text that ASE's writer puts in quotes, as it does with blanks and brackets alone."""
+
+    def __contains__(self, part: object) -> bool:
+        return True
+
+
 def _one_line(value: str) -> str:
-    """Text for a comment line; ASE takes a backslash for the beginning of an escape."""
-    return " ".join(value.splitlines()).replace("\\", "\\\\")
+    """Text for a comment line; ASE takes a backslash for the beginning of an escape, and any space for an end."""
+    text = re.sub(r"\s*[\r\n]\s*", " ", value).replace("\\", "\\\\")
+    return _Quoted(text) if re.search(r"[^\S ]", text) else text
 
 
 def _given(relaxed: ConformationSet, i: int) -> dict[str, str]:

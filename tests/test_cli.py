@@ -97,7 +97,7 @@ def bad_inputs(folder, model, smiles):
     return {
         r"nowhere\.smi: no such file": relax(folder / "nowhere.smi"),
         r"empty\.smi: holds no molecules": relax(folder / "empty.smi"),
-        r"broken\.smi: holds no molecules .*line 1, broken: RDKit cannot read": relax(folder / "broken.smi"),
+        r"broken\.smi: holds no molecules .*line 1 \(broken\): RDKit cannot read": relax(folder / "broken.smi"),
         r"fluoro\.smi: .*has F, which the model never saw": relax(folder / "fluoro.smi"),
         r"text\.h5: not a readable HDF5 file": relax(folder / "text.h5"),
         r"text\.pt: not a model file": relax(smiles, weights=folder / "text.pt"),

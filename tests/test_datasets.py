@@ -167,7 +167,7 @@ def test_elements_without_basis_or_reference_energy_are_left_out(tmp_path):
 
 def test_bad_smiles_in_line_7_is_named(tmp_path):
     path = smiles_file(tmp_path, *[f"{'C' * i}O alcohol{i}" for i in range(1, 7)], "C1CC broken")
-    with pytest.raises(UserError, match=r"molecules\.smi: 1 of 7 .*max_left_out 0\.1 .*line 7, broken: RDKit cannot"):
+    with pytest.raises(UserError, match=r"molecules\.smi: 1 of 7 .*max_left_out 0\.1 .* 7 \(broken\): RDKit cannot"):
         prepared(source(path, max_left_out=0.1), LEVEL, seed=1)
 
 

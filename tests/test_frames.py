@@ -231,7 +231,7 @@ def test_golf_relax_does_the_frames_that_are_good(tmp_path, model, capsys):
     (tmp_path / "a.xyz").write_text(frame(*WATER) + bad + frame(*WATER))
     line = ["relax", str(tmp_path / "a.xyz"), "-m", str(model), "-o", str(tmp_path / "out.sdf"), "--max-steps", "1"]
     assert main(line) == 1
-    assert "record 2 (frame 2, line 6) is left out: line 10: 'X' is a ghost" in capsys.readouterr().err
+    assert "frame 2, line 6 is left out: line 10: 'X' is a ghost" in capsys.readouterr().err
     assert (tmp_path / "out.sdf").read_text().count("$$$$") == 2
 
 

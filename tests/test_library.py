@@ -154,8 +154,8 @@ def test_what_a_network_predicts_is_no_label(model, smiles, tmp_path):
     golf("relax", smiles, "-m", model, "-o", tmp_path / "out.extxyz", "--max-steps", 2)
     text = (tmp_path / "out.extxyz").read_text()
     assert " energy=" in text and "forces:R:3" in text
-    again, _ = read_extxyz(tmp_path / "out.extxyz")
-    assert len(again) and "energy" not in again.values and "force" not in again.atoms
+    again, left_out = read_extxyz(tmp_path / "out.extxyz")
+    assert len(again) and not left_out and "energy" not in again.values and "force" not in again.atoms
     (tmp_path / "labels.extxyz").write_text(text.replace("predicted_by=golf", ""))  # as another program writes it
     labelled, _ = read_extxyz(tmp_path / "labels.extxyz")
     golf("relax", smiles, "-m", model, "-o", tmp_path / "out.h5", "--max-steps", 2)

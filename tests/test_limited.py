@@ -51,8 +51,31 @@ def test_a_molecule_that_does_not_come_back_is_left_out_and_the_others_are_not()
     started = time.monotonic()
     conformations, (out,) = conformations_of(molecules, n_conformers=1, seed=1, prune_rmsd=0.0, threads=2, timeout=1.0)
     assert conformations.molecule == ["first", "second", "third"]
-    assert (out.name, out.line) == ("hangs", 2) and out.reason.startswith("it could not be embedded within 1 s; raise")
+    assert (out.name, out.line) == ("hangs", 2) and out.reason.startswith(
+        "it could not be embedded within 1 s with its"
+    )
     assert time.monotonic() - started < 30
+
+
+def test_children_are_there_for_the_next_call_and_gone_after_one_that_was_given_up():
+    molecules = [Molecule("ethanol", hydrogenated("CCO"), 1)]
+    first, again = (_children_of(molecules) for _ in range(2))
+    assert first and again == first
+    results = call_each(os.getpid, [()] * 3, seconds=60)
+    assert next(results) in first
+    results.close()
+    assert not set(first) & set(_children_of(molecules))
+
+
+def _children_of(molecules):
+    """Process ids of the children of this process after an embedding."""
+    conformations_of(molecules, n_conformers=1, seed=1, prune_rmsd=0.0)
+    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return [pid for one in tasks for pid in map(int, one.read_text().split()) if "golf.limited" in _command(pid)]
+
+
+def _command(pid):
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def test_a_process_that_ends_is_replaced_and_errors_are_those_of_the_function():

@@ -349,7 +349,7 @@ def torn_or_turned(conformations, advance):
     energies = [-9.0 if name in ("acid/0000", "alcohol/0001") else -5.0 for name in conformations.id]
     columns = {"stop_reason": [StopReason.CONVERGED] * n, "n_steps": [1] * n, "nnp_energy_last": energies}
     ends = conformations.bare().with_columns(position=position)
-    return ends.with_columns(values=columns | {"largest_force": [0.0] * n})
+    return ends.with_columns(values=columns | {"largest_force": [0.0] * n, "left_saddle_point": [False] * n})
 
 
 @pytest.mark.parametrize("ensemble", [None, Ensemble(0.0, 6.0)])
@@ -377,7 +377,7 @@ def test_what_is_not_the_molecule_any_more_is_said_and_in_no_ensemble(tmp_path, 
 def test_what_was_left_out_is_listed_where_nothing_could_be_relaxed(model, tmp_path, capsys):
     (tmp_path / "in.smi").write_text("C1CC broken\nB boron\n")
     assert relaxed(tmp_path / "in.smi", tmp_path / "out.sdf", model) == 2
-    assert "line 1, broken" in capsys.readouterr().err and not (tmp_path / "out.sdf").exists()
+    assert "(first: line 1 (broken): RDKit" in capsys.readouterr().err and not (tmp_path / "out.sdf").exists()
     with open(tmp_path / "out.sdf.left_out.csv", newline="") as stream:
         assert [row["name"] for row in csv.DictReader(stream)] == ["broken", "boron"]
 
@@ -421,3 +421,9 @@ def test_parts_of_a_run_that_ended_are_still_there_for_the_next(model, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.smi", "out.h5.parts"]
     assert run().n_relaxed == 3 and calls == ["a", "b", "b", "c"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.smi", "out.h5"]
+
+
+def test_the_place_of_a_frame_is_said_once(model, tmp_path, capsys):
+    (tmp_path / "in.xyz").write_text("2\nname=x\nH 0 0 0\nXx 0 0 1\n")
+    assert relaxed(tmp_path / "in.xyz", tmp_path / "out.sdf", model) == 2
+    assert "(first: frame 1, line 1, x: line 4: 'Xx' is" in capsys.readouterr().err

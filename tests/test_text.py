@@ -7,15 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ase.io
+import numpy as np
 import pytest
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
+from golf.chemistry import mapped_smiles
 from golf.cli import main
+from golf.conformations import ConformationSet
 from golf.errors import UserError
 from golf.formats import count_records
 from golf.records import read_molecules, read_records
 from golf.sdf import record_text
+from golf.structures import records_of, write_structures
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -169,3 +174,36 @@ def test_a_record_text_is_one_record_for_every_name():
     (again,) = supplier
     assert again.GetProp("_Name") == "a b c"
     assert {key: again.GetProp(key) for key in again.GetPropNames()} == {"unnamed": "1", "k": "2\n3", "k_2": "4"}
+
+
+def test_columns_behind_the_name_are_properties(tmp_path):
+    (tmp_path / "in.smi").write_text(
+        "SMILES\tname\tprice\nCCO\tethyl alcohol\t1.50\tin stock\nCO methanol\nCN\tamine\t2\n"
+    )
+    first, second, third = read_records(tmp_path / "in.smi")
+    assert (first.name, dict(first.properties)) == ("ethyl alcohol", {"price": "1.50", "column_4": "in stock"})
+    assert (second.name, dict(second.properties)) == ("methanol", {})
+    assert (third.name, dict(third.properties)) == ("amine", {"price": "2"})
+
+
+def test_two_columns_that_could_be_the_name_are_said(tmp_path, caplog):
+    (tmp_path / "in.csv").write_text("smiles,Name,name\nCCO,a,b\n")
+    (record,) = read_records(tmp_path / "in.csv")
+    assert record.name == "b" and dict(record.properties) == {"Name": "a"}
+    assert "has columns 'name' and 'Name'; 'name' is read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name", ["a\u00a0b", "a\u2028b", "a\x85b", "say 'x' \"y\"", "a=b", "[x] {y}", "C\\\\C", "a/b c"]
+)
+def test_any_name_comes_back_from_an_extxyz(name, tmp_path):
+    mol = Chem.AddHs(Chem.MolFromSmiles("O"))
+    rdDistGeom.EmbedMolecule(mol, randomSeed=1)
+    record = (f"{name}/0000", name, mapped_smiles(mol), 0, 1, np.array([8, 1, 1]), mol.GetConformer().GetPositions())
+    columns = {"stop_reason": [0], "n_steps": [1], "left_saddle_point": [0]}
+    columns |= {key: [0.0] for key in ("nnp_energy_last", "relative_energy", "largest_force")}
+    relaxed = ConformationSet.build([record]).with_columns(values=columns, atoms={"nnp_force": np.zeros((3, 3))})
+    with open(tmp_path / "out.extxyz", "w", encoding="utf-8") as stream:
+        write_structures(stream, ".extxyz", relaxed)
+    (again,) = records_of(tmp_path / "out.extxyz", "extxyz")
+    assert again.name == name and ase.io.read(tmp_path / "out.extxyz").info["name"] == f"{name}/0000"

@@ -16,6 +16,7 @@ from golf.integrity import CHANGED, with_changes
 from golf.oracles.base import LevelOfTheory
 from golf.pieces import Embedding, pieces_of
 from golf.records import read_molecules, shell_problem
+from golf.sdf import record_text
 
 ELEMENTS = (1, 6, 7, 8, 9, 16, 17)
 ATTACHED, UNKNOWN = "is an attachment point or query atom", "a bond of unknown order"
@@ -51,7 +52,14 @@ def _dihedral(positions, atoms):
 
 @pytest.mark.parametrize(
     ("smiles", "problem"),
-    [("*CCO", ATTACHED), ("[*:1]CCO", ATTACHED), ("CC~O", UNKNOWN), ("C$C", UNKNOWN), ("CCO", "")],
+    [
+        ("*CCO", ATTACHED),
+        ("[*:1]CCO", ATTACHED),
+        ("CC~O", UNKNOWN),
+        ("C$C", UNKNOWN),
+        ("C:C", "an aromatic bond that is in no ring (atoms 1 and 2)"),
+        ("CCO", ""),
+    ],
 )
 def test_what_a_smiles_leaves_open_is_refused(smiles, problem, tmp_path):
     smiles_file(tmp_path / "in.smi", f"{smiles} x", "CO methanol", "CCN amine")
@@ -218,3 +226,49 @@ def test_a_drawing_that_is_called_3d_is_left_out(tmp_path):
     (tmp_path / "in.sdf").write_text(f"{text}$$$$\n")
     (piece,) = pieces_of(tmp_path / "in.sdf", elements=ELEMENTS, size=9, embedding=Embedding())
     assert not len(piece.conformations) and ("flat" in piece.left_out[0].reason or "3D" in piece.left_out[0].reason)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "problem"),
+    [
+        ("[#6]CC", "it is a radical; only closed shells are covered (an atom in brackets has the hydrogens that are"),
+        ("CCO>>CC=O", "RDKit cannot read it as a molecule: it is a reaction; write one molecule"),
+        ("C[C;H3]", "RDKit cannot read it as a molecule: it is a SMARTS pattern; write a molecule as SMILES"),
+        ("c1cccc1", "RDKit cannot read it as a molecule: Can't kekulize mol"),
+        ("C[C@@]12C[C@@H]1C2", ""),
+        ("[C@H]12CC[C@@H](C1)CC2", "ETKDG cannot embed it with its stereocenters (without them it can be; check them)"),
+        ("C[Pt@SP1](F)(Cl)Br", "the order of the ligands of atom 2 (@SP) is not kept by ETKDG; give a geometry (SDF)"),
+    ],
+)
+def test_reasons_say_what_to_do(smiles, problem, tmp_path):
+    smiles_file(tmp_path / "in.smi", f"{smiles} x")
+    elements = [*ELEMENTS, 17, 35, 78]
+    (piece,) = pieces_of(tmp_path / "in.smi", elements=elements, size=9, embedding=Embedding())
+    reasons = [out.reason for out in piece.left_out]
+    assert len(reasons) == bool(problem) and "".join(reasons).startswith(problem)
+
+
+def test_hydrogens_that_are_not_written_are_elements_too(tmp_path):
+    smiles_file(tmp_path / "in.smi", "C methane", "FC(F)(F)F freon")
+    (piece,) = pieces_of(tmp_path / "in.smi", elements=[6, 9], size=9, embedding=Embedding())
+    (out,) = piece.left_out
+    assert (out.name, out.reason) == ("methane", "has H, which the model never saw (it knows C F)")
+
+
+def test_a_hundred_known_elements_are_not_listed(tmp_path):
+    smiles_file(tmp_path / "in.smi", "C methane")
+    (piece,) = pieces_of(tmp_path / "in.smi", elements=range(2, 100), size=9, embedding=Embedding())
+    (out,) = piece.left_out
+    assert out.reason == "has H, which the model never saw (it knows He Li Be B C N O F Ne Na Mg Al and 86 more)"
+
+
+@pytest.mark.parametrize(
+    "smiles", ["[NH3]->[Zn]", "C[N+](=O)[O-]", "[2H]OC", "C[S@](=O)CC", "[O-][n+]1ccccc1", "C#[O+]"]
+)
+def test_an_sdf_has_the_molecule_that_came_in(smiles, tmp_path):
+    """Where V2000 has no such bond V3000 is written."""
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    rdDistGeom.EmbedMolecule(mol, randomSeed=1)
+    (tmp_path / "out.sdf").write_text(record_text(mol, "x", {}))
+    (again,) = Chem.SDMolSupplier(str(tmp_path / "out.sdf"), removeHs=False)
+    assert Chem.MolToSmiles(again) == Chem.MolToSmiles(mol)

@@ -17,7 +17,7 @@ from golf import __version__
 from golf.cli_models import add_export, add_import_checkpoint, add_learning_curve, add_train
 from golf.cli_options import CONFIG_HELP, add_cores, add_input, add_output, check_input, check_output, positive
 from golf.cli_relax import add_relax
-from golf.ending import end_on_signals
+from golf.ending import end_on_signals, run
 from golf.errors import UserError
 from golf.files import DISK_FULL
 
@@ -218,5 +218,10 @@ def _status(options: argparse.Namespace) -> None:
     watch(config, options.cores, options.watch)
 
 
+def program() -> None:
+    """Run `golf` as a program."""
+    run(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

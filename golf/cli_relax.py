@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from golf.ensembles import Ensemble
     from golf.library import Outcome
 
-PIECE = 2048
-"""Conformations of a library in memory at a time."""
+PIECE = 512
+"""Conformations of a library in memory at a time, and what is lost where a run is cut off.
+
+At the end of a piece slots are empty: replayed with 128 slots and numbers of evaluations that spread by 45 %, 512 take
+1 % more work than 2,048, 256 take 2.5 % and 128 take 5 %, where a batch costs by its molecules, as on a CPU.
+"""
 
 LAYOUT = 2
 """Of the parts of a run; an older one is not gone on with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +88,7 @@ def conformations_of(
     threads: int = 1,
     timeout: float = TIMEOUT,
     keep_properties: bool = False,
+    advance: Callable[[], None] = lambda: None,
 ) -> tuple[ConformationSet, list[LeftOut]]:
     """Conformers of every molecule (for SDF input with `n_conformers` 0: the geometries of the file).
 
@@ -100,12 +101,14 @@ def conformations_of(
         timeout: seconds of processor time for up to `PER_TIMEOUT` conformers of a molecule, in proportion for more. A
             molecule that takes longer is left out.
         keep_properties: have those of the records in the column `PROPERTIES`.
+        advance: called once for each molecule.
     """
     records, properties = [], []
     left_out: list[LeftOut] = []
     drawn, on_axes, mixed, groups, metals = [], [], [], [], []
     each = _each(molecules, n_conformers, seed, prune_rmsd, threads, timeout)
     for molecule, found in zip(molecules, each, strict=True):
+        advance()
         if isinstance(found, str):
             left_out.append(LeftOut(molecule.line, molecule.name, Chem.MolToSmiles(molecule.mol), found))
             continue

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import signal
+import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -14,6 +19,8 @@ GRACE = 4.0
 """Seconds from the signal to the end; closing a pool of 16 processes takes less than one."""
 
 _watched = threading.Lock()
+_ended = threading.Event()
+"""Whether one of the signals has come."""
 
 
 def end_on_signals() -> None:
@@ -33,6 +40,7 @@ def end_on_signals() -> None:
 
 def _end_once(number: int, frame: FrameType | None) -> None:
     """Leave by an exception, so that pools, journals and temporary files are closed on the way out."""
+    _ended.set()
     for ending in ENDING:
         signal.signal(ending, _ignore)  # not SIG_IGN: Python complains of a signal that has come meanwhile
     if number == signal.SIGINT:
@@ -50,3 +58,28 @@ def _end_at_last(reader: int) -> None:
         continue
     time.sleep(GRACE)
     os._exit(128 + number)
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Run the main function of a program and end the process with its status.
+
+    After a signal Python is not taken down: that takes seconds with PyTorch on a busy machine, and the guard, whose
+    thread stands still meanwhile, would not shorten it. Pools, journals and files are closed by then, and what is
+    registered to be done at the exit is done.
+    """
+    try:
+        status = main()
+    except SystemExit as end:
+        if not (_ended.is_set() and isinstance(end.code, int)):
+            raise
+        status = end.code
+    if not _ended.is_set():
+        sys.exit(status)
+    atexit._run_exitfuncs()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # nobody reads it any more
+            continue
+    os._exit(status)

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
+from rdkit.Chem import rdMolDescriptors
 
 from golf.chemistry import canonical_smiles
 from golf.conformations import ConformationSet
@@ -21,6 +22,7 @@ from golf.formats import EXTXYZ, GOLF, MOLECULES, count_records, format_of
 from golf.geometry import geometry_problem
 from golf.hdf5 import read, read_columns
 from golf.identity import closed_shell_problem, contradiction
+from golf.progress import progress_bar
 from golf.records import PROPERTIES, LeftOut, Record, collect, read_records, shell_problem
 from golf.structures import is_stream, read_whole, records_of
 from golf.xyz import raw_frames
@@ -30,6 +32,9 @@ T = TypeVar("T")
 MOST = 8
 """Sizes of a piece that records of one name make, at most, where these may be divided."""
 
+
+ATOMS = 50
+"""Of a molecule that counts once; one of 150 atoms counts three times, as its embedding and relaxation take longer."""
 
 SHOWN_ELEMENTS = 12
 """Known elements that a reason names; an imported model may have a hundred."""
@@ -65,6 +70,8 @@ def pieces_of(
     path: str | Path, *, elements: Iterable[int], size: int, embedding: Embedding, together: bool = False
 ) -> Iterator[Piece]:
     """Pieces of at least `size` conformations, but for the last one, in the order of the file.
+
+    Of SMILES and SDF files those of molecules with more than `ATOMS` atoms count for several.
 
     Consecutive records of a molecule (one name in an SDF, one molecule in an .h5) stay together, unless geometries of
     one name are more than `MOST` pieces. A name that stands again is made unique with the number of its record, but for
@@ -120,22 +127,32 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
             return found
         return _foreign((atom.GetAtomicNum() for atom in Chem.AddHs(mol).GetAtoms()), known)
 
-    least = max(1, size // (n_conformers or 1))
-    for records in _grouped(read_records(path), lambda record: record.name, least, _are_two_molecules):
+    n_each = n_conformers or 1
+    records_in_pieces = _grouped(
+        read_records(path), lambda record: record.name, size, _are_two_molecules, lambda one: n_each * _share(one)
+    )
+    for records in records_in_pieces:
         molecules, left_out = collect(records, path, problem=problem, taken=taken)
-        conformations, failed = conformations_of(
-            molecules,
-            n_conformers=n_conformers,
-            seed=embedding.seed,
-            prune_rmsd=embedding.prune_rmsd,
-            threads=embedding.threads,
-            timeout=embedding.timeout,
-            keep_properties=True,
-        )
+        with progress_bar(len(molecules), "molecules of this piece embedded") as advance:
+            conformations, failed = conformations_of(
+                molecules,
+                n_conformers=n_conformers,
+                seed=embedding.seed,
+                prune_rmsd=embedding.prune_rmsd,
+                threads=embedding.threads,
+                timeout=embedding.timeout,
+                keep_properties=True,
+                advance=advance,
+            )
         lines = {molecule.name: molecule.line for molecule in molecules}
         usable, kept, broken = _sound(conformations, [lines[name] for name in conformations.molecule])
         n_expected = n_conformers * (len(molecules) + len(left_out)) if n_conformers else len(records)
         yield Piece(usable, sorted([*left_out, *failed, *broken], key=lambda out: out.line), kept, n_expected)
+
+
+def _share(record: Record) -> float:
+    """What a conformation of a record is of a piece: large molecules take longer, and more memory."""
+    return 1.0 if record.mol is None else max(1.0, rdMolDescriptors.CalcNumAtoms(record.mol) / ATOMS)
 
 
 def _are_two_molecules(record: Record, following: Record) -> bool:
@@ -202,22 +219,28 @@ def _open_shell(conformations: ConformationSet, i: int) -> str:
 
 
 def _grouped(
-    records: Iterable[T], name: Callable[[T], object], size: int, divisible: Callable[[T, T], bool]
+    records: Iterable[T],
+    name: Callable[[T], object],
+    size: int,
+    divisible: Callable[[T, T], bool],
+    share: Callable[[T], float] = lambda _: 1.0,
 ) -> Iterator[list[T]]:
-    """Lists of at least `size` records, but for the last, that do not divide consecutive ones of one name.
+    """Lists whose shares add up to at least `size`, but for the last, that do not divide consecutive ones of one name.
 
     Only where there are very many of one name (a file in which all are called "ligand") these are divided, and between
     two that are `divisible`.
     """
     group: list[T] = []
+    weight = 0.0
     for record in records:
-        full = len(group) >= size
+        full = weight >= size
         if full and name(record) == name(group[-1]):
-            full = len(group) >= MOST * size and divisible(group[-1], record)
+            full = weight >= MOST * size and divisible(group[-1], record)
         if full:
             yield group
-            group = []
+            group, weight = [], 0.0
         group.append(record)
+        weight += share(record)
     if group:
         yield group
 

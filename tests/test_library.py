@@ -387,3 +387,18 @@ def test_radicals_are_left_out(model, tmp_path, capsys):
     (tmp_path / "in.smi").write_text("C methane\n[CH3] methyl\n")
     assert golf("relax", tmp_path / "in.smi", "-m", model, "-o", tmp_path / "a.sdf", "--max-steps", 1) == 1
     assert "line 2 (methyl) is left out: it is a radical" in capsys.readouterr().err
+
+
+def test_large_molecules_make_smaller_pieces(tmp_path):
+    lines = [f"{'C' * n} m{i}\n" for i, n in enumerate([3, 3, 3, 3, 33, 33, 33, 3])]  # 11 and 101 atoms
+    write_text(tmp_path / "in.smi", "".join(lines))
+    found = pieces_of(tmp_path / "in.smi", elements=[1, 6], size=4, embedding=Embedding())
+    assert [piece.conformations.molecule for piece in found] == [["m0", "m1", "m2", "m3"], ["m4", "m5"], ["m6", "m7"]]
+
+
+def test_an_embedding_that_takes_long_says_how_far_it_is(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("golf.progress.LOG_INTERVAL_SECONDS", 0.0)
+    caplog.set_level("INFO")
+    write_text(tmp_path / "in.smi", "CCO a\nCO b\n")
+    list(pieces_of(tmp_path / "in.smi", elements=[1, 6, 8], size=4, embedding=Embedding()))
+    assert "2 of 2 molecules of this piece embedded" in caplog.text

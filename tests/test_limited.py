@@ -119,3 +119,39 @@ def _children_at_work(parent):
         if int(fields[1]) == parent and int(fields[11]) > 2 * os.sysconf("SC_CLK_TCK"):
             found.append(int(stat.parent.name))
     return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_after_a_signal_python_is_not_taken_down_but_the_exit_functions_run(number):
+    program = f"""
+import atexit, os, signal, sys
+from golf.ending import end_on_signals, run
+
+class Torch:
+    def __del__(self):
+        os.write(2, b"taken down")
+
+kept = Torch()
+atexit.register(print, "at exit")
+
+def main():
+    end_on_signals()
+    try:
+        os.kill(os.getpid(), {int(number)})
+        while True:
+            pass
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        print("closed")
+
+run(main)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, "closed\nat exit\n", "")
+
+
+def test_embedding_writes_nothing_to_the_terminal(capfd):
+    molecules = [Molecule("zinc", hydrogenated("[NH3]->[Zn]"), 1)]
+    conformations_of(molecules, n_conformers=1, seed=1, prune_rmsd=0.0)
+    assert "UFFTYPER" not in capfd.readouterr().err

@@ -41,7 +41,7 @@ def _template(smiles: str) -> Chem.Mol:
     parameters = Chem.SmilesParserParams()
     parameters.removeHs = False
     mol = Chem.MolFromSmiles(smiles, parameters)
-    if mol is None:
+    if mol is None or not mol.GetNumAtoms():
         raise UserError(f"mapped SMILES {smiles!r} cannot be parsed by RDKit; make the file again")
     numbers = [atom.GetAtomMapNum() for atom in mol.GetAtoms()]
     if sorted(numbers) != list(range(1, mol.GetNumAtoms() + 1)):

@@ -87,8 +87,11 @@ def contradiction(smiles: str, charge: int, multiplicity: int, numbers: NDArray)
     """Describe how the columns of a conformation contradict its mapped SMILES; empty if they do not.
 
     Args:
+        smiles: mapped; an empty one says nothing that could be contradicted.
         numbers: [n] atomic numbers.
     """
+    if not smiles:
+        return multiplicity_problem(multiplicity, numbers, charge)
     try:
         formal, elements = formal_charge(smiles), _elements(smiles)
     except UserError as error:

@@ -1,16 +1,10 @@
 """One arm against the DFT minima."""
 
-from golf.conformations import Status
 from golf.datasets import starts_near_training
 from golf.evaluation import evaluate_arm, seen_molecules
-from golf.hdf5 import read, read_columns, write
+from golf.hdf5 import read, write
 from golf.job import job
-
-
-def n_labelled(path):
-    """Count the labels of a file without reading them."""
-    return int((read_columns(path, "conformation/status")[0]["conformation/status"] == Status.OK).sum())
-
+from golf.merging import n_labelled
 
 with job(snakemake.log[0]):
     relaxed = read(snakemake.input.relaxed)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from golf.conformations import ConformationSet, Frames, StopReason
 from golf.labeling import with_labels_of
 from golf.progress import progress_bar
-from golf.saddle_points import LOWER, TRIES, evaluations, is_symmetric, shaken, way_down
+from golf.saddle_points import LOWER, TRIES, evaluations, is_symmetric, way_down
 from golf.slots import ForceProvider, Geometry, Optimizer, SlotRelaxer, Trajectory
 from golf.surrogate import MMFFSurrogate, SurrogateError
 
@@ -99,7 +99,7 @@ def _past_saddle_points(
     engine: Callable[[ConformationSet], SlotRelaxer],
     finished: dict[int, Trajectory],
 ) -> set[int]:
-    """Relax on what ended in a saddle point, or nowhere, for its start is symmetric; see golf/saddle_points.py.
+    """Relax on what converged to a saddle point because its start is symmetric; see golf/saddle_points.py.
 
     Args:
         finished: by index; those that end lower now are replaced, with the steps and evaluations of both.
@@ -112,14 +112,13 @@ def _past_saddle_points(
     open_ones = [
         i
         for i, positions in enumerate(starts)
-        if is_symmetric(numbers[i], positions)
-        and (finished[i].stop_reason == StopReason.CONVERGED or is_symmetric(numbers[i], finished[i].last.positions))
+        if finished[i].stop_reason == StopReason.CONVERGED and is_symmetric(numbers[i], positions)
     ]
     left: set[int] = set()
-    for seed in range(TRIES):
+    for _ in range(TRIES):
         aside: dict[int, NDArray[np.float64]] = {}
         for i in open_ones:
-            finished[i], further_start = _looked_at(potential, numbers[i], finished[i], seed)
+            finished[i], further_start = _looked_at(potential, numbers[i], finished[i])
             if further_start is not None:
                 aside[i] = further_start
         if not aside:
@@ -131,22 +130,17 @@ def _past_saddle_points(
             finished[i], lower = _joined(finished[i], further)
             if lower:
                 left.add(i)
-            if lower or finished[i].stop_reason != StopReason.CONVERGED:
+            if lower and finished[i].stop_reason == StopReason.CONVERGED:
                 open_ones.append(i)
     return left
 
 
 def _looked_at(
-    potential: ForceProvider, numbers: NDArray, end: Trajectory, seed: int
+    potential: ForceProvider, numbers: NDArray, end: Trajectory
 ) -> tuple[Trajectory, NDArray[np.float64] | None]:
-    """Look whether the end of a symmetric start is one; where the relaxation has to go on, if it is not."""
-    positions = end.last.positions
-    if end.stop_reason == StopReason.CONVERGED:
-        n_evaluations = end.n_force_evaluations + evaluations(len(numbers))
-        return replace(end, n_force_evaluations=n_evaluations), way_down(potential, numbers, positions)
-    if end.stop_reason == StopReason.STEP_LIMIT:
-        return end, shaken(positions, seed)
-    return end, None
+    """Look at the curvature of a converged end; where the relaxation has to go on, if it is a saddle point."""
+    n_evaluations = end.n_force_evaluations + evaluations(len(numbers))
+    return replace(end, n_force_evaluations=n_evaluations), way_down(potential, numbers, end.last.positions)
 
 
 def _joined(before: Trajectory, further: Trajectory) -> tuple[Trajectory, bool]:

@@ -2,8 +2,8 @@
 
 A planar methylamine, an eclipsed methanol or a flat biphenyl relaxes to the saddle point that has its symmetry, and
 passes for converged. So ends of symmetric starts are looked at: where the energy falls off to a side, the relaxation
-goes on from there, and also from aside of an end that is symmetric and has not converged. (Shaking the start by 0.01
-angstrom is not enough: 3 of 4 relaxations of eclipsed methanol still ended 0.90 kcal/mol up.) Conformers that ETKDG
+goes on from there. (Shaking the start by 0.01 angstrom is not enough: 3 of 4 relaxations of eclipsed methanol still
+ended 0.90 kcal/mol up.) An end at the step limit does not pass for a minimum, and stays as it is. Conformers that ETKDG
 makes are seldom so symmetric (flat benzene is), and others cost no evaluation more.
 
 What the network itself takes for a minimum stays one. Networks that have never seen a flat geometry may have a sharp
@@ -91,16 +91,6 @@ def way_down(potential: ForceProvider, numbers: NDArray, positions: NDArray[np.f
 def evaluations(n_atoms: int) -> int:
     """Count the evaluations that `way_down` takes."""
     return 6 * n_atoms
-
-
-def shaken(positions: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Move all atoms at random, so that no symmetry is left.
-
-    Args:
-        positions: [n, 3] angstrom.
-        seed: another one moves them elsewhere.
-    """
-    return _moved(positions, np.random.default_rng(seed).normal(size=positions.size))
 
 
 def _moved(positions: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:

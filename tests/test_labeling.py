@@ -164,10 +164,10 @@ def test_a_killed_run_goes_on_from_its_journal(conformations, labelled, tmp_path
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_two_signals_at_once_end_it_like_the_first(conformations, tmp_path, first):
     """The second one used to interrupt the clean-up, within a lock."""
-    many = concatenate([conformations] * 40)
-    moved = many.position + np.random.default_rng(1).normal(0, 0.01, many.position.shape)
-    names = tuple(f"water/{k:04d}" for k in range(len(many)))
-    write(tmp_path / "in.h5", replace(many, id=names).with_columns(position=moved))
+    random = np.random.default_rng(1)
+    parts = [replace(conformations, id=[f"{name}/{k}" for name in conformations.id]) for k in range(40)]
+    moved = [part.with_columns(position=random.normal(part.position, 0.01)) for part in parts]
+    write(tmp_path / "in.h5", concatenate(moved))
     for pause in (0.0, 0.005, 0.02):
         output = tmp_path / f"{pause}.h5"
         process = run_label(tmp_path / "in.h5", output, "--cores", "2", start_new_session=True)

@@ -23,6 +23,7 @@ from golf.hdf5 import read, write
 from golf.oracles.programs import NO_BASIS
 from golf.report import LabelStage, costs, figures, molecules, write_report
 from golf.report.page import number
+from golf.units import hartree
 
 SMILES = ["CCO", "CC(=O)N", "c1ccccc1O"]
 ARMS = {"mmff": [3.0, 0.5], "golf": [0.2, np.nan, 0.1, 20.0, 0.3, 0.4]}
@@ -309,6 +310,7 @@ def test_ten_thousand_molecules(tmp_path, page):
         columns = {
             "residual_energy": relaxed.values["energy"] + 100.0,
             "percent_optimized": 100.0 - residual,
+            "energy_gain": np.full(n, hartree(GAIN)),
             "diverged": residual > GAIN,
             "rmsd": residual / 10,
             "nearest_rmsd": residual / 10,

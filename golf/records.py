@@ -343,7 +343,7 @@ def _smi_records(path: Path) -> Iterator[Record]:
                 text = "".join(rest)
                 if text.startswith("|"):  # ChemAxon's extensions, as vendors write them, are before the name
                     extension, _, text = text[1:].partition("|")
-                    smiles = f"{smiles} |{extension}|"
+                    smiles, text = f"{smiles} |{extension}|", text.lstrip()
                 name, *others = text.strip(" \r\n").split("\t") if "\t" in line else [text]
                 mol, error = from_smiles(smiles)
                 yield Record(i, name.strip() or f"mol{i}", smiles, mol, _further(columns, others), error)

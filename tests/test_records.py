@@ -113,7 +113,7 @@ def test_properties_of_a_csv_are_kept(model, tmp_path):
     assert [mol.GetProp("stop_reason") for mol in mols] == ["step_limit"] * 2
     assert relaxed(tmp_path / "in.csv", tmp_path / "out.xyz", model) == 0
     info = ase.io.read(tmp_path / "out.xyz", format="extxyz").info
-    assert info["input_batch"] == 17 and info["input_note"] == "first  third" and "input_empty" not in info
+    assert info["input_batch"] == 17 and info["input_note"] == "first third" and "input_empty" not in info
 
 
 def test_the_stereoisomer_that_was_drawn_is_in_the_output(model, tmp_path):

@@ -68,7 +68,8 @@ TAKEN = """
 import resource, sys
 import torch
 from golf.hdf5 import read
-from golf.potential import Architecture, Potential, force_scale
+from golf.potential import Architecture, Potential
+from golf.reference_energies import force_scale
 from golf.repulsion import shortest_distances
 from golf.training_stages import split_validation
 

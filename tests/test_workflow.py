@@ -346,5 +346,5 @@ def test_a_study_without_psi4_gets_labels_and_minima(tmp_path, monkeypatch):
 def test_too_many_unusable_molecules_stop_the_study(tmp_path):
     (tmp_path / "bad.smi").write_text("CO methanol\nC1CC broken\n")
     done = run(tmp_path, tiny_config(dataset__train=str(tmp_path / "bad.smi"), dataset__test_molecules=[]))
-    assert done.returncode != 0 and "line 2, broken: RDKit cannot read it" in done.stderr
+    assert done.returncode != 0 and "line 2 (broken): RDKit cannot read it" in done.stderr
     assert not (tmp_path / "results/dataset/train.h5").exists()

@@ -170,3 +170,15 @@ def misfits(mol: Chem.Mol, positions: NDArray) -> list[str]:
         apart = f"atoms {i[bond]} and {j[bond]}, bonded in its SMILES, are {lengths[k, bond]:.2f} angstrom apart"
         problems.append(apart if excess[k, bond] > 1.0 else "")
     return problems
+
+
+def skeleton(mol: Chem.Mol) -> Chem.Mol:
+    """Keep the elements and which atoms are bonded, in the same order, and nothing else."""
+    bonded = Chem.RWMol()
+    for atom in mol.GetAtoms():
+        bare = Chem.Atom(atom.GetAtomicNum())
+        bare.SetNoImplicit(True)
+        bonded.AddAtom(bare)
+    for bond in mol.GetBonds():
+        bonded.AddBond(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), Chem.BondType.SINGLE)
+    return bonded.GetMol()

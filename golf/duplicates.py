@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from golf.chemistry import molecule
+from golf.chemistry import molecule, skeleton
 from golf.conformations import ConformationSet
 
 IDENTICAL = 1e-4
@@ -96,14 +96,7 @@ def _canonical(conformations: ConformationSet, i: int) -> NDArray[np.float64]:
 @lru_cache(maxsize=4096)
 def _order(smiles: str) -> tuple[str, NDArray[np.int64]]:
     """SMILES of elements and bonds alone, and the row of each of its atoms in the mapped SMILES."""
-    graph = Chem.RWMol()
-    given = molecule(smiles)
-    for atom in given.GetAtoms():
-        bare = Chem.Atom(atom.GetAtomicNum())
-        bare.SetNoImplicit(True)
-        graph.AddAtom(bare)
-    for bond in given.GetBonds():
-        graph.AddBond(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), Chem.BondType.SINGLE)
+    graph = skeleton(molecule(smiles))
     graph.UpdatePropertyCache(strict=False)
     text = Chem.MolToSmiles(graph)
     order = list(graph.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"])

@@ -17,7 +17,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
 
 from golf import limited
-from golf.chemistry import mapped_smiles, misfit, molecule
+from golf.chemistry import mapped_smiles, misfit, molecule, skeleton
 from golf.errors import UserError
 from golf.records import RADICAL, is_radical
 from golf.usable import query_problem, spin_problem
@@ -195,7 +195,7 @@ def _placed(mol: Chem.Mol, numbers: NDArray, positions: NDArray) -> Chem.Mol | N
         rdDetermineBonds.DetermineConnectivity(near)
     if near.GetNumBonds() != mol.GetNumBonds():
         return None
-    match = _skeleton(mol).GetSubstructMatch(_skeleton(near))
+    match = skeleton(mol).GetSubstructMatch(skeleton(near))
     if len(match) != len(numbers):
         return None
     placed = Chem.RenumberAtoms(mol, list(match))
@@ -203,18 +203,6 @@ def _placed(mol: Chem.Mol, numbers: NDArray, positions: NDArray) -> Chem.Mol | N
     Chem.AssignStereochemistryFrom3D(placed)
     placed.RemoveAllConformers()
     return placed
-
-
-def _skeleton(mol: Chem.Mol) -> Chem.Mol:
-    """Elements and which atoms are bonded, nothing else."""
-    skeleton = Chem.RWMol()
-    for atom in mol.GetAtoms():
-        bare = Chem.Atom(atom.GetAtomicNum())
-        bare.SetNoImplicit(True)
-        skeleton.AddAtom(bare)
-    for bond in mol.GetBonds():
-        skeleton.AddBond(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), Chem.BondType.SINGLE)
-    return skeleton.GetMol()
 
 
 def _from_rows(numbers: NDArray, positions: NDArray) -> Chem.Mol:

@@ -28,7 +28,7 @@ BYTES_PER_ATOM = 250
 """Of a file of labels that is read, divided and trained on, at its peak; see `benchmarks/dag.py`."""
 
 SECONDS_PER_CONFORMER = 0.05
-"""ETKDG; measured with 51 atoms."""
+"""ETKDG, for molecules of some 50 atoms: an estimate."""
 
 SECONDS_PER_MINIMIZATION = 0.33
 """MMFF with its states kept; measured with 45 atoms."""

@@ -54,7 +54,9 @@ class Faults:
         self.prepared = self._prepare("prepared", METHANOL)
         self.undisturbed = self._undisturbed("undisturbed", self.prepared)
 
-    def _prepare(self, name: str, oracle: dict, conformers: int = 24) -> Study:
+    def _prepare(
+        self, name: str, oracle: dict, conformers: int = 24, target: str = "results/dataset/train.h5"
+    ) -> Study:
         """A study of some conformations of methanol whose dataset is there."""
         molecules = self.folder / "molecules.smi"
         molecules.write_text("CO methanol\n")
@@ -63,16 +65,17 @@ class Faults:
             self.folder / name,
             {"dataset": dataset, "oracle": oracle, "resources": {"label_processes": PROCESSES}},
         )
-        self._locally(study, "results/dataset/train.h5")
+        self._locally(study, target)
         return study
 
-    def _undisturbed(self, name: str, prepared: Study) -> Path:
+    def _undisturbed(self, name: str, prepared: Study, *options: str) -> Path:
         study = prepared.copy(self.folder / name)
-        self._locally(study, LABELS)
+        self._locally(study, LABELS, *options)
         return study.folder / LABELS
 
-    def _locally(self, study: Study, target: str) -> None:
-        subprocess.run([study.folder / "setup/run.sh", "--cores", "2", "--quiet", "all", "--", target], check=True)
+    def _locally(self, study: Study, target: str, *options: str) -> None:
+        command = [study.folder / "setup/run.sh", "--cores", "2", "--quiet", "all", *options, "--", target]
+        subprocess.run(command, check=True)
 
     def study(self, name: str) -> Study:
         return self.prepared.copy(self.folder / name)
@@ -244,10 +247,12 @@ class Faults:
 
     def scf(self) -> list[Row]:
         """A level at which nothing converges, in jobs that get less memory at first than their processes take."""
-        prepared = self._prepare("scf-prepared", METHANOL | {"keywords": {"d_convergence": 1e-30}}, conformers=3)
-        undisturbed = self._undisturbed("scf-undisturbed", prepared)
+        checked = self._prepare("scf-checked", METHANOL, conformers=3, target="results/dataset/oracle.json")
+        prepared = checked.copy(self.folder / "scf-prepared", keywords={"d_convergence": 1e-30})
+        keep_check = ("--rerun-triggers", "mtime")  # at this level the check refuses to begin
+        undisturbed = self._undisturbed("scf-undisturbed", prepared, *keep_check)
         study = prepared.copy(self.folder / "scf")
-        study.start("--set-resources", "label_batch:mem_mb=attempt**3*320")
+        study.start(*keep_check, "--set-resources", "label_batch:mem_mb=attempt**3*320")
         assert study.wait() == 0, study.terminal()[-4000:]
         first, *_, last = sorted(study.jobs("label_batch"), key=lambda job: job.id)
         assert (first.state, last.state) == ("FAILED", "COMPLETED") and "exceeded memory limit" in study.terminal()

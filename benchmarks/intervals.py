@@ -1,10 +1,10 @@
-"""How often 95 % intervals of a mean hold the true mean, and how wide they are: what chose `golf.intervals`.
+"""How often 95 % intervals of a mean hold the true mean, and how wide they are: what chose `golf.evaluation.intervals`.
 
 Each scenario draws samples of molecules whose true mean is known. Errors are normal (mean 0.1 kcal/mol), and a share of
 the molecules, or of the conformations, fails by an exponentially distributed energy with a mean of 5 kcal/mol. The
 methods: percentile bootstrap, BCa, studentized bootstrap (bootstrap-t), Student's t with a cluster-robust error, and
-`golf.intervals`. "above": the true mean lies above the interval of `golf.intervals`. Widths are means over samples, but
-medians for bootstrap-t, which has no finite mean width.
+`golf.evaluation.intervals`. "above": the true mean lies above the interval of `golf.evaluation.intervals`. Widths are
+means over samples, but medians for bootstrap-t, which has no finite mean width.
 
     python benchmarks/intervals.py
 """
@@ -20,9 +20,9 @@ from machine import facts
 from numpy.typing import NDArray
 from scipy import stats
 
-from golf.intervals import mean_intervals
-from golf.metrics import FAILURE
-from golf.units import HARTREE_IN_KCAL_PER_MOL
+from golf.core.units import HARTREE_IN_KCAL_PER_MOL
+from golf.evaluation.intervals import mean_intervals
+from golf.evaluation.metrics import FAILURE
 
 FAILS_BY = 5.0  # kcal/mol, mean
 MEAN = 0.1  # kcal/mol, of what does not fail

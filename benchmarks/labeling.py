@@ -3,7 +3,7 @@
 All variants label the same conformations at wB97X-D/def2-SVP on the same cores, in blocks that take turns, so that
 whatever else the machine does hits all of them:
 
-- pool CxT: golf.oracles.pool.OraclePool, C children of T threads each, for every split of the cores;
+- pool CxT: golf.oracles.programs.pool.OraclePool, C children of T threads each, for every split of the cores;
 - process per label: the pattern of the published code. Every label starts a Python, imports Psi4 and computes with as
   many threads as there are cores; the threads of the BLAS library are left as they come.
 
@@ -33,15 +33,17 @@ from pathlib import Path
 import numpy as np
 from machine import facts
 
-from golf.conformations import ConformationSet, Status
-from golf.elements import SYMBOLS
-from golf.hdf5 import read
-from golf.job import exit_on_sigterm
-from golf.oracles.base import Label, LevelOfTheory, Request, requests_from
-from golf.oracles.interpreter import Psi4Interpreter, find_psi4
-from golf.oracles.pool import OraclePool
-from golf.processors import usable_processors
-from golf.units import BOHR_IN_ANGSTROM
+from golf.core.conformations import ConformationSet, Status
+from golf.core.elements import SYMBOLS
+from golf.core.hdf5 import read
+from golf.core.job import exit_on_sigterm
+from golf.core.labels import Label
+from golf.core.level import LevelOfTheory
+from golf.core.processors import usable_processors
+from golf.core.units import BOHR_IN_ANGSTROM
+from golf.oracles.programs.interpreter import Psi4Interpreter, find_psi4
+from golf.oracles.programs.pool import OraclePool
+from golf.oracles.programs.protocol import Request, requests_from
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LEVEL = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
@@ -150,7 +152,7 @@ def small_conformations(n: int) -> ConformationSet:
 
 def drug_like_conformations(n: int) -> ConformationSet | None:
     """The n smallest molecules of the nablaDFT sample; None, and a line that says so, where it is absent."""
-    from golf.structures import read_structures
+    from golf.io.structures import read_structures
 
     if not DRUG_LIKE.is_file():
         print(f"{DRUG_LIKE}: not there; set GOLF_REFERENCE_DATA. Drug-like molecules are left out.")

@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("-n", type=int, default=100_000, help="molecules (default: %(default)s)")
     parser.add_argument("--suffix", default=".sdf", help="of the output (default: %(default)s)")
     options = parser.parse_args()
-    golf = [sys.executable, "-m", "golf.cli"]
+    golf = [sys.executable, "-m", "golf.cli.main"]
     with tempfile.TemporaryDirectory(prefix="golf-library-") as name:
         folder = Path(name)
         library(folder / "library.smi", options.n)

@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from golf.processors import usable_processors
+from golf.core.processors import usable_processors
 
 
 def facts(*packages: str) -> str:

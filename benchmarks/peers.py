@@ -14,9 +14,9 @@ from ase import Atoms
 from ase.data import atomic_masses
 from ase.optimize import LBFGS
 
-from golf._schnetpack import BesselRBF, CosineCutoff, properties
-from golf.batches import Batch, batch_of
-from golf.conformations import ConformationSet
+from golf.core.conformations import ConformationSet
+from golf.nnp._schnetpack import BesselRBF, CosineCutoff, properties
+from golf.nnp.batches import Batch, batch_of
 
 CUTOFF = 5.0  # angstrom, of the published networks
 
@@ -42,7 +42,7 @@ class SchNetPackBatch:
 
 
 class TorchSim:
-    """torch-sim's FIRE on all molecules at once, with SchNetPack's network and pairs by `golf.batches`."""
+    """torch-sim's FIRE on all molecules at once, with SchNetPack's network and pairs by `golf.nnp.batches`."""
 
     def __init__(self, network: torch.nn.Module, molecules: ConformationSet) -> None:
         import torch_sim

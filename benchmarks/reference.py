@@ -14,14 +14,16 @@ import geometric.optimize
 import numpy as np
 from machine import facts
 
-from golf import minimizer
-from golf.conformations import ConformationSet, Status
-from golf.hdf5 import read
-from golf.minimizer import FORCE_THRESHOLD, Trajectory, minimize
-from golf.oracles.base import Label, LevelOfTheory, Oracle, Request, requests_from
-from golf.oracles.pool import OraclePool
-from golf.surrogate import MMFFSurrogate
-from golf.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
+from golf.chem.mmff import MMFFSurrogate
+from golf.core.conformations import ConformationSet, Status
+from golf.core.hdf5 import read
+from golf.core.labels import Label
+from golf.core.level import LevelOfTheory
+from golf.core.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
+from golf.oracles import geometric as minimizer
+from golf.oracles.geometric import FORCE_THRESHOLD, Trajectory, minimize
+from golf.oracles.programs.pool import OraclePool
+from golf.oracles.programs.protocol import Oracle, Request, requests_from
 
 FLOOR = 0.2
 """Curvatures of MMFF below this share of geomeTRIC's own guess are raised to it."""

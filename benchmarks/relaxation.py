@@ -2,7 +2,7 @@
 
 The molecules are those of the nablaDFT sample, the weights those of GOLF-1k (GOLF_REFERENCE_DATA). Engines take turns:
 
-- golf: `golf.relaxation` with pieces of batches on threads; L-BFGS and the surrogate's energy after every fifth
+- golf: `golf.relaxation.relax` with pieces of batches on threads; L-BFGS and the surrogate's energy after every fifth
   iteration are in the figure, as in a GOLF round;
 - SchNetPack, batch: what its batchwise optimizers call for every step (BatchwiseCalculator: conversion, neighbour list,
   network), without the optimizer;
@@ -35,17 +35,17 @@ import torch
 from machine import facts
 from peers import CUTOFF, Ase, PublishedGolf, SchNetPackBatch, TorchSim
 
-from golf.batches import pairs_within
-from golf.conformations import ConformationSet, StopReason, concatenate
-from golf.nabladft import read_nabladft
-from golf.parallel import ThreadedPotential
-from golf.potential import Potential
-from golf.processors import usable_processors
-from golf.published import import_checkpoint
-from golf.relaxation import relax
-from golf.slots import Optimizer, SlotRelaxer
-from golf.surrogate import MMFFSurrogate
-from golf.units import HARTREE_IN_KCAL_PER_MOL, hartree
+from golf.chem.mmff import MMFFSurrogate
+from golf.core.conformations import ConformationSet, StopReason, concatenate
+from golf.core.processors import usable_processors
+from golf.core.units import HARTREE_IN_KCAL_PER_MOL, hartree
+from golf.io.nabladft import read_nabladft
+from golf.nnp.batches import pairs_within
+from golf.nnp.parallel import ThreadedPotential
+from golf.nnp.potential import Potential
+from golf.nnp.published import import_checkpoint
+from golf.relaxation.engine import Optimizer, SlotRelaxer
+from golf.relaxation.relax import relax
 
 DATA = Path(os.environ.get("GOLF_REFERENCE_DATA", Path(__file__).resolve().parents[2] / "shared"))
 THRESHOLD = hartree(0.5)  # hartree/angstrom
@@ -206,8 +206,8 @@ def one_speed(potential: Potential, molecules: ConformationSet, threads: int, re
 def embedded(smiles: str, n: int) -> ConformationSet:
     from rdkit import Chem
 
-    from golf.conformers import conformations_of
-    from golf.records import Molecule
+    from golf.chem.conformers import conformations_of
+    from golf.chem.usable import Molecule
 
     molecule = Molecule(smiles, Chem.AddHs(Chem.MolFromSmiles(smiles)), 1)
     return conformations_of([molecule], n_conformers=n, seed=1, prune_rmsd=0.0)[0]

@@ -2,7 +2,7 @@
 
 The molecules are those of the nablaDFT sample with their labels, the weights those of GOLF-1k (GOLF_REFERENCE_DATA).
 SchNetPack's update: its network on the whole batch with neighbours within 5 angstrom given free of charge, the loss of
-`golf.training`, PyTorch's double backward, Adam. The two take turns.
+`golf.training.loop`, PyTorch's double backward, Adam. The two take turns.
 
     python benchmarks/training.py
 """
@@ -21,13 +21,13 @@ import torch
 from machine import facts
 from peers import schnetpack_inputs
 
-from golf.batches import LabelledMolecules
-from golf.nabladft import read_nabladft
-from golf.parallel import worker_pool
-from golf.potential import Potential
-from golf.processors import usable_processors
-from golf.published import import_checkpoint
-from golf.training import Schedule, Settings, _Run, loss_of
+from golf.core.processors import usable_processors
+from golf.io.nabladft import read_nabladft
+from golf.nnp.batches import LabelledMolecules
+from golf.nnp.parallel import worker_pool
+from golf.nnp.potential import Potential
+from golf.nnp.published import import_checkpoint
+from golf.training.loop import Schedule, Settings, _Run, loss_of
 
 DATA = Path(os.environ.get("GOLF_REFERENCE_DATA", Path(__file__).resolve().parents[2] / "shared"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from golf.calculator import Calculator
+    from golf.nnp.calculator import Calculator
 
 __version__ = "0.1.0"
 __all__ = ["Calculator", "__version__"]
@@ -14,7 +14,7 @@ __all__ = ["Calculator", "__version__"]
 def __getattr__(name: str) -> Any:
     """`golf.Calculator` at its first use: label jobs import golf where there is neither torch nor ASE."""
     if name == "Calculator":
-        from golf.calculator import Calculator
+        from golf.nnp.calculator import Calculator
 
         return Calculator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

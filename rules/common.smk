@@ -6,12 +6,13 @@ import sys
 from dataclasses import asdict
 
 sys.path.insert(0, workflow.basedir)
-from golf import config as golf_config
-from golf import job_sizes, planning
-from golf.errors import UserError
-from golf.forecast import JobTimes
-from golf.job import importable_by_children
-from golf.units import hartree
+from golf.study import config as golf_config
+from golf.study import job_sizes
+from golf.study import plan as planning
+from golf.core.errors import UserError
+from golf.study.forecast import JobTimes
+from golf.core.job import importable_by_children
+from golf.core.units import hartree
 
 # The scripts run in environments of their own, which do not have the library installed.
 importable_by_children(workflow.basedir)
@@ -237,7 +238,7 @@ def rounds_of(loop):
 
 
 def label_stages():
-    """What asks for DFT: name, labels, those that came with the data, whether it optimizes (golf.report.LabelStage)."""
+    """What asks for DFT: name, labels, those that came with the data, whether it optimizes (golf.evaluation.report.LabelStage)."""
     dataset, evaluation = f"{RESULTS}/dataset", f"{RESULTS}/evaluation"
     controls, stages = planning.controls_of(config), []
     if planning.needs_training(config):

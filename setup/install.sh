@@ -74,7 +74,7 @@ make_venv() {
 
 # ---- Psi4 ------------------------------------------------------------------------------------------------------------
 
-find_psi4() { "$venv/bin/python" -m golf.oracles.interpreter; }
+find_psi4() { "$venv/bin/python" -m golf.oracles.programs.interpreter; }
 
 find_conda() {
     local program
@@ -139,7 +139,7 @@ mend_blas() {
     fi
 }
 
-# The loops of golf/kernels.c are compiled at their first use.
+# The loops of golf/nnp/kernels.c are compiled at their first use.
 get_compiler() {
     has "${CC:-cc}" || has gcc || has clang && return
     if root_with_apt; then

@@ -2,7 +2,7 @@
 # Run Snakemake with the arguments given, here or with `--profile slurm`; `make run` calls it. It is also what to type
 # after a crash. A Snakemake that was killed leaves its lock behind, and in Slurm its jobs: if the mark of a run that
 # never came to its end is still there, and none is at work on the same results now, the lock is removed and pending
-# jobs are cancelled. Running jobs are left to finish their labels; their successors wait for them (golf/locks.py).
+# jobs are cancelled. Running jobs are left to finish their labels; their successors wait for them (golf/core/locks.py).
 # Other studies of this clone, each with a results folder of its own, may be at work all the while.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
@@ -35,7 +35,7 @@ recover() {
         [[ ${#running[@]} -eq 0 ]] || say "these jobs of it still run, and will be waited for where the same work is to" \
             "be done:$(printf '\n%s' "${running[@]}")"
     fi
-    python -m golf.recovery unlock "$@" || exit
+    python -m golf.study.recovery unlock "$@" || exit
 }
 
 # Snakemake, matplotlib and the compiled loops keep files in the user's cache.
@@ -53,12 +53,12 @@ options=("$@")
 if [[ " $* " != *" --profile "* ]]; then
     [[ -z ${SNAKEMAKE_PROFILE:-} ]] ||
         say "SNAKEMAKE_PROFILE=$SNAKEMAKE_PROFILE is not used; type make run PROFILE='$SNAKEMAKE_PROFILE' to use it"
-    [[ " $* " == *" --cores "* ]] || options=(--cores "$(python -m golf.processors)" "$@")
+    [[ " $* " == *" --cores "* ]] || options=(--cores "$(python -m golf.core.processors)" "$@")
 fi
 unset SNAKEMAKE_PROFILE
 find_cache
 
-found=$(python -m golf.recovery study "$@") || exit
+found=$(python -m golf.study.recovery study "$@") || exit
 { read -r results && read -r study; } <<<"$found"
 readonly mark=$state/$study.at-work
 mkdir -p "$state" || exit

@@ -9,10 +9,10 @@ import torch
 from browser import Page
 from data_sets import labelled_part
 
-from golf import kernels
-from golf.costs import Basis
-from golf.oracles.base import LevelOfTheory
-from golf.potential import Architecture, Potential
+from golf.core.level import LevelOfTheory
+from golf.nnp import kernels
+from golf.nnp.potential import Architecture, Potential
+from golf.oracles.costs import Basis
 
 
 @pytest.fixture(scope="session")

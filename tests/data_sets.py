@@ -12,14 +12,14 @@ from ase.units import Bohr, Hartree
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-from golf.chemistry import mapped_smiles
-from golf.conformations import Status
-from golf.datasets import prepare
-from golf.elements import MMFF_NUMBERS
-from golf.hdf5 import read
-from golf.oracles.base import LevelOfTheory
-from golf.planning import Source, size
-from golf.spice import ATOM_ENERGIES
+from golf.chem.molecules import mapped_smiles
+from golf.core.conformations import Status
+from golf.core.elements import MMFF_NUMBERS
+from golf.core.hdf5 import read
+from golf.core.level import LevelOfTheory
+from golf.io.spice import ATOM_ENERGIES
+from golf.study.dataset import prepare
+from golf.study.plan import Source, size
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULTS = {

@@ -6,16 +6,17 @@ import numpy as np
 import pandas
 from mmff_potential import conformers
 
-from golf import plots
-from golf.conformations import ConformationSet, Status, StopReason
-from golf.differences import summarize_differences
-from golf.evaluation import evaluate_arm, summarize, summarize_by_molecules
-from golf.hdf5 import write
-from golf.oracles.base import LevelOfTheory
-from golf.plot_style import save
-from golf.report import LabelStage, StudyFiles
-from golf.round_summary import ENERGY_ERROR, FORCE_ERROR, RoundFiles, summarize_rounds, training_curve
-from golf.units import hartree
+from golf.core.conformations import ConformationSet, Status, StopReason
+from golf.core.hdf5 import write
+from golf.core.level import LevelOfTheory
+from golf.core.units import hartree
+from golf.evaluation import figures as plots
+from golf.evaluation.arm import evaluate_arm
+from golf.evaluation.differences import summarize_differences
+from golf.evaluation.figure_style import save
+from golf.evaluation.report import LabelStage, StudyFiles
+from golf.evaluation.rounds import ENERGY_ERROR, FORCE_ERROR, RoundFiles, summarize_rounds, training_curve
+from golf.evaluation.table import summarize, summarize_by_molecules
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVEL = LevelOfTheory("psi4", "hf", "sto-3g").attrs() | {"program_version": "1.3.2"}

@@ -3,8 +3,8 @@
 import numpy as np
 from mmff_potential import conformers
 
-from golf.conformations import ConformationSet, Status
-from golf.surrogate import MMFFSurrogate
+from golf.chem.mmff import MMFFSurrogate
+from golf.core.conformations import ConformationSet, Status
 
 ELEMENT_ENERGIES = {1: -0.5, 6: -37.8, 7: -54.5, 8: -75.0, 9: -99.7}  # hartree
 

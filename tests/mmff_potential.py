@@ -9,9 +9,9 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 from torch import Tensor
 
-from golf import chemistry
-from golf.conformations import ConformationSet
-from golf.surrogate import MMFFSurrogate
+from golf.chem import molecules as chemistry
+from golf.chem.mmff import MMFFSurrogate
+from golf.core.conformations import ConformationSet
 
 ExtraTerm = Callable[[NDArray], tuple[float, NDArray]]
 """Positions [n, 3] angstrom to energy in hartree and forces [n, 3] in hartree/angstrom."""

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from golf._schnetpack import BesselRBF, properties
-from golf.batches import Batch
+from golf.nnp._schnetpack import BesselRBF, properties
+from golf.nnp.batches import Batch
 
 
 def exact_frequencies(network: nn.Module) -> None:

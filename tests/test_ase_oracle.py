@@ -11,12 +11,13 @@ from ase.build import molecule as ase_molecule
 from ase.calculators.emt import EMT
 from tblite.interface import Calculator as Tblite
 
-from golf.conformations import Status
-from golf.errors import UserError
-from golf.oracles import pool
-from golf.oracles.base import LevelOfTheory, Request
-from golf.oracles.pool import OraclePool
-from golf.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
+from golf.core.conformations import Status
+from golf.core.errors import UserError
+from golf.core.level import LevelOfTheory
+from golf.core.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
+from golf.oracles.programs import pool
+from golf.oracles.programs.pool import OraclePool
+from golf.oracles.programs.protocol import Request
 
 XTB = LevelOfTheory("ase", "tblite:GFN2-xTB", "none")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -113,7 +114,7 @@ if os.fork():
     os._exit(0)
 while os.getppid() == forker:
     pass
-os.execv(sys.executable, [sys.executable, "-m", "golf.oracles.ase_worker"])
+os.execv(sys.executable, [sys.executable, "-m", "golf.oracles.programs.ase_worker"])
 """
 
 

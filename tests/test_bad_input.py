@@ -16,9 +16,9 @@ import pytest
 import torch
 from mmff_labels import labelled_conformers
 
-from golf.cli import main
-from golf.hdf5 import read, write
-from golf.potential import Architecture, Potential
+from golf.cli.main import main
+from golf.core.hdf5 import read, write
+from golf.nnp.potential import Architecture, Potential
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LEVEL = {"program": "psi4", "method": "hf", "basis": "sto-3g", "keywords": "{}"}
@@ -315,16 +315,16 @@ def test_coordinates_that_are_no_numbers(suffix, folder, capfd):
 
 AS_ANOTHER = f"""
 import contextlib, encodings.utf_8_sig, io, json, os, sys
-import ase.io.extxyz, golf.cli, golf.domain, golf.estimate, golf.export, golf.inspection, golf.labeling
-import golf.learning_curve, golf.library, golf.own_labels, golf.parallel, golf.pieces, golf.published, golf.status
-import golf.structures
+import ase.io.extxyz, golf.cli.main, golf.nnp.domain, golf.study.estimate, golf.nnp.export, golf.cli.inspect
+import golf.oracles.labeling, golf.training.learning_curve, golf.relaxation.library, golf.training.own_labels
+import golf.nnp.parallel, golf.io.pieces, golf.nnp.published, golf.study.status, golf.io.structures
 if os.getuid() == 0:
     os.setgroups([])
     os.setgid({NOBODY})
     os.setuid({NOBODY})
 for line in json.loads(sys.argv[1]):
     with contextlib.redirect_stderr(io.StringIO()) as errors:
-        status = golf.cli.main(line)
+        status = golf.cli.main.main(line)
     print(json.dumps([status, errors.getvalue()]))
 """
 

@@ -17,10 +17,10 @@ from ase.optimize import BFGS, BFGSLineSearch
 from ase.vibrations import Vibrations
 
 import golf
-from golf.errors import UserError
-from golf.potential import load
-from golf.published import import_checkpoint
-from golf.units import HARTREE_IN_EV
+from golf.core.errors import UserError
+from golf.core.units import HARTREE_IN_EV
+from golf.nnp.potential import load
+from golf.nnp.published import import_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from ase.build import molecule
 from ase.io import read as read_ase
 from rdkit import Chem
 
-from golf.chemistry import mapped_smiles
-from golf.cli import main
-from golf.conformations import ConformationSet, Status, StopReason
-from golf.hdf5 import read, write
-from golf.potential import Architecture, Potential
+from golf.chem.molecules import mapped_smiles
+from golf.cli.main import main
+from golf.core.conformations import ConformationSet, Status, StopReason
+from golf.core.hdf5 import read, write
+from golf.nnp.potential import Architecture, Potential
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -147,7 +147,7 @@ def test_labels_that_failed_are_said(tmp_path, capsys):
 
 
 def test_the_installed_command_says_what_is_wrong(tmp_path):
-    command = [sys.executable, "-m", "golf.cli", "inspect", str(tmp_path / "nowhere.h5")]
+    command = [sys.executable, "-m", "golf.cli.main", "inspect", str(tmp_path / "nowhere.h5")]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
 
@@ -156,7 +156,8 @@ def test_the_installed_command_says_what_is_wrong(tmp_path):
 def test_a_full_disk_is_one_line_and_keeps_the_old_file(model, smiles, tmp_path, suffix):
     output = tmp_path / f"out{suffix}"
     output.write_text("kept")
-    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); from golf.cli import main; "
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); "
+    limit += "from golf.cli.main import main; "
     arguments = ["relax", smiles, "-m", model, "-o", output, "--force", "--max-steps", 2]
     command = [sys.executable, "-c", limit + "sys.exit(main(sys.argv[1:]))", *map(str, arguments)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
@@ -167,7 +168,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(model, smiles, tmp_path,
 def test_an_interrupt_is_one_line(model, smiles, tmp_path):
     arguments = ["relax", smiles, "-m", model, "-o", tmp_path / "out.h5", "--conformers", 200, "--max-steps", 10**6]
     arguments += ["--force-threshold", 1e-12, "--optimizer", "lbfgs"]
-    command = [sys.executable, "-m", "golf.cli", "-v", *map(str, arguments)]
+    command = [sys.executable, "-m", "golf.cli.main", "-v", *map(str, arguments)]
     process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
     try:
         for line in process.stderr:

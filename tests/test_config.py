@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from golf.config import check_results, read_config, schema, science, sha256, validated
-from golf.errors import UserError
+from golf.core.errors import UserError
 from golf.oracles.settings import pool_settings
+from golf.study.config import check_results, read_config, schema, science, sha256, validated
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MINIMAL = {"dataset": {"train": "molecules.smi"}}

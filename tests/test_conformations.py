@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from golf.conformations import ConformationSet, Frames, Status, StopReason, concatenate
-from golf.errors import UserError
-from golf.hdf5 import read, write
+from golf.core.conformations import ConformationSet, Frames, Status, StopReason, concatenate
+from golf.core.errors import UserError
+from golf.core.hdf5 import read, write
 
 
 def water(name, shift=0.0):

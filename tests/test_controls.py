@@ -7,20 +7,20 @@ from mmff_potential import MMFFPotential, conformers
 from rdkit.Chem import rdForceFieldHelpers
 from test_rounds import MOLECULES, OPTIONS, WRONG, replayed
 
-from golf.chemistry import molecule
-from golf.config import validated
-from golf.conformations import Frames, Status
-from golf.controls import labels_along, select_along_mmff, select_trajectory_starts
-from golf.costs import n_gradients
-from golf.errors import UserError
-from golf.hdf5 import write
-from golf.oracles.base import LevelOfTheory
-from golf.planning import budget_of, budget_of_round, check_budgets
-from golf.potential import Architecture, Potential, Provenance, load_training_state
-from golf.relaxation import kept_states, relax
-from golf.rounds import select_conformations
-from golf.surrogate import MMFFSurrogate
-from golf.training_stages import start_from
+from golf.chem.mmff import MMFFSurrogate
+from golf.chem.molecules import molecule
+from golf.core.conformations import Frames, Status
+from golf.core.errors import UserError
+from golf.core.hdf5 import write
+from golf.core.level import LevelOfTheory
+from golf.nnp.potential import Architecture, Potential, Provenance, load_training_state
+from golf.oracles.costs import n_gradients
+from golf.relaxation.relax import kept_states, relax
+from golf.study.config import validated
+from golf.study.controls import labels_along, select_along_mmff, select_trajectory_starts
+from golf.study.plan import budget_of, budget_of_round, check_budgets
+from golf.study.selection import select_conformations
+from golf.study.trainings import start_from
 
 
 def mmff_energy(smiles, positions):

@@ -9,17 +9,19 @@ import time
 import numpy as np
 import pytest
 
-from golf.conformations import ConformationSet, Status
-from golf.costs import Basis, label_costs, longest_wall, members, n_gradients, pack, read_basis
-from golf.elements import SYMBOLS
-from golf.errors import UserError
-from golf.forecast import MARGIN, START_MINUTES, JobTimes, calibrated, job_minutes
-from golf.hdf5 import write
-from golf.journal import Journal
-from golf.labeling import read_batch
-from golf.oracles.base import Label, LevelOfTheory, requests_from
-from golf.oracles.interpreter import find_psi4
-from golf.oracles.pool import OraclePool
+from golf.core.conformations import ConformationSet, Status
+from golf.core.elements import SYMBOLS
+from golf.core.errors import UserError
+from golf.core.hdf5 import write
+from golf.core.labels import Label
+from golf.core.level import LevelOfTheory
+from golf.oracles.costs import Basis, label_costs, longest_wall, members, n_gradients, pack, read_basis
+from golf.oracles.journal import Journal
+from golf.oracles.labeling import read_batch
+from golf.oracles.programs.interpreter import find_psi4
+from golf.oracles.programs.pool import OraclePool
+from golf.oracles.programs.protocol import requests_from
+from golf.study.forecast import MARGIN, START_MINUTES, JobTimes, calibrated, job_minutes
 
 LEVEL = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
 SVP = Basis({1: 5, 6: 14, 7: 14, 8: 14, 9: 14, 16: 18, 53: 26}, frozenset({53}))
@@ -86,7 +88,7 @@ def test_basis_functions_are_those_of_psi4(basis, tmp_path, cheap_basis):
 
 
 def test_predictions_are_what_was_measured():
-    """Seconds of one thread on an idle core (golf/costs.py); heavy elements with a core potential take far longer."""
+    """Seconds of one thread on an idle core (golf/oracles/costs.py); heavy elements take far longer."""
     seconds = costs_of(conformations(["water", "methanol", "benzene"])) / 1e6
     assert seconds == pytest.approx([0.75, 2.2, 9.4], rel=0.2)
     plain = Basis(SVP.functions)
@@ -120,7 +122,7 @@ def test_every_item_is_in_one_bin_and_always_in_the_same():
     together = [members(items, index, 7) for index in range(7)]
     assert sorted(np.concatenate(together).tolist()) == list(range(1000))
     assert all((np.diff(items[part]) <= 0).all() for part in together), "longest first"
-    code = "import numpy, golf.costs as c; i = numpy.random.default_rng(6).integers(1, 50, 1000); print(c.pack(i, 7).sum(), c.members(i, 3, 7).tolist())"  # noqa: E501
+    code = "import numpy, golf.oracles.costs as c; i = numpy.random.default_rng(6).integers(1, 50, 1000); print(c.pack(i, 7).sum(), c.members(i, 3, 7).tolist())"  # noqa: E501
     elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert elsewhere.strip() == f"{pack(items, 7).sum()} {together[3].tolist()}"
 

@@ -9,17 +9,18 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdMolAlign, rdMolTransforms
 
-from golf.chemistry import mapped_smiles, molecule
-from golf.conformations import Status
-from golf.conformers import conformations_of, embed
-from golf.datasets import prepare, usable_elements
-from golf.elements import MMFF_NUMBERS
-from golf.errors import UserError
-from golf.hdf5 import read, write
-from golf.labeling import unlabelled
-from golf.oracles.base import LevelOfTheory
-from golf.planning import Source, size
-from golf.records import read_molecules, read_records, structure_problem, write_left_out
+from golf.chem.conformers import conformations_of, embed
+from golf.chem.molecules import mapped_smiles, molecule
+from golf.chem.usable import structure_problem
+from golf.core.conformations import Status
+from golf.core.elements import MMFF_NUMBERS
+from golf.core.errors import UserError
+from golf.core.hdf5 import read, write
+from golf.core.labels import unlabelled
+from golf.core.level import LevelOfTheory
+from golf.io.records import read_molecules, read_records, write_left_out
+from golf.study.dataset import prepare, usable_elements
+from golf.study.plan import Source, size
 
 LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
 

@@ -6,12 +6,12 @@ import time
 import numpy as np
 import pytest
 
-from golf.conformations import ConformationSet, Status
-from golf.deadline import RESERVE, Deadline, OutOfTime, _seconds
-from golf.hdf5 import read
-from golf.journal import Journal
-from golf.labeling import journal_path, label_to_file
-from golf.reference import optimize_to_file
+from golf.core.conformations import ConformationSet, Status
+from golf.core.deadline import RESERVE, Deadline, OutOfTime, _seconds
+from golf.core.hdf5 import read
+from golf.oracles.journal import Journal
+from golf.oracles.labeling import journal_path, label_to_file
+from golf.oracles.minima import optimize_to_file
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from test_evaluation import reference, relaxed
 
-from golf.conformations import Status
-from golf.differences import format_differences, pairs, summarize_differences
-from golf.errors import UserError
-from golf.evaluation import evaluate_arm
+from golf.core.conformations import Status
+from golf.core.errors import UserError
+from golf.evaluation.arm import evaluate_arm
+from golf.evaluation.differences import format_differences, pairs, summarize_differences
 
 
 def arm(name, above_optimum, status=(Status.OK,) * 5, minima=(Status.OK,) * 5):

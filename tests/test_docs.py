@@ -14,15 +14,16 @@ import yaml
 from ase.build import molecule as ase_molecule
 from rdkit import Chem
 
-from golf.cli import main
-from golf.config import validated
-from golf.conformations import ATOM_COLUMNS, CONFORMATION_COLUMNS
-from golf.extxyz import read_extxyz
-from golf.oracles.base import LevelOfTheory, Request
-from golf.oracles.pool import OraclePool
-from golf.oracles.programs import PROGRAMS
-from golf.potential import Architecture, Potential
-from golf.units import HARTREE_IN_EV
+from golf.cli.main import main
+from golf.core.conformations import ATOM_COLUMNS, CONFORMATION_COLUMNS
+from golf.core.level import LevelOfTheory
+from golf.core.units import HARTREE_IN_EV
+from golf.io.extxyz import read_extxyz
+from golf.nnp.potential import Architecture, Potential
+from golf.oracles.programs.pool import OraclePool
+from golf.oracles.programs.protocol import Request
+from golf.oracles.programs.registry import PROGRAMS
+from golf.study.config import validated
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -60,7 +61,7 @@ def own_oracles(tmp_path, monkeypatch):
     for code in modules:
         (tmp_path / re.match(r"# (\w+\.py)\n", code).group(1)).write_text(code)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("golf.oracles.programs.PROGRAMS", dict(PROGRAMS))
+    monkeypatch.setattr("golf.oracles.programs.registry.PROGRAMS", dict(PROGRAMS))
     exec(entry, {})
 
 

@@ -9,15 +9,16 @@ from mmff_labels import labelled_conformers
 from mmff_potential import conformers
 from rdkit import Chem
 
-from golf.cli import main
-from golf.config import validated
-from golf.conformations import ConformationSet, Status
-from golf.domain import Domain, kinds_of, unlike_training
-from golf.hdf5 import read, write
-from golf.nabladft import read_nabladft
-from golf.potential import Architecture, Potential, Provenance, load
-from golf.repulsion import shortest_distances
-from golf.training_stages import Machine, Outputs, TrainingOptions, new_potential, train_round
+from golf.cli.main import main
+from golf.core.conformations import ConformationSet, Status
+from golf.core.hdf5 import read, write
+from golf.io.nabladft import read_nabladft
+from golf.nnp.domain import Domain, kinds_of, unlike_training
+from golf.nnp.potential import Architecture, Potential, Provenance, load
+from golf.nnp.repulsion import shortest_distances
+from golf.study.config import validated
+from golf.study.trainings import train_round
+from golf.training.recipe import Machine, Outputs, TrainingOptions, new_potential
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LEVEL = {"program": "psi4", "method": "hf", "basis": "sto-3g", "keywords": "{}"}

@@ -14,11 +14,11 @@ import ase.db
 import pytest
 import yaml
 
-from golf import download as downloads
-from golf.config import validated
-from golf.download import download
-from golf.errors import UserError
-from golf.locks import LockedFile
+from golf.core.errors import UserError
+from golf.core.locks import LockedFile
+from golf.io import download as downloads
+from golf.io.download import download
+from golf.study.config import validated
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONTENT = os.urandom(3 << 20) + b"the end"
@@ -181,7 +181,7 @@ def test_a_full_disk_keeps_what_is_there(server, tmp_path):
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
-        "from golf.job import job; from golf.download import download\n"
+        "from golf.core.job import job; from golf.io.download import download\n"
         "with job(sys.argv[1]): download(sys.argv[2], sys.argv[3], {})"
     )
     arguments = [str(tmp_path / "log"), server.url, str(tmp_path / "data.bin")]

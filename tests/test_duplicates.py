@@ -10,14 +10,14 @@ from rdkit.Chem import rdMolAlign
 from scipy.spatial.transform import Rotation
 from test_datasets import LEVEL, prepared, source
 
-from golf.chemistry import molecule
-from golf.conformations import ConformationSet, concatenate
-from golf.conformers import conformations_of, embed
-from golf.datasets import starts_near_training
-from golf.duplicates import IDENTICAL, equal_training
-from golf.errors import UserError
-from golf.hdf5 import write
-from golf.records import read_molecules
+from golf.chem.conformers import conformations_of, embed
+from golf.chem.duplicates import IDENTICAL, equal_training
+from golf.chem.molecules import molecule
+from golf.core.conformations import ConformationSet, concatenate
+from golf.core.errors import UserError
+from golf.core.hdf5 import write
+from golf.io.records import read_molecules
+from golf.study.dataset import starts_near_training
 
 DRUG = "CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)NCC(C)(C)C"
 CASES = ["O", "C", "OO", "CCO", "CC(C)N", "c1ccccc1", "CC(=O)[O-]", "FC(F)(F)C#N", "CC(C)(C)c1ccc(cc1)C(C)(C)C", DRUG]
@@ -79,7 +79,7 @@ def test_what_is_found_is_what_an_alignment_by_rdkit_finds(tmp_path, smiles, n, 
 
 def test_the_default_test_set_is_near_its_training_set():
     """21 of its 26 starts of molecules in training; a later data set has none."""
-    from golf.hdf5 import read
+    from golf.core.hdf5 import read
 
     test = read("data/test.h5")
     found = equal_training(test.with_columns(position=test.atoms["initial_position"]), read("data/initial.h5"), 0.1)

@@ -3,7 +3,7 @@
 from ase.data import chemical_symbols
 from rdkit import Chem
 
-from golf.elements import SYMBOLS
+from golf.core.elements import SYMBOLS
 
 
 def test_every_element_has_its_symbol():

@@ -5,12 +5,13 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from golf.chemistry import mapped_smiles
-from golf.conformations import ConformationSet, StopReason
-from golf.ensembles import Ensemble, ensembles, rmsd_to_minima
-from golf.errors import UserError
-from golf.integrity import with_changes
-from golf.units import HARTREE_IN_KCAL_PER_MOL
+from golf.chem.integrity import with_changes
+from golf.chem.molecules import mapped_smiles
+from golf.chem.rmsd import rmsd_to_minima
+from golf.core.conformations import ConformationSet, StopReason
+from golf.core.errors import UserError
+from golf.core.units import HARTREE_IN_KCAL_PER_MOL
+from golf.relaxation.ensembles import Ensemble, ensembles
 
 
 def conformers(smiles: str, n: int, name: str = "molecule") -> ConformationSet:

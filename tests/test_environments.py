@@ -72,5 +72,5 @@ def test_an_installed_package_has_every_file_it_needs(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(f"{dataset}oracle: {{program: ase, method: tblite:GFN2-xTB}}\n")
     where = run("-c", "import golf; print(golf.__file__)", cwd=tmp_path, PYTHONPATH=str(site))
     assert where.strip() == str(site / "golf/__init__.py")
-    told = run("-m", "golf.cli", "estimate", "study.yaml", cwd=tmp_path, PYTHONPATH=str(site))
+    told = run("-m", "golf.cli.main", "estimate", "study.yaml", cwd=tmp_path, PYTHONPATH=str(site))
     assert "initial labels" in told

@@ -12,21 +12,22 @@ import pytest
 import yaml
 from terminal import on_a_terminal
 
-from golf import config as golf_config
-from golf.budget import duration, label_parts, network
-from golf.cli import main
-from golf.conformations import Status
-from golf.costs import label_costs
-from golf.datasets import prepare
-from golf.errors import UserError
-from golf.estimate import table
-from golf.forecast import Model, calibrated
-from golf.hdf5 import read, write
-from golf.hours import hours_spent
-from golf.labeling import label_to_file, read_batch, unlabelled
+from golf.cli.main import main
+from golf.core.conformations import Status
+from golf.core.errors import UserError
+from golf.core.hdf5 import read, write
+from golf.core.labels import unlabelled
+from golf.evaluation.hours import hours_spent
+from golf.oracles.costs import label_costs
+from golf.oracles.labeling import label_to_file, read_batch
 from golf.oracles.settings import pool_settings, processes_on
-from golf.planning import Source
-from golf.workload import workload
+from golf.study import config as golf_config
+from golf.study.budget import duration, label_parts, network
+from golf.study.dataset import prepare
+from golf.study.estimate import table
+from golf.study.forecast import Model, calibrated
+from golf.study.plan import Source
+from golf.study.workload import workload
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SMILES = "O water\nCO methanol\nOO hydrogen_peroxide\n"
@@ -229,7 +230,7 @@ def test_status_counts_the_merged_file_once_it_is_there(begun, capsys):
 
 def test_status_is_watched_on_a_terminal(begun):
     folder, _ = begun
-    command = (sys.executable, "-m", "golf.cli", "status", folder / "study.yaml", "--cores", "1", "--watch", "0.1")
+    command = (sys.executable, "-m", "golf.cli.main", "status", folder / "study.yaml", "--cores", "1", "--watch", "0.1")
     shown, code = on_a_terminal(command, interrupt_after="Ctrl-C to leave")
     first, second, *_ = shown.split("\x1b[H\x1b[2J")[1:]
     for drawing in (first, second):
@@ -254,7 +255,7 @@ def test_watching_ends_with_the_study(tmp_path, cheap_level, cheap_basis):
         write(results / f"{name}.h5", labelled)
     write(results / "dataset/train.h5", dataset.train)
     write(results / "evaluation/mmff/relaxed.h5", dataset.test)
-    command = (sys.executable, "-m", "golf.cli", "status", tmp_path / "study.yaml", "--watch", "0.1")
+    command = (sys.executable, "-m", "golf.cli.main", "status", tmp_path / "study.yaml", "--watch", "0.1")
     shown, _ = on_a_terminal(command, interrupt_after="Ctrl-C to leave")
     assert f"failed {len(dataset.test)}" in shown  # the summary is missing yet
     (results / "evaluation/summary.csv").write_text("arm\n")

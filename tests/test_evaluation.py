@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from golf import hdf5
-from golf.conformations import ConformationSet, Status, StopReason
-from golf.errors import UserError
-from golf.evaluation import evaluate_arm, format_table, seen_molecules, summarize, summarize_by_molecules
-from golf.oracles.base import LevelOfTheory
-from golf.units import hartree
+from golf.core import hdf5
+from golf.core.conformations import ConformationSet, Status, StopReason
+from golf.core.errors import UserError
+from golf.core.level import LevelOfTheory
+from golf.core.units import hartree
+from golf.evaluation.arm import evaluate_arm, seen_molecules
+from golf.evaluation.table import format_table, summarize, summarize_by_molecules
 
 LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
 E_OPT = -75.0

@@ -10,10 +10,10 @@ import pytest
 import torch
 from mmff_labels import labelled_conformers
 
-from golf.cli import main
-from golf.potential import Architecture, Potential, load
-from golf.published import import_checkpoint
-from golf.reference_energies import fit_reference_energies
+from golf.cli.main import main
+from golf.nnp.potential import Architecture, Potential, load
+from golf.nnp.published import import_checkpoint
+from golf.nnp.reference_energies import fit_reference_energies
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -159,7 +159,7 @@ def test_a_full_disk_is_one_line(model, tmp_path):
     """In a process of its own: torch would end it."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
-        "from golf.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from golf.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "export", str(model), "-o", str(tmp_path / "e.pt")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -17,12 +17,12 @@ from data_sets import (
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from golf.conformations import Status
-from golf.errors import UserError
-from golf.extxyz import read_extxyz
-from golf.formats import LEVELS, NABLADFT
-from golf.planning import size
-from golf.structures import read_structures
+from golf.core.conformations import Status
+from golf.core.errors import UserError
+from golf.io.extxyz import read_extxyz
+from golf.io.formats import LEVELS, NABLADFT
+from golf.io.structures import read_structures
+from golf.study.plan import size
 
 
 def test_extended_xyz_with_labels(labelled, tmp_path):

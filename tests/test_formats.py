@@ -24,22 +24,22 @@ from data_sets import (
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from golf.cli import main
-from golf.conformations import Status
-from golf.datasets import prepare
-from golf.elements import MMFF_NUMBERS
-from golf.errors import UserError
-from golf.formats import LEVELS, NABLADFT, SUFFIXES, count_records
-from golf.hdf5 import read, write
-from golf.inspection import describe
-from golf.merging import merge
-from golf.oracles.base import LevelOfTheory
-from golf.pieces import Embedding, pieces_of
-from golf.planning import size
-from golf.plausibility import check_labels
-from golf.records import read_records
-from golf.sources import read_conformations
-from golf.structures import read_structures
+from golf.cli.inspect import describe
+from golf.cli.main import main
+from golf.core.conformations import Status
+from golf.core.elements import MMFF_NUMBERS
+from golf.core.errors import UserError
+from golf.core.hdf5 import read, write
+from golf.core.level import LevelOfTheory
+from golf.io.formats import LEVELS, NABLADFT, SUFFIXES, count_records
+from golf.io.pieces import Embedding, pieces_of
+from golf.io.plausibility import check_labels
+from golf.io.records import read_records
+from golf.io.sources import read_conformations
+from golf.io.structures import read_structures
+from golf.oracles.merging import merge
+from golf.study.dataset import prepare
+from golf.study.plan import size
 
 
 def test_nabladft_labels_are_used_at_their_level(reference_data, tmp_path):
@@ -235,7 +235,7 @@ def test_the_plan_needs_neither_rdkit_nor_ase(labelled, reference_data, tmp_path
     spice = write_spice(tmp_path / "SPICE.hdf5", labelled)
     shutil.copy(reference_data / "data/nabladft_sample.db", tmp_path / "a.db")
     code = (
-        "import sys; from golf.formats import *; from golf.planning import size\n"
+        "import sys; from golf.io.formats import *; from golf.study.plan import size\n"
         f"print(sum(count_conformations({str(spice)!r}, SPICE).values()),"
         f" sum(count_conformations({str(tmp_path / 'a.db')!r}, NABLADFT).values()),"
         " {'torch', 'rdkit', 'ase'} & set(sys.modules))"

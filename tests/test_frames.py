@@ -14,19 +14,19 @@ from mmff_labels import labelled_conformers
 from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom
 
-from golf.chemistry import mapped_smiles
-from golf.cli import main
-from golf.errors import UserError
-from golf.formats import EXTXYZ, NABLADFT, count_conformations
-from golf.hdf5 import read, write
-from golf.identity import derived_bonds
-from golf.inspection import describe
-from golf.own_labels import read_labels
-from golf.pieces import Embedding, expected, pieces_of
-from golf.potential import Architecture, Potential
-from golf.records import LeftOut
-from golf.sources import read_conformations
-from golf.structures import read_structures, records_of
+from golf.chem.molecules import mapped_smiles
+from golf.chem.usable import LeftOut
+from golf.cli.inspect import describe
+from golf.cli.main import main
+from golf.core.errors import UserError
+from golf.core.hdf5 import read, write
+from golf.io.formats import EXTXYZ, NABLADFT, count_conformations
+from golf.io.identity import derived_bonds
+from golf.io.pieces import Embedding, expected, pieces_of
+from golf.io.sources import read_conformations
+from golf.io.structures import read_structures, records_of
+from golf.nnp.potential import Architecture, Potential
+from golf.training.own_labels import read_labels
 
 POSITIONS = [[0, 0, 0.1173], [0, 0.7572, -0.4692], [0, -0.7572, -0.4692]]
 WATER = ("O 0 0 0.1173", "H 0 0.7572 -0.4692", "H 0 -0.7572 -0.4692")
@@ -337,7 +337,7 @@ HOLD = {
 
 @pytest.mark.parametrize("suffix", HOLD)
 def test_a_file_that_another_process_has_locked_is_said_to_be(tmp_path, suffix, monkeypatch):
-    monkeypatch.setattr("golf.formats.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("golf.io.formats.LOCK_SECONDS", 0.2)
     path = tmp_path / f"a{suffix}"
     if suffix == ".db":
         with ase.db.connect(path) as database:

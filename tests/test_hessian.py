@@ -11,14 +11,14 @@ from mmff_potential import conformers
 from torch.autograd.functional import hessian, jacobian
 
 import golf
-from golf.batches import batch_of
-from golf.export import export
-from golf.kernels import kernels
-from golf.networks import scalar_features
-from golf.parallel import ThreadedPotential
-from golf.potential import Architecture, Potential
-from golf.published import import_checkpoint
-from golf.units import HARTREE_IN_EV
+from golf.core.units import HARTREE_IN_EV
+from golf.nnp.batches import batch_of
+from golf.nnp.export import export
+from golf.nnp.kernels import kernels
+from golf.nnp.networks import scalar_features
+from golf.nnp.parallel import ThreadedPotential
+from golf.nnp.potential import Architecture, Potential
+from golf.nnp.published import import_checkpoint
 
 TOLERANCE = {"rtol": 0, "atol": 1e-6}  # hartree/angstrom^2
 
@@ -85,7 +85,7 @@ def test_every_way_gives_the_second_derivatives(potential, water, without_kernel
 
 
 def test_features_are_differentiated_twice_for_the_vectors_of_pairs(water, without_kernels):
-    """The loops of golf/kernels.c have no such derivative and said nothing of it."""
+    """The loops of golf/nnp/kernels.c have no such derivative and said nothing of it."""
     potential = next(potentials()).double()
     numbers, positions, offset = water
     batch = batch_of(numbers, positions, offset, 3.0)

@@ -10,12 +10,12 @@ from ase import Atoms
 from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom
 
-from golf import hdf5
-from golf.conformations import ConformationSet, Frames, Status, StopReason
-from golf.errors import UserError
-from golf.inspection import describe
-from golf.oracles.base import LevelOfTheory
-from golf.potential import Architecture, Potential, Provenance
+from golf.cli.inspect import describe
+from golf.core import hdf5
+from golf.core.conformations import ConformationSet, Frames, Status, StopReason
+from golf.core.errors import UserError
+from golf.core.level import LevelOfTheory
+from golf.nnp.potential import Architecture, Potential, Provenance
 
 LEVEL = LevelOfTheory("psi4", "wB97X-D", "def2-SVP", {"dft_radial_points": 99})
 

@@ -5,9 +5,9 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdMolTransforms
 
-from golf.chemistry import mapped_smiles
-from golf.conformations import ConformationSet
-from golf.integrity import CHANGED, change, with_changes
+from golf.chem.integrity import CHANGED, change, with_changes
+from golf.chem.molecules import mapped_smiles
+from golf.core.conformations import ConformationSet
 
 MIRROR = np.array([1.0, 1.0, -1.0])
 

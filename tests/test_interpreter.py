@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from golf.errors import UserError
-from golf.oracles.interpreter import Psi4Interpreter, find_psi4
+from golf.core.errors import UserError
+from golf.oracles.programs.interpreter import Psi4Interpreter, find_psi4
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from golf.intervals import Quantity, intervals, mcnemar_test, mean_intervals, share_interval
-from golf.metrics import FAILURE
-from golf.units import HARTREE_IN_KCAL_PER_MOL
+from golf.core.units import HARTREE_IN_KCAL_PER_MOL
+from golf.evaluation.intervals import Quantity, intervals, mcnemar_test, mean_intervals, share_interval
+from golf.evaluation.metrics import FAILURE
 
 FAILS_BY = FAILURE * HARTREE_IN_KCAL_PER_MOL
 

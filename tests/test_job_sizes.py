@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from golf.config import read_config
-from golf.conformations import ConformationSet, Status
-from golf.hdf5 import write
-from golf.job_sizes import (
+from golf.core.conformations import ConformationSet, Status
+from golf.core.hdf5 import write
+from golf.study.config import read_config
+from golf.study.job_sizes import (
     LONGEST_MINUTES,
     SHORTEST_MINUTES,
     Contents,
@@ -68,11 +68,11 @@ TAKEN = """
 import sys
 from pathlib import Path
 import torch
-from golf.hdf5 import read
-from golf.potential import Architecture, Potential
-from golf.reference_energies import force_scale
-from golf.repulsion import shortest_distances
-from golf.training_stages import split_validation
+from golf.core.hdf5 import read
+from golf.nnp.potential import Architecture, Potential
+from golf.nnp.reference_energies import force_scale
+from golf.nnp.repulsion import shortest_distances
+from golf.training.recipe import split_validation
 
 def peak_mb():
     # ru_maxrss begins with what pytest holds

@@ -14,10 +14,12 @@ import time
 import numpy as np
 import pytest
 
-from golf.conformations import Status
-from golf.errors import UserError
-from golf.journal import Journal, beside, outcomes
-from golf.oracles.base import Label, LevelOfTheory, Request
+from golf.core.conformations import Status
+from golf.core.errors import UserError
+from golf.core.labels import Label
+from golf.core.level import LevelOfTheory
+from golf.oracles.journal import Journal, beside, outcomes
+from golf.oracles.programs.protocol import Request
 
 LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
 OTHER_LEVEL = LevelOfTheory("psi4", "hf", "6-31g")

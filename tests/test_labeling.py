@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from golf.conformations import ConformationSet, Status, concatenate
-from golf.conformers import conformations_of
-from golf.costs import label_costs
-from golf.errors import UserError
-from golf.hdf5 import read, write
-from golf.labeling import journal_path, label_to_file, pending, read_batch, take_over_labels, unlabelled
-from golf.merging import merge
-from golf.oracles.base import LevelOfTheory
-from golf.records import Molecule
+from golf.chem.conformers import conformations_of
+from golf.chem.usable import Molecule
+from golf.core.conformations import ConformationSet, Status, concatenate
+from golf.core.errors import UserError
+from golf.core.hdf5 import read, write
+from golf.core.labels import pending, take_over_labels, unlabelled
+from golf.core.level import LevelOfTheory
+from golf.oracles.costs import label_costs
+from golf.oracles.labeling import journal_path, label_to_file, read_batch
+from golf.oracles.merging import merge
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -124,7 +125,7 @@ def run_label(source, output, *options, **settings):
     command = [
         sys.executable,
         "-m",
-        "golf.cli",
+        "golf.cli.main",
         "label",
         str(source),
         "-o",
@@ -201,7 +202,7 @@ def test_label_from_smiles_writes_what_inspect_reads(tmp_path):
     assert process.wait() == 0
     assert read(tmp_path / "out.h5").values["status"].tolist() == [Status.OK, Status.OK]
     shown = subprocess.run(
-        [sys.executable, "-m", "golf.cli", "inspect", str(tmp_path / "out.h5")],
+        [sys.executable, "-m", "golf.cli.main", "inspect", str(tmp_path / "out.h5")],
         cwd=REPOSITORY, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "hf/sto-3g" in shown.stdout and "ok 2" in shown.stdout

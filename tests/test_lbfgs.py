@@ -7,11 +7,11 @@ from ase.optimize import LBFGS
 from mmff_potential import MMFFPotential, conformers
 from rdkit.Chem import rdMolAlign
 
-from golf import chemistry
-from golf.lbfgs import INITIAL_INVERSE_CURVATURE, BatchedLBFGS
-from golf.relaxation import relax
-from golf.surrogate import MMFFSurrogate
-from golf.units import HARTREE_IN_EV, hartree
+from golf.chem import molecules as chemistry
+from golf.chem.mmff import MMFFSurrogate
+from golf.core.units import HARTREE_IN_EV, hartree
+from golf.relaxation.lbfgs import INITIAL_INVERSE_CURVATURE, BatchedLBFGS
+from golf.relaxation.relax import relax
 
 
 class AseMMFF(ase.calculators.calculator.Calculator):

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from mmff_labels import labelled_conformers
 
-from golf import hdf5
-from golf.cli import main
-from golf.learning_curve import Point, power_law, verdict
-from golf.training_stages import split_validation
+from golf.cli.main import main
+from golf.core import hdf5
+from golf.training.learning_curve import Point, power_law, verdict
+from golf.training.recipe import split_validation
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LEVEL = {"program": "psi4", "method": "hf", "basis": "sto-3g", "keywords": "{}"}
@@ -124,7 +124,7 @@ def test_a_finished_subset_is_not_trained_again(folder, capsys, caplog):
 def test_an_interrupted_curve_says_so_and_goes_on(folder):
     arguments = ["learning-curve", folder / "labels.h5", "-o", folder / "cut.csv", "--config", folder / "small.yaml"]
     arguments = [str(argument) for argument in (*arguments, "--fractions", 0.5, 1, "--updates", 60, "--cores", 1)]
-    command = [sys.executable, "-m", "golf.cli", *arguments]
+    command = [sys.executable, "-m", "golf.cli.main", *arguments]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 120
     while not (folder / "cut.work" / "24.csv").exists():

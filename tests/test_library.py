@@ -16,21 +16,21 @@ from mmff_potential import MMFFPotential
 from rdkit import Chem
 from rdkit.Chem import rdMolAlign, rdMolTransforms
 
-from golf.chemistry import molecule
-from golf.cli import main
-from golf.cli_relax import PRUNE_STARTS
-from golf.conformations import ConformationSet
-from golf.conformers import conformations_of
-from golf.ensembles import Ensemble
-from golf.extxyz import read_extxyz
-from golf.hdf5 import read, write
-from golf.library import fingerprint, relax_library
-from golf.parallel import ThreadedPotential
-from golf.pieces import Embedding, pieces_of
-from golf.potential import load
-from golf.records import read_molecules
-from golf.relaxation import relax
-from golf.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
+from golf.chem.conformers import conformations_of
+from golf.chem.molecules import molecule
+from golf.cli.main import main
+from golf.cli.relax import PRUNE_STARTS
+from golf.core.conformations import ConformationSet
+from golf.core.hdf5 import read, write
+from golf.core.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
+from golf.io.extxyz import read_extxyz
+from golf.io.pieces import Embedding, pieces_of
+from golf.io.records import read_molecules
+from golf.nnp.parallel import ThreadedPotential
+from golf.nnp.potential import load
+from golf.relaxation.ensembles import Ensemble
+from golf.relaxation.library import fingerprint, relax_library
+from golf.relaxation.relax import relax
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SMILES = "CO methanol\nCCO ethanol\nC1CC broken\nCN methylamine\nB boron\nCO methanol\nC.C two\nC=O formaldehyde\n"
@@ -93,7 +93,7 @@ def write_text(path, text):
 def test_a_library_in_pieces_is_the_library_in_one(model, smiles, tmp_path, suffix, monkeypatch):
     outputs = []
     for size in (1, 100):
-        monkeypatch.setattr("golf.cli_relax.PIECE", size)
+        monkeypatch.setattr("golf.cli.relax.PIECE", size)
         output = tmp_path / f"out{size}{suffix}"
         options = ["--conformers", 2, "--max-steps", 3, "--cores", 1]
         assert golf("relax", smiles, "-m", model, "-o", output, *options) == 1  # some were left out
@@ -180,7 +180,7 @@ def test_the_optimizer_is_said_and_recorded(model, smiles, tmp_path, capsys):
 def test_an_h5_and_geometries_alone_come_in_pieces_too(model, smiles, tmp_path, monkeypatch):
     golf("relax", smiles, "-m", model, "-o", tmp_path / "a.h5", "--conformers", 2, "--max-steps", 1)
     golf("relax", smiles, "-m", model, "-o", tmp_path / "a.extxyz", "--conformers", 2, "--max-steps", 1)
-    monkeypatch.setattr("golf.cli_relax.PIECE", 3)
+    monkeypatch.setattr("golf.cli.relax.PIECE", 3)
     assert golf("relax", tmp_path / "a.h5", "-m", model, "-o", tmp_path / "b.h5", "--max-steps", 1) == 0
     assert read(tmp_path / "b.h5").id == read(tmp_path / "a.h5").id
     with open(tmp_path / "a.extxyz", "a") as stream:
@@ -190,16 +190,16 @@ def test_an_h5_and_geometries_alone_come_in_pieces_too(model, smiles, tmp_path, 
 
 
 def test_cut_off_it_goes_on_and_ends_in_the_same(model, tmp_path, smiles, monkeypatch):
-    monkeypatch.setattr("golf.cli_relax.PIECE", 1)
+    monkeypatch.setattr("golf.cli.relax.PIECE", 1)
     options = ["--conformers", 2, "--max-steps", 5, "--cores", 1]
     assert golf("relax", smiles, "-m", model, "-o", tmp_path / "whole.sdf", *options) == 1
-    lines = "import golf.cli, golf.cli_relax, sys; import golf.library as l\n"
-    lines += "golf.cli_relax.PIECE = 1; w = l.write; k = [0]\n"
+    lines = "import golf.cli.main, golf.cli.relax, sys; import golf.relaxation.library as l\n"
+    lines += "golf.cli.relax.PIECE = 1; w = l.write; k = [0]\n"
     lines += (
         "def write(path, *rest, **more):\n    w(path, *rest, **more); k[0] += 1\n"
         "    if k[0] == 2: print('two', flush=True); input()\n"
     )
-    lines += "l.write = write; sys.exit(golf.cli.main(sys.argv[1:]))"
+    lines += "l.write = write; sys.exit(golf.cli.main.main(sys.argv[1:]))"
     arguments = ["relax", smiles, "-m", model, "-o", tmp_path / "out.sdf", *options]
     process = subprocess.Popen(
         [sys.executable, "-c", lines, *map(str, arguments)],
@@ -248,8 +248,8 @@ def test_memory_does_not_grow_with_the_library(model, tmp_path):
     """The same pieces ten times over: the parent's peak memory stays where it was."""
     molecules, _ = read_molecules(write_text(tmp_path / "a.smi", "CCCCO a\n"))
     ten, _ = conformations_of(molecules, n_conformers=10, seed=1, prune_rmsd=0.0)
-    script = "import sys, golf.cli, golf.cli_relax; golf.cli_relax.PIECE = 50; "
-    script += "status = golf.cli.main(sys.argv[1:]); "  # ru_maxrss begins with what pytest holds
+    script = "import sys, golf.cli.main, golf.cli.relax; golf.cli.relax.PIECE = 50; "
+    script += "status = golf.cli.main.main(sys.argv[1:]); "  # ru_maxrss begins with what pytest holds
     script += "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0]); sys.exit(status)"
     peaks = []
     for n in (10, 200):
@@ -397,7 +397,7 @@ def test_large_molecules_make_smaller_pieces(tmp_path):
 
 
 def test_an_embedding_that_takes_long_says_how_far_it_is(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("golf.progress.LOG_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("golf.core.progress.LOG_INTERVAL_SECONDS", 0.0)
     caplog.set_level("INFO")
     write_text(tmp_path / "in.smi", "CCO a\nCO b\n")
     list(pieces_of(tmp_path / "in.smi", elements=[1, 6, 8], size=4, embedding=Embedding()))

@@ -9,12 +9,12 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from golf.cli import main
-from golf.conformers import conformations_of
-from golf.hdf5 import read, write
-from golf.pieces import Embedding, pieces_of
-from golf.records import read_molecules
-from golf.units import HARTREE_IN_KCAL_PER_MOL
+from golf.chem.conformers import conformations_of
+from golf.cli.main import main
+from golf.core.hdf5 import read, write
+from golf.core.units import HARTREE_IN_KCAL_PER_MOL
+from golf.io.pieces import Embedding, pieces_of
+from golf.io.records import read_molecules
 
 
 def golf(*arguments):
@@ -63,7 +63,7 @@ def check_relative(molecules, energies, relative):
 
 @pytest.mark.parametrize("given", ["in.h5", "in.db"])
 def test_relative_energies_are_above_the_lowest_in_the_file(model, tmp_path, monkeypatch, given):
-    monkeypatch.setattr("golf.cli_relax.PIECE", 4)
+    monkeypatch.setattr("golf.cli.relax.PIECE", 4)
     path = interleaved(tmp_path / given)
     for output in ("out.h5", "out.sdf"):
         assert golf("relax", path, "-m", model, "-o", tmp_path / output, "--max-steps", 2) == 0
@@ -82,7 +82,7 @@ def test_an_ensemble_is_of_all_conformers_of_a_molecule_wherever_they_stand(mode
     path, found = interleaved(tmp_path / given), []
     options = ("-m", model, "--prune", 0.5, "--window", 400, "--max-steps", 1, "--force-threshold", 1e9)
     for size in (4, 100):
-        monkeypatch.setattr("golf.cli_relax.PIECE", size)
+        monkeypatch.setattr("golf.cli.relax.PIECE", size)
         assert golf("relax", path, "-o", tmp_path / f"{size}.h5", *options) == 0
         found.append(read(tmp_path / f"{size}.h5"))
     assert found[0].id == found[1].id and 3 < len(found[0]) < 18
@@ -100,7 +100,7 @@ def test_very_many_conformers_of_a_molecule_are_one_molecule(model, tmp_path, mo
     assert golf("relax", smiles, "-o", path, *options, "--conformers", 20) == 0
     found = []
     for size in (2, 100):  # pieces of at most 16 conformers, where these may be divided
-        monkeypatch.setattr("golf.cli_relax.PIECE", size)
+        monkeypatch.setattr("golf.cli.relax.PIECE", size)
         assert golf("relax", path, "-o", tmp_path / f"{size}.h5", *options, *ensemble) == 0
         found.append(read(tmp_path / f"{size}.h5"))
     assert found[0].id == found[1].id and set(found[0].molecule) == {"butanol"}
@@ -110,7 +110,7 @@ def test_very_many_conformers_of_a_molecule_are_one_molecule(model, tmp_path, mo
 
 def test_one_name_of_two_molecules_is_refused_wherever_they_stand(model, tmp_path, monkeypatch, capsys):
     """Else the energy of one would be called relative to that of the other."""
-    monkeypatch.setattr("golf.cli_relax.PIECE", 4)
+    monkeypatch.setattr("golf.cli.relax.PIECE", 4)
     with h5py.File(interleaved(tmp_path / "in.h5"), "r+") as file:
         file["conformation/molecule"][17] = "propanol"  # an amine; the others of propanol are in pieces before
     assert golf("relax", tmp_path / "in.h5", "-m", model, "-o", tmp_path / "out.h5", "--max-steps", 1) == 2
@@ -118,7 +118,7 @@ def test_one_name_of_two_molecules_is_refused_wherever_they_stand(model, tmp_pat
 
 
 def test_what_an_ensemble_leaves_out_is_listed_in_the_order_of_the_input(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("golf.cli_relax.PIECE", 4)
+    monkeypatch.setattr("golf.cli.relax.PIECE", 4)
     with h5py.File(interleaved(tmp_path / "in.h5"), "r+") as file:
         for i in (1, 15):  # the second molecule, and the first one later
             file["atoms/position"][int(file["atoms/offset"][i])] = np.nan

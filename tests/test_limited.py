@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from golf.chemistry import mapped_smiles
-from golf.conformers import conformations_of, embedded
-from golf.limited import NotFinished, TimedOut, call, call_each
-from golf.records import Molecule
+from golf.chem.conformers import conformations_of, embedded
+from golf.chem.molecules import mapped_smiles
+from golf.chem.usable import Molecule
+from golf.core.limited import NotFinished, TimedOut, call, call_each
 
 HANGS = "CCOCc1ccc2c(c1)c1c3c(c4c5cc(COCC)ccc5n5c4c1n2[C@@H]1C[C@H](C(=O)OOC)[C@]5(C)O1)CNC3=O"
 """A methyl ester of K252a drawn with strained rings: RDKit does not come back from its embedding."""
@@ -71,7 +71,7 @@ def _children_of(molecules):
     """Process ids of the children of this process after an embedding."""
     conformations_of(molecules, n_conformers=1, seed=1, prune_rmsd=0.0)
     tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    return [pid for one in tasks for pid in map(int, one.read_text().split()) if "golf.limited" in _command(pid)]
+    return [pid for one in tasks for pid in map(int, one.read_text().split()) if "golf.core.limited" in _command(pid)]
 
 
 def _command(pid):
@@ -93,7 +93,7 @@ def test_a_signal_ends_an_embedding_at_once_and_leaves_no_process(model, tmp_pat
     (tmp_path / "in.smi").write_text(f"CCO ethanol\n{HANGS} hangs\nOCCO glycol\n")
     arguments = ["relax", "in.smi", "-m", str(model), "-o", "out.sdf", "--embed-timeout", "500"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "golf.cli", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "golf.cli.main", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     while not (children := _children_at_work(process.pid)):
         assert process.poll() is None, process.communicate()
@@ -125,7 +125,7 @@ def _children_at_work(parent):
 def test_after_a_signal_python_is_not_taken_down_but_the_exit_functions_run(number):
     program = f"""
 import atexit, os, signal, sys
-from golf.ending import end_on_signals, run
+from golf.core.ending import end_on_signals, run
 
 class Torch:
     def __del__(self):

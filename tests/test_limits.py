@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from ase.build import molecule as ase_molecule
 
-from golf.conformations import ConformationSet, Status
-from golf.costs import Basis
-from golf.journal import Journal
-from golf.labeling import label, label_to_file, learn_from_journal
+from golf.core.conformations import ConformationSet, Status
+from golf.core.labels import Label
+from golf.core.level import LevelOfTheory
 from golf.oracles import limits as limits_module
-from golf.oracles.base import Label, LevelOfTheory, Request, requests_from
+from golf.oracles.costs import Basis
+from golf.oracles.journal import Journal
+from golf.oracles.labeling import label, label_to_file, learn_from_journal
 from golf.oracles.limits import LEAST_SECONDS, TimeLimits
-from golf.oracles.pool import OraclePool
+from golf.oracles.programs.pool import OraclePool
+from golf.oracles.programs.protocol import Request, requests_from
 
 LEVEL = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
 SVP = Basis({1: 5, 6: 14, 8: 14})

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from golf import locks
-from golf.deadline import RESERVE, Deadline, OutOfTime
-from golf.errors import UserError
-from golf.locks import Lease, LockedFile
+from golf.core import locks
+from golf.core.deadline import RESERVE, Deadline, OutOfTime
+from golf.core.errors import UserError
+from golf.core.locks import Lease, LockedFile
 
 SPAWN = multiprocessing.get_context("spawn")
 

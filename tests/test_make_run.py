@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from golf.recovery import MARKS, Study
+from golf.study.recovery import MARKS, Study
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WORKFLOW = ("Snakefile", "envs", "golf", "profiles", "report", "rules", "schemas", "setup", "slurm", "workflow_scripts")

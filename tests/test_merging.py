@@ -6,12 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
-from golf.conformations import ConformationSet, Frames, Status
-from golf.errors import UserError
-from golf.hdf5 import read, write
-from golf.labeling import unlabelled
-from golf.merging import merge
-from golf.oracles.base import LevelOfTheory
+from golf.core.conformations import ConformationSet, Frames, Status
+from golf.core.errors import UserError
+from golf.core.hdf5 import read, write
+from golf.core.labels import unlabelled
+from golf.core.level import LevelOfTheory
+from golf.oracles.merging import merge
 
 LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
 N = 23

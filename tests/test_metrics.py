@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from golf import metrics
-from golf.units import HARTREE_IN_KCAL_PER_MOL, hartree
+from golf.core.units import HARTREE_IN_KCAL_PER_MOL, hartree
+from golf.evaluation import metrics
 
 
 def test_residual_energy_keeps_its_sign():

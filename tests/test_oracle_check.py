@@ -7,13 +7,15 @@ import subprocess
 import numpy as np
 import pytest
 
-from golf.conformations import Status
-from golf.errors import UserError
-from golf.oracles import known_faults, proof
-from golf.oracles.base import LevelOfTheory, Request
-from golf.oracles.interpreter import find_psi4
-from golf.oracles.known_faults import Fault, doubtful_elements, refuse_wrong_version
-from golf.oracles.pool import OraclePool
+from golf.core.conformations import Status
+from golf.core.errors import UserError
+from golf.core.level import LevelOfTheory
+from golf.oracles import proof
+from golf.oracles.programs import known_faults
+from golf.oracles.programs.interpreter import find_psi4
+from golf.oracles.programs.known_faults import Fault, doubtful_elements, refuse_wrong_version
+from golf.oracles.programs.pool import OraclePool
+from golf.oracles.programs.protocol import Request
 from golf.oracles.proof import prove
 from golf.oracles.spin import warn_of_spin
 

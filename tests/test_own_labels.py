@@ -13,13 +13,13 @@ import pytest
 import torch
 from mmff_labels import labelled_conformers
 
-from golf import hdf5
-from golf.cli import main
-from golf.conformations import ConformationSet, Status
-from golf.errors import UserError
-from golf.potential import load, load_training_state
-from golf.relaxation_stages import select_round
-from golf.training_stages import Machine, split_validation
+from golf.cli.main import main
+from golf.core import hdf5
+from golf.core.conformations import ConformationSet, Status
+from golf.core.errors import UserError
+from golf.nnp.potential import load, load_training_state
+from golf.study.relaxations import select_round
+from golf.training.recipe import Machine, split_validation
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LEVEL = {"program": "psi4", "method": "hf", "basis": "sto-3g", "keywords": "{}"}
@@ -119,7 +119,7 @@ def test_an_interrupted_training_goes_on(folder):
     (folder / "quick.yaml").write_text(SMALL.replace("training: {", "training: {checkpoint_seconds: 0.2, "))
     arguments = ["train", folder / "labels.h5", "-o", folder / "m.pt", "--config", folder / "quick.yaml"]
     arguments += ["--updates", 300, "--cores", 1]
-    command = [sys.executable, "-m", "golf.cli", "-v", *map(str, arguments)]
+    command = [sys.executable, "-m", "golf.cli.main", "-v", *map(str, arguments)]
     process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 120
     while not (folder / "m.checkpoint.pt").exists():
@@ -139,7 +139,7 @@ def test_an_interrupted_training_goes_on(folder):
 def test_a_training_stopped_before_its_first_checkpoint_can_be_typed_again(folder, number):
     arguments = ["train", folder / "labels.h5", "-o", folder / "m.pt", "--config", folder / "small.yaml"]
     arguments += ["--updates", 300, "--cores", 1]
-    command = [sys.executable, "-m", "golf.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "golf.cli.main", *map(str, arguments)]
     process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 120
     while not (folder / "m.csv").exists():
@@ -160,7 +160,7 @@ def test_a_full_disk_is_one_line(folder, command):
     """In a process of its own, whose files may be as large as the metrics but no model."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
-        "from golf.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from golf.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     out = folder / ("model.pt" if command == "train" else "curve.csv")
     command_line = [sys.executable, "-c", code, command, str(folder / "labels.h5"), "-o", str(out)]

@@ -6,11 +6,11 @@ import pytest
 import torch
 from schnetpack_plain import exact_frequencies, schnetpack_inputs
 
-from golf import kernels as kernels_module
-from golf import painn
-from golf.batches import batch_of
-from golf.kernels import kernels
-from golf.potential import Architecture
+from golf.nnp import kernels as kernels_module
+from golf.nnp import painn
+from golf.nnp.batches import batch_of
+from golf.nnp.kernels import kernels
+from golf.nnp.potential import Architecture
 
 ATOMS, PAIRS, WIDTH = 5, 8, 6
 DOUBLE = torch.float64
@@ -186,7 +186,7 @@ def molecules_of_a_batch():
     from mmff_labels import ELEMENT_ENERGIES
     from mmff_potential import conformers
 
-    from golf.potential import Potential
+    from golf.nnp.potential import Potential
 
     def make(architecture):
         torch.manual_seed(3)

@@ -13,15 +13,15 @@ import pytest
 import torch
 from data_sets import spice_group
 
-from golf.budget import label_parts, network
-from golf.cli import main
-from golf.config import read_config, validated
-from golf.errors import UserError
-from golf.forecast import Model
-from golf.hdf5 import read
-from golf.planning import needs_training, publishes_model
-from golf.potential import Architecture, Potential
-from golf.workload import workload
+from golf.cli.main import main
+from golf.core.errors import UserError
+from golf.core.hdf5 import read
+from golf.nnp.potential import Architecture, Potential
+from golf.study.budget import label_parts, network
+from golf.study.config import read_config, validated
+from golf.study.forecast import Model
+from golf.study.plan import needs_training, publishes_model
+from golf.study.workload import workload
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SPLIT = "v2_formation_energy_w_forces.db"

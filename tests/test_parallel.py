@@ -6,8 +6,8 @@ import torch
 from mmff_labels import ELEMENT_ENERGIES
 from mmff_potential import conformers
 
-from golf.parallel import ATOMS_PER_PIECE, ThreadedPotential, pieces, shares
-from golf.potential import Architecture, Potential
+from golf.nnp.parallel import ATOMS_PER_PIECE, ThreadedPotential, pieces, shares
+from golf.nnp.potential import Architecture, Potential
 
 
 @pytest.fixture(scope="module")

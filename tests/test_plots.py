@@ -7,11 +7,11 @@ import numpy as np
 import pandas
 import pytest
 
-from golf import plots
-from golf.conformations import ConformationSet
-from golf.plot_style import save, styles
-from golf.round_summary import ENDS, FORCE_ERROR
-from golf.units import hartree
+from golf.core.conformations import ConformationSet
+from golf.core.units import hartree
+from golf.evaluation import figures as plots
+from golf.evaluation.figure_style import save, styles
+from golf.evaluation.rounds import ENDS, FORCE_ERROR
 
 COUNTS = ("n_ended", "n_failed", "n_unlabelled", "n_excluded")
 

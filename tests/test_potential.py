@@ -11,21 +11,21 @@ from mmff_potential import conformers
 from schnetpack_plain import exact_frequencies, schnetpack_inputs
 from scipy.spatial.transform import Rotation
 
-from golf.batches import batch_of, pairs_within
-from golf.conformations import ConformationSet, Status
-from golf.elements import SYMBOLS
-from golf.errors import UserError
-from golf.potential import (
+from golf.core.conformations import ConformationSet, Status
+from golf.core.elements import SYMBOLS
+from golf.core.errors import UserError
+from golf.nnp.batches import batch_of, pairs_within
+from golf.nnp.potential import (
     Architecture,
     Potential,
     Provenance,
     load,
     load_training_state,
 )
-from golf.reference_energies import fit_reference_energies
-from golf.relaxation import relax
-from golf.repulsion import shortest_distances
-from golf.slots import Optimizer
+from golf.nnp.reference_energies import fit_reference_energies
+from golf.nnp.repulsion import shortest_distances
+from golf.relaxation.engine import Optimizer
+from golf.relaxation.relax import relax
 
 ARCHITECTURES = [
     Architecture("painn", n_atom_basis=16, n_interactions=3, n_rbf=8, cutoff=3.0),

@@ -5,13 +5,13 @@ import pytest
 import torch
 from mmff_potential import MMFFPotential, conformers
 
-from golf.conformations import StopReason
-from golf.errors import UserError
-from golf.preconditioned import ENERGY_NOISE, PreconditionedLBFGS
-from golf.relaxation import relax
-from golf.slots import Optimizer
-from golf.surrogate import MMFFSurrogate
-from golf.units import hartree
+from golf.chem.mmff import MMFFSurrogate
+from golf.core.conformations import StopReason
+from golf.core.errors import UserError
+from golf.core.units import hartree
+from golf.relaxation.engine import Optimizer
+from golf.relaxation.preconditioned import ENERGY_NOISE, PreconditionedLBFGS
+from golf.relaxation.relax import relax
 
 PRECONDITIONED = Optimizer("preconditioned")
 LIMITS = {"force_threshold": hartree(0.05), "max_steps": 500}

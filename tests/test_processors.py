@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from golf.processors import usable_processors
+from golf.core.processors import usable_processors
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BOUND = len(os.sched_getaffinity(0))
@@ -68,7 +68,7 @@ def bound_to_one(*command):
 
 @pytest.mark.skipif(BOUND < 2, reason="this process may use one processor only")
 def test_affinity_is_a_limit():
-    assert bound_to_one(sys.executable, "-m", "golf.processors") == "1"
+    assert bound_to_one(sys.executable, "-m", "golf.core.processors") == "1"
     assert "all that this process may use (default: 1)" in bound_to_one(
-        sys.executable, "-m", "golf.cli", "estimate", "--help"
+        sys.executable, "-m", "golf.cli.main", "estimate", "--help"
     )

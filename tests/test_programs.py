@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 from ase.build import molecule as ase_molecule
 
-from golf.cli import main
-from golf.config import schema, validated
-from golf.conformations import ConformationSet, Status
-from golf.errors import UserError
-from golf.hdf5 import read
-from golf.inspection import describe
-from golf.labeling import label_to_file, take_over_labels
-from golf.oracles.base import LevelOfTheory
-from golf.oracles.pool import OraclePool
-from golf.oracles.programs import PROGRAMS
-from golf.planning import level_of
+from golf.cli.inspect import describe
+from golf.cli.main import main
+from golf.core.conformations import ConformationSet, Status
+from golf.core.errors import UserError
+from golf.core.hdf5 import read
+from golf.core.labels import take_over_labels
+from golf.core.level import LevelOfTheory
+from golf.oracles.labeling import label_to_file
+from golf.oracles.programs.pool import OraclePool
+from golf.oracles.programs.registry import PROGRAMS
+from golf.study.config import schema, validated
+from golf.study.plan import level_of
 
 PSI4, PYSCF = (LevelOfTheory(program, "hf", "sto-3g") for program in ("psi4", "pyscf"))
 

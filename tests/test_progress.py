@@ -8,13 +8,13 @@ import time
 import pytest
 from terminal import on_a_terminal
 
-from golf import progress
-from golf.progress import progress_bar
+from golf.core import progress
+from golf.core.progress import progress_bar
 
 
 def test_a_terminal_gets_a_bar_with_rate_and_time_left():
     code = (
-        "import time; from golf.progress import progress_bar\n"
+        "import time; from golf.core.progress import progress_bar\n"
         "with progress_bar(40, 'labels', 10) as advance:\n"
         "    for _ in range(6): time.sleep(0.15); advance(5)\n"
     )
@@ -48,7 +48,7 @@ def test_what_is_short_is_not_spoken_of(caplog):
 def test_a_job_of_the_workflow_gets_lines_in_log_and_terminal(tmp_path):
     """Snakemake's jobs share its terminal; bars would overwrite each other."""
     code = (
-        "import time; from golf import progress; from golf.job import job\n"
+        "import time; from golf.core import progress; from golf.core.job import job\n"
         "progress.LOG_INTERVAL_SECONDS = 0.01\n"
         f"with job('{tmp_path}/initial/3.log'), progress.progress_bar(2, 'labels') as advance:\n"
         "    for _ in range(2): time.sleep(0.02); advance()\n"
@@ -57,4 +57,4 @@ def test_a_job_of_the_workflow_gets_lines_in_log_and_terminal(tmp_path):
     assert status == 0 and "%|" not in text
     lines = text.splitlines()
     assert len(lines) == 2 and re.fullmatch(r"initial/3: 2 of 2 labels, [\d.]+ a second", lines[1]), text
-    assert "INFO golf.progress: 2 of 2 labels" in (tmp_path / "initial/3.log").read_text()
+    assert "INFO golf.core.progress: 2 of 2 labels" in (tmp_path / "initial/3.log").read_text()

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from ase.build import molecule as ase_molecule
 
-from golf.conformations import Status
-from golf.errors import UserError
-from golf.oracles.base import LevelOfTheory, Request
-from golf.oracles.interpreter import find_psi4
-from golf.oracles.pool import OraclePool
-from golf.oracles.process import _scratch_prefix, remove_stale_scratch
-from golf.units import BOHR_IN_ANGSTROM
+from golf.core.conformations import Status
+from golf.core.errors import UserError
+from golf.core.level import LevelOfTheory
+from golf.core.units import BOHR_IN_ANGSTROM
+from golf.oracles.programs.interpreter import find_psi4
+from golf.oracles.programs.pool import OraclePool
+from golf.oracles.programs.process import _scratch_prefix, remove_stale_scratch
+from golf.oracles.programs.protocol import Request
 
 CHEAP = LevelOfTheory("psi4", "hf", "sto-3g")
 REAL = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
@@ -178,7 +179,7 @@ def test_a_failure_is_believed_only_of_a_fresh_child():
 
 
 def test_a_full_scratch_disk_is_not_laid_to_the_conformation(monkeypatch, tmp_path):
-    monkeypatch.setattr("golf.oracles.pool.SCRATCH_FULL", 1e18)  # no disk has so much left
+    monkeypatch.setattr("golf.oracles.programs.pool.SCRATCH_FULL", 1e18)  # no disk has so much left
     on_top = Request("H2", np.array([1, 1], np.uint8), np.zeros((2, 3)), 0, 1)
     with (
         OraclePool(CHEAP, scratch=str(tmp_path)) as oracle,
@@ -188,7 +189,9 @@ def test_a_full_scratch_disk_is_not_laid_to_the_conformation(monkeypatch, tmp_pa
 
 
 def test_a_child_that_has_grown_is_replaced(monkeypatch):
-    monkeypatch.setattr("golf.oracles.pool.RECYCLE_FACTOR", 0.1)  # every label is one too many, and none is lost
+    monkeypatch.setattr(
+        "golf.oracles.programs.pool.RECYCLE_FACTOR", 0.1
+    )  # every label is one too many, and none is lost
     with OraclePool(CHEAP) as oracle:
         before = children()
         first, second = oracle.compute(request("H2O")), oracle.compute(request("H2O"))

@@ -12,15 +12,15 @@ import pytest
 import torch
 from schnetpack_plain import exact_frequencies, schnetpack_inputs
 
-from golf.batches import batch_of
-from golf.cli import main
-from golf.conformations import ConformationSet
-from golf.elements import SYMBOLS
-from golf.errors import UserError
-from golf.nabladft import read_nabladft
-from golf.potential import Architecture, load
-from golf.published import CONFIG, NABLADFT_ENERGIES, WEIGHTS
-from golf.units import HARTREE_IN_KCAL_PER_MOL
+from golf.cli.main import main
+from golf.core.conformations import ConformationSet
+from golf.core.elements import SYMBOLS
+from golf.core.errors import UserError
+from golf.core.units import HARTREE_IN_KCAL_PER_MOL
+from golf.io.nabladft import read_nabladft
+from golf.nnp.batches import batch_of
+from golf.nnp.potential import Architecture, load
+from golf.nnp.published import CONFIG, NABLADFT_ENERGIES, WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +219,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 def test_a_full_disk_is_one_line(checkpoint, tmp_path):
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
-        "from golf.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from golf.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "import-checkpoint", str(checkpoint), "-o", str(tmp_path / "m.pt")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

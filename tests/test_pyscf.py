@@ -9,14 +9,15 @@ from ase.build import molecule as ase_molecule
 from pyscf import gto
 from scipy.spatial import cKDTree
 
-from golf.conformations import Status
-from golf.errors import UserError
-from golf.oracles import dispersion
-from golf.oracles.base import LevelOfTheory, Request
-from golf.oracles.interpreter import find_psi4
-from golf.oracles.pool import OraclePool
-from golf.oracles.pyscf_worker import SCF_LADDER, Calculator, Grid, NotConverged
-from golf.units import BOHR_IN_ANGSTROM
+from golf.core.conformations import Status
+from golf.core.errors import UserError
+from golf.core.level import LevelOfTheory
+from golf.core.units import BOHR_IN_ANGSTROM
+from golf.oracles.programs import dispersion
+from golf.oracles.programs.interpreter import find_psi4
+from golf.oracles.programs.pool import OraclePool
+from golf.oracles.programs.protocol import Request
+from golf.oracles.programs.pyscf_worker import SCF_LADDER, Calculator, Grid, NotConverged
 
 LEVEL = LevelOfTheory("pyscf", "wb97x-d", "def2-svp")
 CHEAP = LevelOfTheory("pyscf", "hf", "sto-3g")
@@ -217,7 +218,7 @@ def test_every_rung_of_the_ladder_converges_to_the_same_energy(method, charge, m
 
 def test_what_converges_on_no_rung_is_a_status(monkeypatch):
     calculator = setup(max_cycle=1)
-    monkeypatch.setattr("golf.oracles.pyscf_worker.SCF_LADDER", (("", {}), ("again", {"max_cycle": 2})))
+    monkeypatch.setattr("golf.oracles.programs.pyscf_worker.SCF_LADDER", (("", {}), ("again", {"max_cycle": 2})))
     water = {"symbols": ["O", "H", "H"], "positions": ase_molecule("H2O").positions, "charge": 0, "multiplicity": 1}
     answer = calculator.compute(water)
     assert answer["status"] == "NOT_CONVERGED"

@@ -14,16 +14,17 @@ from ase import Atoms
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from golf.chemistry import canonical_smiles, has_open_stereo, mapped_smiles, molecule
-from golf.cli import main
-from golf.conformations import ConformationSet, StopReason
-from golf.conformers import conformations_of
-from golf.ensembles import Ensemble
-from golf.formats import count_records
-from golf.hdf5 import read, write
-from golf.library import relax_library
-from golf.pieces import Embedding, pieces_of
-from golf.records import read_molecules, structure_problem
+from golf.chem.conformers import conformations_of
+from golf.chem.molecules import canonical_smiles, has_open_stereo, mapped_smiles, molecule
+from golf.chem.usable import structure_problem
+from golf.cli.main import main
+from golf.core.conformations import ConformationSet, StopReason
+from golf.core.hdf5 import read, write
+from golf.io.formats import count_records
+from golf.io.pieces import Embedding, pieces_of
+from golf.io.records import read_molecules
+from golf.relaxation.ensembles import Ensemble
+from golf.relaxation.library import relax_library
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ELEMENTS = (1, 6, 7, 8, 9)
@@ -386,7 +387,7 @@ def test_two_at_a_time_on_one_output(model, tmp_path, capsys):
     (tmp_path / "in.smi").write_text("".join(f"CCCCO m{i}\n" for i in range(400)))
     slow = ["relax", tmp_path / "in.smi", "-m", model, "-o", tmp_path / "out.h5", "--max-steps", 10**6]
     slow += ["--force-threshold", 1e-12, "--optimizer", "lbfgs"]
-    first = subprocess.Popen([sys.executable, "-m", "golf.cli", *map(str, slow)], cwd=REPOSITORY)
+    first = subprocess.Popen([sys.executable, "-m", "golf.cli.main", *map(str, slow)], cwd=REPOSITORY)
     try:
         while not (tmp_path / "out.h5.parts").exists():
             assert first.poll() is None

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from golf.errors import UserError
-from golf.recovery import MARKS, Study, study_of, unlock
+from golf.core.errors import UserError
+from golf.study.recovery import MARKS, Study, study_of, unlock
 
 
 @pytest.fixture

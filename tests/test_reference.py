@@ -17,14 +17,16 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.optimize import BFGS
 from geometric.internal import DelocalizedInternalCoordinates
 
-from golf import hdf5, minimizer
-from golf.conformations import ConformationSet, Status, StopReason
-from golf.errors import UserError
-from golf.journal import Journal
-from golf.oracles.base import LevelOfTheory, Request, requests_from
-from golf.oracles.pool import OraclePool
-from golf.reference import batch, merge, optimize_reference, optimize_to_file
-from golf.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
+from golf.core import hdf5
+from golf.core.conformations import ConformationSet, Status, StopReason
+from golf.core.errors import UserError
+from golf.core.level import LevelOfTheory
+from golf.core.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
+from golf.oracles import geometric as minimizer
+from golf.oracles.journal import Journal
+from golf.oracles.minima import batch, merge, optimize_reference, optimize_to_file
+from golf.oracles.programs.pool import OraclePool
+from golf.oracles.programs.protocol import Request, requests_from
 
 LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
 WATER = (np.array([8, 1, 1]), np.array([[0.0, 0.0, 0.1], [0.0, 0.85, -0.4], [0.1, -0.8, -0.5]]))

@@ -4,14 +4,14 @@ import torch
 from mmff_potential import MMFFPotential, conformers
 from test_surrogate import boronic_acid
 
-from golf.conformations import StopReason
-from golf.errors import UserError
-from golf.hdf5 import read, write
-from golf.potential import Architecture, Potential
-from golf.relaxation import relax
-from golf.slots import SlotRelaxer
-from golf.surrogate import MMFFSurrogate, SurrogateError
-from golf.units import hartree
+from golf.chem.mmff import MMFFSurrogate, SurrogateError
+from golf.core.conformations import StopReason
+from golf.core.errors import UserError
+from golf.core.hdf5 import read, write
+from golf.core.units import hartree
+from golf.nnp.potential import Architecture, Potential
+from golf.relaxation.engine import SlotRelaxer
+from golf.relaxation.relax import relax
 
 MOLECULES = ["OCC(F)CN", "CC(=O)Nc1ccc(O)cc1", "CCS", "CO"]
 LIMITS = {"force_threshold": hartree(0.05), "max_steps": 500}

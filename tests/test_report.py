@@ -17,13 +17,13 @@ from rdkit import Chem
 from rdkit.Chem import rdMolAlign
 from scipy.spatial.transform import Rotation
 
-from golf import chemistry
-from golf.config import sha256, validated
-from golf.hdf5 import read, write
-from golf.oracles.programs import NO_BASIS
-from golf.report import LabelStage, costs, figures, molecules, write_report
-from golf.report.page import number
-from golf.units import hartree
+from golf.chem import molecules as chemistry
+from golf.core.hdf5 import read, write
+from golf.core.level import NO_BASIS
+from golf.core.units import hartree
+from golf.evaluation.report import LabelStage, costs, figures, molecules, write_report
+from golf.evaluation.report.page import number
+from golf.study.config import sha256, validated
 
 SMILES = ["CCO", "CC(=O)N", "c1ccccc1O"]
 ARMS = {"mmff": [3.0, 0.5], "golf": [0.2, np.nan, 0.1, 20.0, 0.3, 0.4]}
@@ -122,7 +122,8 @@ def test_columns_of_the_rounds_are_on_the_method_page(study):
 
 def test_the_environment_of_the_tables_is_enough():
     """envs/report.yaml has neither the network's packages nor Snakemake's."""
-    code = "import sys, golf.report, golf.round_summary, golf.plots, golf.job\nprint([*sys.modules])"
+    code = "import sys, golf.evaluation.report, golf.evaluation.rounds, golf.evaluation.figures, golf.core.job\n"
+    code += "print([*sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not {"torch", "schnetpack", "ase", "tqdm", "jsonschema", "snakemake"} & set(eval(shown.stdout))
 

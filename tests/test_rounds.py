@@ -9,12 +9,12 @@ from mmff_potential import MMFFPotential, conformers
 from test_relaxation import Springs, stretch
 from test_surrogate import boronic_acid, fresh_energy
 
-from golf.conformations import Status, StopReason, concatenate
-from golf.hdf5 import read, write
-from golf.relaxation import relax
-from golf.rounds import select_conformations
-from golf.surrogate import MMFFSurrogate, SurrogateError
-from golf.units import hartree
+from golf.chem.mmff import MMFFSurrogate, SurrogateError
+from golf.core.conformations import Status, StopReason, concatenate
+from golf.core.hdf5 import read, write
+from golf.core.units import hartree
+from golf.relaxation.relax import relax
+from golf.study.selection import select_conformations
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MOLECULES = ["OCC(F)CN", "CCCS", "COCC=O"]

@@ -7,14 +7,14 @@ from ase import Atoms
 from ase.build import molecule
 from mmff_potential import conformers
 
-from golf.conformations import ConformationSet, StopReason, concatenate
-from golf.identity import derived_bonds
-from golf.potential import Potential
-from golf.published import import_checkpoint
-from golf.relaxation import relax
-from golf.saddle_points import is_symmetric, way_down
-from golf.slots import Optimizer, SlotRelaxer
-from golf.units import hartree
+from golf.core.conformations import ConformationSet, StopReason, concatenate
+from golf.core.units import hartree
+from golf.io.identity import derived_bonds
+from golf.nnp.potential import Potential
+from golf.nnp.published import import_checkpoint
+from golf.relaxation.engine import Optimizer, SlotRelaxer
+from golf.relaxation.relax import relax
+from golf.relaxation.saddle_points import is_symmetric, way_down
 
 X = (0.0, 0.0, 0.0), (1.42, 0.0, 0.0)
 ECLIPSED = (1.724612, 0.910391, 0), (-0.372802, 1.024265, 0), (-0.372802, -0.512132, 0.887039)

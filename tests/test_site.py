@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import yaml
 
-from golf.cli import _parser
-from golf.config import GROWING_KEYS, MACHINE_KEYS, schema, validated
-from golf.conformations import Status
-from golf.hdf5 import read
-from golf.units import HARTREE_IN_KCAL_PER_MOL
+from golf.cli.main import _parser
+from golf.core.conformations import Status
+from golf.core.hdf5 import read
+from golf.core.units import HARTREE_IN_KCAL_PER_MOL
+from golf.study.config import GROWING_KEYS, MACHINE_KEYS, schema, validated
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCS = REPOSITORY / "docs"

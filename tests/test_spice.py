@@ -14,12 +14,12 @@ from data_sets import (
     write_spice,
 )
 
-from golf.conformations import Status
-from golf.errors import UserError
-from golf.formats import LEVELS, SPICE, count_conformations, format_of
-from golf.oracles.base import LevelOfTheory
-from golf.planning import size
-from golf.spice import read_spice
+from golf.core.conformations import Status
+from golf.core.errors import UserError
+from golf.core.level import LevelOfTheory
+from golf.io.formats import LEVELS, SPICE, count_conformations, format_of
+from golf.io.spice import read_spice
+from golf.study.plan import size
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@ import pytest
 from mmff_potential import conformers
 from rdkit.Chem import rdForceFieldHelpers
 
-from golf import chemistry, surrogate
-from golf.conformations import ConformationSet, StopReason
-from golf.hdf5 import read, write
-from golf.surrogate import MMFFSurrogate, SurrogateError
-from golf.units import HARTREE_IN_KCAL_PER_MOL
+from golf.chem import mmff as surrogate
+from golf.chem import molecules as chemistry
+from golf.chem.mmff import MMFFSurrogate, SurrogateError
+from golf.core.conformations import ConformationSet, StopReason
+from golf.core.hdf5 import read, write
+from golf.core.units import HARTREE_IN_KCAL_PER_MOL
 
 MOLECULES = ["OCC(F)CN", "CC(=O)Nc1ccc(O)cc1", "CCS", "C[NH3+]"]
 

@@ -13,14 +13,14 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from golf.chemistry import mapped_smiles
-from golf.cli import main
-from golf.conformations import ConformationSet
-from golf.errors import UserError
-from golf.formats import count_records
-from golf.records import read_molecules, read_records
-from golf.sdf import record_text
-from golf.structures import records_of, write_structures
+from golf.chem.molecules import mapped_smiles
+from golf.cli.main import main
+from golf.core.conformations import ConformationSet
+from golf.core.errors import UserError
+from golf.io.formats import count_records
+from golf.io.records import read_molecules, read_records
+from golf.io.sdf import record_text
+from golf.io.structures import records_of, write_structures
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -95,7 +95,7 @@ def test_names_are_written_and_printed_in_any_locale(model, tmp_path):
         ["inspect", "out.sdf"],
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "golf.cli", *command],
+            [sys.executable, "-m", "golf.cli.main", *command],
             cwd=tmp_path,
             env=environment,
             capture_output=True,

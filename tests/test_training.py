@@ -15,15 +15,16 @@ import pytest
 import torch
 from mmff_labels import labelled_conformers
 
-from golf import hdf5, training_stages
-from golf.batches import LabelledMolecules, drawn, pairs_within
-from golf.conformations import ConformationSet, Status
-from golf.errors import UserError
-from golf.parallel import worker_pool
-from golf.potential import Architecture, Potential, load, load_training_state
-from golf.reference_energies import fit_reference_energies, force_scale
-from golf.repulsion import shortest_distances
-from golf.training import Schedule, Settings, TrainingDiverged, _Run, errors, loss_of, train
+from golf.core import hdf5
+from golf.core.conformations import ConformationSet, Status
+from golf.core.errors import UserError
+from golf.nnp.batches import LabelledMolecules, drawn, pairs_within
+from golf.nnp.parallel import worker_pool
+from golf.nnp.potential import Architecture, Potential, load, load_training_state
+from golf.nnp.reference_energies import fit_reference_energies, force_scale
+from golf.nnp.repulsion import shortest_distances
+from golf.training import recipe as training_stages
+from golf.training.loop import Schedule, Settings, TrainingDiverged, _Run, errors, loss_of, train
 
 SMALL = Architecture("painn", n_atom_basis=16, n_interactions=2, n_rbf=8, cutoff=4.0)
 
@@ -271,9 +272,9 @@ def test_a_finished_training_is_not_repeated(labelled, tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from golf import hdf5
-from golf.potential import load
-from golf.training import Schedule, Settings, train
+from golf.core import hdf5
+from golf.nnp.potential import load
+from golf.training.loop import Schedule, Settings, train
 folder = Path(sys.argv[1])
 labelled = hdf5.read(folder / "labelled.h5")
 settings = Settings(int(sys.argv[2]), 6, Schedule(2e-3, int(sys.argv[2])), initial_fraction=0.2, interval=10, seed=4)
@@ -328,9 +329,9 @@ def test_a_training_killed_with_sigkill_ends_as_an_undisturbed_one(labelled, tmp
 
 TWICE = """
 import sys
-from golf import training_stages as stages
-from golf.job import job
-from golf.potential import Architecture
+from golf.training import recipe as stages
+from golf.core.job import job
+from golf.nnp.potential import Architecture
 folder, log, updates = sys.argv[1], sys.argv[2], int(sys.argv[3])
 options = stages.TrainingOptions(updates, 4, 1e-3, 0, 1.0, 0.9, 0.99, 0.01, 0.0, "conformation", updates // 2, 1e-6)
 with job(f"{folder}/{log}") as deadline:

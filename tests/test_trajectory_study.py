@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from golf import hdf5
-from golf.conformations import ConformationSet, Status, StopReason
-from golf.errors import UserError
-from golf.oracles.base import LevelOfTheory
-from golf.trajectory_study import study_trajectories
-from golf.units import hartree
+from golf.core import hdf5
+from golf.core.conformations import ConformationSet, Status, StopReason
+from golf.core.errors import UserError
+from golf.core.level import LevelOfTheory
+from golf.core.units import hartree
+from golf.evaluation.trajectories import study_trajectories
 
 LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
 E_OPT = -75.0

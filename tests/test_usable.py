@@ -6,17 +6,18 @@ from data_sets import source
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdMolTransforms
 
-from golf.axes import axes
-from golf.chemistry import mapped_smiles
-from golf.cli import main
-from golf.conformers import conformations_of
-from golf.datasets import prepare
-from golf.geometry import geometry_problem
-from golf.integrity import CHANGED, with_changes
-from golf.oracles.base import LevelOfTheory
-from golf.pieces import Embedding, pieces_of
-from golf.records import read_molecules, shell_problem
-from golf.sdf import record_text
+from golf.chem.axes import axes
+from golf.chem.conformers import conformations_of
+from golf.chem.geometry import geometry_problem
+from golf.chem.integrity import CHANGED, with_changes
+from golf.chem.molecules import mapped_smiles
+from golf.chem.usable import shell_problem
+from golf.cli.main import main
+from golf.core.level import LevelOfTheory
+from golf.io.pieces import Embedding, pieces_of
+from golf.io.records import read_molecules
+from golf.io.sdf import record_text
+from golf.study.dataset import prepare
 
 ELEMENTS = (1, 6, 7, 8, 9, 16, 17)
 ATTACHED, UNKNOWN = "is an attachment point or query atom", "a bond of unknown order"

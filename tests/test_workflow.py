@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import yaml
 
-from golf.conformations import Status
-from golf.hdf5 import read
-from golf.potential import load, load_training_state
+from golf.core.conformations import Status
+from golf.core.hdf5 import read
+from golf.nnp.potential import load, load_training_state
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -189,7 +189,7 @@ def test_neither_new_code_nor_new_times_of_a_copy_plan_anything(study, tmp_path)
     for name in ("Snakefile", "envs", "golf", "profiles", "report", "rules", "schemas", "workflow_scripts"):
         source = REPOSITORY / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, clone / name)
-    for script in [*(clone / "workflow_scripts").glob("*.py"), clone / "golf/units.py"]:
+    for script in [*(clone / "workflow_scripts").glob("*.py"), clone / "golf/core/units.py"]:
         script.write_text(script.read_text() + "# a comment\n")
     shutil.copytree(folder, copied, copy_function=shutil.copyfile)
     files = ["--snakefile", clone / "Snakefile", "--directory", copied, "--configfile", copied / "tiny.yaml"]

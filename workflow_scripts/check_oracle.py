@@ -2,11 +2,11 @@
 
 import json
 
-from golf.elements import MMFF_NUMBERS
-from golf.files import written_whole
-from golf.job import job
-from golf.oracles.base import LevelOfTheory
-from golf.oracles.pool import OraclePool
+from golf.core.elements import MMFF_NUMBERS
+from golf.core.files import written_whole
+from golf.core.job import job
+from golf.core.level import LevelOfTheory
+from golf.oracles.programs.pool import OraclePool
 from golf.oracles.proof import prove
 from golf.oracles.settings import pool_settings
 

@@ -1,9 +1,9 @@
 """The labels of arm traj: gradients of DFT optimizations, in the order of their starts."""
 
-from golf.controls import labels_along
-from golf.hdf5 import read, write
-from golf.job import job
-from golf.reference import merge
+from golf.core.hdf5 import read, write
+from golf.core.job import job
+from golf.oracles.minima import merge
+from golf.study.controls import labels_along
 
 with job(snakemake.log[0]):
     labels = labels_along(

@@ -1,7 +1,8 @@
 """The baseline with as many further updates as the GOLF rounds have, on the initial labels alone."""
 
-from golf.job import job
-from golf.training_stages import Machine, Outputs, TrainingOptions, continue_baseline
+from golf.core.job import job
+from golf.study.trainings import continue_baseline
+from golf.training.recipe import Machine, Outputs, TrainingOptions
 
 with job(snakemake.log[0]) as deadline:
     continue_baseline(

@@ -1,7 +1,7 @@
 """One public file of the data set; an interrupted download goes on where it was."""
 
-from golf.download import download
-from golf.job import job
+from golf.core.job import job
+from golf.io.download import download
 
 with job(snakemake.log[0]) as deadline:
     download(snakemake.params.url, snakemake.output[0], snakemake.params.checksums, deadline=deadline)

@@ -2,10 +2,10 @@
 
 import pandas
 
-from golf import plots
-from golf.hdf5 import read
-from golf.job import job
-from golf.plot_style import save
+from golf.core.hdf5 import read
+from golf.core.job import job
+from golf.evaluation import figures as plots
+from golf.evaluation.figure_style import save
 
 with job(snakemake.log[0]):
     arms = [read(path) for path in snakemake.input.metrics]

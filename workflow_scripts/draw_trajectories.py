@@ -2,10 +2,10 @@
 
 import pandas
 
-from golf import plots
-from golf.files import written_whole
-from golf.job import job
-from golf.plot_style import save
+from golf.core.files import written_whole
+from golf.core.job import job
+from golf.evaluation import figures as plots
+from golf.evaluation.figure_style import save
 
 with job(snakemake.log[0]):
     table = pandas.concat([pandas.read_csv(path) for path in snakemake.input.tables], ignore_index=True)

@@ -1,10 +1,10 @@
 """One arm against the DFT minima."""
 
-from golf.datasets import starts_near_training
-from golf.evaluation import evaluate_arm, seen_molecules
-from golf.hdf5 import read, write
-from golf.job import job
-from golf.merging import n_labelled
+from golf.core.hdf5 import read, write
+from golf.core.job import job
+from golf.evaluation.arm import evaluate_arm, seen_molecules
+from golf.oracles.merging import n_labelled
+from golf.study.dataset import starts_near_training
 
 with job(snakemake.log[0]):
     relaxed = read(snakemake.input.relaxed)

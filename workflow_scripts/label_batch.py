@@ -1,9 +1,9 @@
 """DFT labels of one batch; an interrupted batch goes on from its journal."""
 
-from golf.costs import read_basis
-from golf.job import job
-from golf.labeling import label_to_file, read_batch
-from golf.oracles.base import LevelOfTheory
+from golf.core.job import job
+from golf.core.level import LevelOfTheory
+from golf.oracles.costs import read_basis
+from golf.oracles.labeling import label_to_file, read_batch
 from golf.oracles.settings import label_limits, pool_settings
 
 with job(snakemake.log[0]) as deadline:

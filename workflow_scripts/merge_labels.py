@@ -1,7 +1,7 @@
 """One file with the labels of all batches."""
 
-from golf.job import job
-from golf.merging import merge
+from golf.core.job import job
+from golf.oracles.merging import merge
 
 with job(snakemake.log[0]):
     merge(

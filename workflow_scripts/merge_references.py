@@ -1,8 +1,8 @@
 """The DFT minima of the test set: those that came with it and those of the batches, in the order of the test set."""
 
-from golf.hdf5 import read, write
-from golf.job import job
-from golf.reference import merge
+from golf.core.hdf5 import read, write
+from golf.core.job import job
+from golf.oracles.minima import merge
 
 with job(snakemake.log[0]):
     parts = [read(path) for path in [snakemake.input.known, *snakemake.input.batches]]

@@ -1,8 +1,8 @@
 """The test set minimized with RDKit's MMFF."""
 
-from golf.hdf5 import read, write
-from golf.job import job
-from golf.surrogate import MMFFSurrogate, minimize
+from golf.chem.mmff import MMFFSurrogate, minimize
+from golf.core.hdf5 import read, write
+from golf.core.job import job
 
 with job(snakemake.log[0]):
     relaxed = minimize(

@@ -1,11 +1,11 @@
 """DFT optimizations of a batch of conformations; an interrupted batch goes on from its journal."""
 
-from golf.costs import read_basis
-from golf.hdf5 import read
-from golf.job import job
-from golf.oracles.base import LevelOfTheory
+from golf.core.hdf5 import read
+from golf.core.job import job
+from golf.core.level import LevelOfTheory
+from golf.oracles.costs import read_basis
+from golf.oracles.minima import batch, optimize_to_file
 from golf.oracles.settings import label_limits, pool_settings
-from golf.reference import batch, optimize_to_file
 
 with job(snakemake.log[0]) as deadline:
     level, basis = LevelOfTheory(**snakemake.params.level), read_basis(snakemake.input.oracle)

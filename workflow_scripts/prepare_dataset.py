@@ -2,14 +2,14 @@
 
 import yaml
 
-from golf.costs import read_basis
-from golf.datasets import prepare, usable_elements
-from golf.files import written_whole
-from golf.hdf5 import write
-from golf.job import job
-from golf.oracles.base import LevelOfTheory
-from golf.planning import Source
-from golf.records import write_left_out
+from golf.core.files import written_whole
+from golf.core.hdf5 import write
+from golf.core.job import job
+from golf.core.level import LevelOfTheory
+from golf.io.records import write_left_out
+from golf.oracles.costs import read_basis
+from golf.study.dataset import prepare, usable_elements
+from golf.study.plan import Source
 
 with job(snakemake.log[0]):
     stamp = snakemake.params.stamp

@@ -1,8 +1,8 @@
 """Which conformations go to the oracle in this round."""
 
-from golf.job import job
-from golf.relaxation_stages import select_round
-from golf.training_stages import Machine
+from golf.core.job import job
+from golf.study.relaxations import select_round
+from golf.training.recipe import Machine
 
 with job(snakemake.log[0]):
     select_round(

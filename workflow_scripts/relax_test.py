@@ -1,9 +1,9 @@
 """The test set relaxed with an arm's model."""
 
-from golf.job import job
-from golf.oracles.base import LevelOfTheory
-from golf.relaxation_stages import relax_test
-from golf.training_stages import Machine
+from golf.core.job import job
+from golf.core.level import LevelOfTheory
+from golf.study.relaxations import relax_test
+from golf.training.recipe import Machine
 
 with job(snakemake.log[0]):
     relax_test(

@@ -1,10 +1,10 @@
 """Conformations of arm rdkit: states of MMFF minimizations, drawn at random."""
 
-from golf.controls import select_along_mmff
-from golf.hdf5 import write
-from golf.job import job
-from golf.relaxation_stages import training_starts
-from golf.surrogate import MMFFSurrogate
+from golf.chem.mmff import MMFFSurrogate
+from golf.core.hdf5 import write
+from golf.core.job import job
+from golf.study.controls import select_along_mmff
+from golf.study.relaxations import training_starts
 
 with job(snakemake.log[0]):
     params = snakemake.params

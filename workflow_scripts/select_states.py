@@ -1,8 +1,8 @@
 """States along the test relaxations, to be labelled."""
 
-from golf.hdf5 import read, write
-from golf.job import job
-from golf.relaxation import kept_states
+from golf.core.hdf5 import read, write
+from golf.core.job import job
+from golf.relaxation.relax import kept_states
 
 with job(snakemake.log[0]):
     write(snakemake.output[0], kept_states(read(snakemake.input[0])), **snakemake.params.stamp)

@@ -1,9 +1,9 @@
 """Training conformations whose DFT optimizations are the labels of arm traj."""
 
-from golf.controls import select_trajectory_starts
-from golf.hdf5 import write
-from golf.job import job
-from golf.relaxation_stages import training_starts
+from golf.core.hdf5 import write
+from golf.core.job import job
+from golf.study.controls import select_trajectory_starts
+from golf.study.relaxations import training_starts
 
 with job(snakemake.log[0]):
     params = snakemake.params

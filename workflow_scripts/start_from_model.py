@@ -1,8 +1,8 @@
 """The model that the study starts from: of the oracle's level of theory, and with all elements of the molecules."""
 
-from golf.job import job
-from golf.oracles.base import LevelOfTheory
-from golf.training_stages import start_from
+from golf.core.job import job
+from golf.core.level import LevelOfTheory
+from golf.study.trainings import start_from
 
 with job(snakemake.log[0]):
     start_from(

@@ -1,9 +1,9 @@
 """Errors of an arm's network along its relaxations, and how far DFT sees them go down."""
 
-from golf.files import written_whole
-from golf.hdf5 import read
-from golf.job import job
-from golf.trajectory_study import study_trajectories
+from golf.core.files import written_whole
+from golf.core.hdf5 import read
+from golf.core.job import job
+from golf.evaluation.trajectories import study_trajectories
 
 with job(snakemake.log[0]):
     table = study_trajectories(

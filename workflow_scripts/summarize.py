@@ -1,10 +1,10 @@
 """The tables that compare the arms, for machines and for people."""
 
-from golf.differences import format_differences, summarize_differences
-from golf.evaluation import format_table, summarize, summarize_by_molecules
-from golf.files import written_whole
-from golf.hdf5 import read
-from golf.job import job
+from golf.core.files import written_whole
+from golf.core.hdf5 import read
+from golf.core.job import job
+from golf.evaluation.differences import format_differences, summarize_differences
+from golf.evaluation.table import format_table, summarize, summarize_by_molecules
 
 with job(snakemake.log[0]):
     arms = [read(path) for path in snakemake.input.metrics]

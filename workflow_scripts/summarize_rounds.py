@@ -1,10 +1,10 @@
 """What each round brought: a table, and the figure of how training went."""
 
-from golf import plots
-from golf.files import written_whole
-from golf.job import job
-from golf.plot_style import save
-from golf.round_summary import RoundFiles, summarize_rounds, training_curve
+from golf.core.files import written_whole
+from golf.core.job import job
+from golf.evaluation import figures as plots
+from golf.evaluation.figure_style import save
+from golf.evaluation.rounds import RoundFiles, summarize_rounds, training_curve
 
 with job(snakemake.log[0]):
     files, output = snakemake.input, snakemake.output

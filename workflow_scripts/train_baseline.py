@@ -1,8 +1,9 @@
 """A new network, trained on the initial labels."""
 
-from golf.job import job
-from golf.potential import Architecture
-from golf.training_stages import Machine, Outputs, TrainingOptions, train_baseline
+from golf.core.job import job
+from golf.nnp.potential import Architecture
+from golf.study.trainings import train_baseline
+from golf.training.recipe import Machine, Outputs, TrainingOptions
 
 with job(snakemake.log[0]) as deadline:
     train_baseline(

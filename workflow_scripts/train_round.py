@@ -1,7 +1,8 @@
 """One GOLF round's training."""
 
-from golf.job import job
-from golf.training_stages import Machine, Outputs, TrainingOptions, train_round
+from golf.core.job import job
+from golf.study.trainings import train_round
+from golf.training.recipe import Machine, Outputs, TrainingOptions
 
 with job(snakemake.log[0]) as deadline:
     train_round(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from golf.job import job
-from golf.report import LabelStage, StudyFiles, write_report
+from golf.core.job import job
+from golf.evaluation.report import LabelStage, StudyFiles, write_report
 
 CAPTIONS = Path(snakemake.scriptdir).parent / "report"
 

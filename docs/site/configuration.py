@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from golf.config import GROWING_KEYS, MACHINE_KEYS, schema
+from golf.study.config import GROWING_KEYS, MACHINE_KEYS, schema
 
 PAGE = Path(__file__).resolve().parent.parent / "configuration.md"
 

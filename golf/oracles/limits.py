@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.costs import METHODS, Basis, label_costs, predicted_seconds
-from golf.oracles.base import LevelOfTheory, Request
+from golf.core.level import LevelOfTheory
+from golf.oracles.costs import METHODS, Basis, label_costs, predicted_seconds
+from golf.oracles.programs.protocol import Request
 
 LEAST_SECONDS = 600.0
 """No limit is shorter: a small molecule that hangs costs little."""
@@ -31,9 +32,9 @@ def limit_seconds(predicted: NDArray[np.float64], factor: float, most: float) ->
 class TimeLimits:
     """The time limit of each conformation, safe to use from several threads.
 
-    The prediction (golf/costs.py) is for an idle machine. Where labels of this job have taken longer, their median
-    ratio scales it. Of methods and keywords that it was not fitted to it says nothing: then there is no limit but
-    `most` until `ENOUGH` labels have been measured.
+    The prediction (golf/oracles/costs.py) is for an idle machine. Where labels of this job have taken longer, their
+    median ratio scales it. Of methods and keywords that it was not fitted to it says nothing: then there is no limit
+    but `most` until `ENOUGH` labels have been measured.
 
     Args:
         threads: of an oracle process.

@@ -11,9 +11,11 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.conformations import Status
-from golf.errors import UserError
-from golf.oracles.base import Label, LevelOfTheory, Oracle, Request
+from golf.core.conformations import Status
+from golf.core.errors import UserError
+from golf.core.labels import Label
+from golf.core.level import LevelOfTheory
+from golf.oracles.programs.protocol import Oracle, Request
 
 KNOWN_LEVELS = tuple(LevelOfTheory(program, "wb97x-d", "def2-svp") for program in ("psi4", "pyscf"))
 """Levels at which ethanol's energy and forces are known."""

@@ -1,6 +1,6 @@
 """Where and how fast a label job computes, from the configuration.
 
-By itself, because label jobs run where there is no package to read a configuration with (`golf.config`).
+By itself, because label jobs run where there is no package to read a configuration with (`golf.study.config`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from golf.costs import Basis
-from golf.errors import UserError
-from golf.oracles.base import LevelOfTheory
+from golf.core.errors import UserError
+from golf.core.level import LevelOfTheory
+from golf.oracles.costs import Basis
 from golf.oracles.limits import TimeLimits
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from golf.elements import SYMBOLS
-from golf.oracles.base import Request
+from golf.core.elements import SYMBOLS
+from golf.oracles.programs.protocol import Request
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from golf.hdf5 import read
+from golf.core.hdf5 import read
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORKFLOW = ("Snakefile", "envs", "golf", "profiles", "report", "rules", "schemas", "setup", "slurm", "workflow_scripts")

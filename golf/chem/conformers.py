@@ -1,0 +1,287 @@
+"""Molecules to 3D conformations: ETKDG conformers, or the geometries that came with them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom
+
+from golf.chem.axes import Axis, axes
+from golf.chem.molecules import has_open_stereo, mapped_smiles
+from golf.chem.usable import PROPERTIES, LeftOut, Molecule, has_open_d_shell, unkept_stereo
+from golf.core import limited
+from golf.core.conformations import ConformationSet
+from golf.core.wording import and_more
+
+logger = logging.getLogger(__name__)
+
+STEREO_DRAWN = "stereo_drawn"
+"""Property: SMILES of the stereoisomer that was drawn where the input leaves stereocenters open."""
+
+TIMEOUT = 30.0
+"""Seconds of processor time that the embedding of a molecule may take. Drug-like ones take some 0.1 s a conformer."""
+
+FLAT_TIMEOUT = 2.0
+"""Seconds of processor time to find out whether a molecule can be embedded without its stereocenters."""
+
+ATTEMPTS = 6
+"""To embed as many conformers with one side of an axis as are wanted, of twice as many each time."""
+
+PER_TIMEOUT = 10
+"""Conformers that this is for; more of them get proportionally more."""
+
+STEREO_OPEN = "the stereoisomer is not specified; one was drawn (stereo_drawn in outputs), write the one you mean"
+AXIS_OPEN = "the side of an axis (allene, cumulene or biaryl) is not specified; one was drawn for all conformers"
+AXIS_MIXED = "its geometries have an axis (allene, cumulene or biaryl) on different sides: they are not one compound"
+STEREO_GROUP = "its stereo groups (& or o) say a mixture or an unknown isomer; the one that is written was taken"
+METAL = "it has a metal whose spin state is not known; it is taken for a closed shell"
+
+EMBED = "ask for conformers (--conformers, in a study dataset.conformers)"
+
+
+def embed(mol: Chem.Mol, n_conformers: int, *, seed: int, prune_rmsd: float = 0.0) -> np.ndarray:
+    """ETKDGv3 conformers of a molecule with explicit hydrogens.
+
+    Where distance geometry finds none, or without pruning fewer than asked for, as of large molecules, random
+    coordinates are tried, too.
+
+    Args:
+        prune_rmsd: angstrom; of conformers closer than this in RMSD of all atoms one is kept. No atom is taken for
+            another one: a turned hydroxyl is a different conformer, and so is a turned methyl.
+
+    Returns:
+        Positions [n, n_atoms, 3] in angstrom; n may be smaller than asked for, and 0 where embedding fails.
+    """
+    parameters = rdDistGeom.ETKDGv3()
+    parameters.randomSeed = seed
+    parameters.numThreads = 1  # the same conformers on every machine
+    parameters.pruneRmsThresh = prune_rmsd if prune_rmsd > 0 else -1.0
+    parameters.onlyHeavyAtomsForRMS = parameters.useSymmetryForPruning = False
+    found = _embedded(mol, n_conformers, parameters)
+    if not len(found) or (prune_rmsd <= 0 and len(found) < n_conformers):
+        parameters.useRandomCoords = True
+        found = max(found, _embedded(mol, n_conformers, parameters), key=len)
+    return found
+
+
+def _embedded(mol: Chem.Mol, n_conformers: int, parameters: rdDistGeom.EmbedParameters) -> NDArray[np.float64]:
+    copy = Chem.Mol(mol)
+    copy.RemoveAllConformers()
+    rdDistGeom.EmbedMultipleConfs(copy, n_conformers, parameters)
+    positions = [conformer.GetPositions() for conformer in copy.GetConformers()]
+    return np.array(positions).reshape(len(positions), mol.GetNumAtoms(), 3)
+
+
+def conformations_of(
+    molecules: Sequence[Molecule],
+    *,
+    n_conformers: int,
+    seed: int,
+    prune_rmsd: float,
+    threads: int = 1,
+    timeout: float = TIMEOUT,
+    keep_properties: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[ConformationSet, list[LeftOut]]:
+    """Conformers of every molecule (for SDF input with `n_conformers` 0: the geometries of the file).
+
+    Of a molecule with open stereocenters one stereoisomer is drawn, so that all its conformers are of one compound; a
+    warning says so.
+
+    Args:
+        prune_rmsd: of `embed`.
+        threads: molecules embedded at a time; the result does not depend on it.
+        timeout: seconds of processor time for up to `PER_TIMEOUT` conformers of a molecule, in proportion for more. A
+            molecule that takes longer is left out.
+        keep_properties: have those of the records in the column `PROPERTIES`.
+        advance: called once for each molecule.
+    """
+    records, properties = [], []
+    left_out: list[LeftOut] = []
+    drawn, on_axes, mixed, groups, metals = [], [], [], [], []
+    each = _each(molecules, n_conformers, seed, prune_rmsd, threads, timeout)
+    for molecule, found in zip(molecules, each, strict=True):
+        advance()
+        if isinstance(found, str):
+            left_out.append(LeftOut(molecule.line, molecule.name, Chem.MolToSmiles(molecule.mol), found))
+            continue
+        mol, isomer = molecule.mol, {}
+        if found.isomer is not None:
+            mol = found.isomer
+            drawn.append(molecule.name)
+            isomer[STEREO_DRAWN] = Chem.MolToSmiles(Chem.RemoveHs(mol))
+        if found.axis_drawn:
+            on_axes.append(molecule.name)
+        if found.mixed_axes:
+            mixed.append(molecule.name)
+        if mol.GetStereoGroups():
+            groups.append(molecule.name)
+        if has_open_d_shell(mol):
+            metals.append(molecule.name)
+        numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
+        smiles, charge = mapped_smiles(mol), Chem.GetFormalCharge(mol)
+        width = max(4, len(str(len(found.positions))))
+        for i, (source, xyz) in enumerate(zip(found.sources, found.positions, strict=True)):
+            records.append((f"{molecule.name}/{i:0{width}d}", molecule.name, smiles, charge, 1, numbers, xyz))
+            own = isomer | dict(molecule.properties[source] if molecule.properties else {})
+            properties.append(json.dumps(own) if own else "")
+    for names, what in (
+        (drawn, STEREO_OPEN),
+        (on_axes, AXIS_OPEN),
+        (mixed, AXIS_MIXED),
+        (groups, STEREO_GROUP),
+        (metals, METAL),
+    ):
+        if names:
+            logger.warning("%s%s: %s", names[0], and_more(len(names)), what)
+    conformations = ConformationSet.build(records)
+    if keep_properties:
+        conformations = conformations.with_columns(values={PROPERTIES: properties})
+    return conformations, left_out
+
+
+@dataclass(frozen=True)
+class _Geometries:
+    """Geometries of a molecule.
+
+    Attributes:
+        positions: of each, [n_atoms, 3] angstrom.
+        sources: index of the record that each comes from.
+        isomer: the stereoisomer that was drawn; None: the molecule itself.
+        axis_drawn: whether the side of an axis was drawn (`golf.chem.axes`).
+        mixed_axes: whether geometries of the input have an axis on different sides.
+    """
+
+    positions: Sequence[NDArray[np.float64]]
+    sources: Sequence[int]
+    isomer: Chem.Mol | None = None
+    axis_drawn: bool = False
+    mixed_axes: bool = False
+
+    @classmethod
+    def of(cls, found: Embedded) -> _Geometries:
+        """Take the conformers of a molecule that came as one record."""
+        return cls([*found.positions], [0] * len(found.positions), found.isomer, found.axis_drawn)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What `embedded` makes of a molecule.
+
+    Attributes:
+        positions: of its conformers, [n, n_atoms, 3] angstrom.
+        isomer: see `_Geometries`.
+        axis_drawn: see `_Geometries`.
+    """
+
+    positions: NDArray[np.float64]
+    isomer: Chem.Mol | None
+    axis_drawn: bool
+
+
+def _each(
+    molecules: Sequence[Molecule], n_conformers: int, seed: int, prune_rmsd: float, threads: int, timeout: float
+) -> Iterator[_Geometries | str]:
+    """Yield the geometries of each molecule, or why there are none."""
+    if n_conformers == 0:
+        for molecule in molecules:
+            own = {i: one.GetPositions() for i, one in enumerate(molecule.mol.GetConformers()) if one.Is3D()}
+            if own:
+                yield _Geometries([*own.values()], [*own], mixed_axes=_differ(axes(molecule.mol), [*own.values()]))
+            else:
+                yield f"it has no 3D geometry; {EMBED}"
+        return
+    seconds = timeout * max(1.0, n_conformers / PER_TIMEOUT)
+    problems = [unkept_stereo(molecule.mol) for molecule in molecules]
+    arguments = ((one.mol, n_conformers, seed, prune_rmsd) for one, problem in zip(molecules, problems) if not problem)
+    embeddings = limited.call_each(embedded, arguments, seconds=seconds, threads=threads)
+    for molecule, problem in zip(molecules, problems, strict=True):
+        found = None if problem else next(embeddings)
+        if found is None:
+            yield problem
+        elif isinstance(found, limited.TimedOut):
+            yield (
+                f"it could not be embedded within {seconds:g} s{_cause(molecule.mol, seed)}; raise the limit "
+                "(--embed-timeout, in a study dataset.embed_timeout)"
+            )
+        elif isinstance(found, limited.NotFinished):
+            yield f"it could not be embedded: {found}"
+        elif not len(found.positions):
+            yield f"ETKDG cannot embed it{_cause(molecule.mol, seed)}"
+        else:
+            yield _Geometries.of(found)
+
+
+def _cause(mol: Chem.Mol, seed: int) -> str:
+    """Say that stereocenters keep a molecule from being embedded where it soon is without them."""
+    flat = Chem.Mol(mol)
+    Chem.RemoveStereochemistry(flat)
+    if Chem.MolToSmiles(flat) == Chem.MolToSmiles(mol):
+        return ""
+    try:
+        found = limited.call(embedded, flat, 1, seed, 0.0, seconds=FLAT_TIMEOUT)
+    except limited.NotFinished:
+        return ""
+    return " with its stereocenters (without them it can be; check them)" if len(found.positions) else ""
+
+
+def _differ(of_axes: Sequence[Axis], geometries: Sequence[NDArray[np.float64]]) -> bool:
+    """Tell whether an axis is on different sides in some geometries [n_atoms, 3] of a molecule."""
+    return len({tuple(axis.side_of(one) for axis in of_axes) for one in geometries}) > 1
+
+
+def embedded(mol: Chem.Mol, n_conformers: int, seed: int, prune_rmsd: float) -> Embedded:
+    """Embed a molecule, or a stereoisomer drawn of it where it leaves stereocenters open."""
+    # The seed depends on the molecule alone, not on what stands before it in the file.
+    own = int(np.random.SeedSequence([seed, *Chem.MolToSmiles(mol).encode()]).generate_state(1)[0] & 0x7FFFFFFF)
+    isomer, found = _one_stereoisomer(mol, own) if has_open_stereo(mol) else (mol, np.zeros((0, mol.GetNumAtoms(), 3)))
+    of_axes = axes(mol)
+    if len(found) < n_conformers or of_axes:
+        found = _of_one_side(isomer, of_axes, n_conformers, own, prune_rmsd)
+    if isomer is not mol and not len(found):  # tags of bridgeheads, which ETKDG cannot fulfil
+        isomer, found = mol, _of_one_side(mol, of_axes, n_conformers, own, prune_rmsd)
+    drawn = any(not axis.stated and axis.side is None for axis in of_axes)
+    return Embedded(found, None if isomer is mol else isomer, drawn)
+
+
+def _of_one_side(
+    mol: Chem.Mol, of_axes: Sequence[Axis], n_conformers: int, seed: int, prune_rmsd: float
+) -> NDArray[np.float64]:
+    """Embed a molecule; all conformers have its axes on the sides that the SMILES says, else on those of the first."""
+    found = embed(mol, n_conformers, seed=seed, prune_rmsd=prune_rmsd)
+    for k in range(ATTEMPTS if of_axes else 0):
+        sides = [[axis.side_of(one) for axis in of_axes] for one in found]
+        wanted = [
+            one if axis.side is None else axis.side
+            for axis, one in zip(of_axes, *sides[:1] or [[False] * len(of_axes)])
+        ]
+        kept = found[[own == wanted for own in sides]] if sides else found
+        if len(kept) >= n_conformers or k == ATTEMPTS - 1:
+            return kept[:n_conformers]
+        found = embed(mol, n_conformers << (k + 1), seed=seed, prune_rmsd=prune_rmsd)
+    return found
+
+
+def _one_stereoisomer(mol: Chem.Mol, seed: int) -> tuple[Chem.Mol, NDArray[np.float64]]:
+    """That of an ETKDG geometry, and the geometry [1, n_atoms, 3], or none where it cannot be embedded.
+
+    It is the molecule itself where the geometry shows no more than that said.
+    """
+    positions = embed(mol, 1, seed=seed)
+    if not len(positions):
+        return mol, positions
+    isomer = Chem.Mol(mol)
+    isomer.RemoveAllConformers()
+    conformer = Chem.Conformer(mol.GetNumAtoms())
+    conformer.SetPositions(positions[0])
+    isomer.AddConformer(conformer)
+    Chem.AssignStereochemistryFrom3D(isomer, replaceExistingTags=False)
+    isomer.RemoveAllConformers()
+    drawn, given = (Chem.MolToSmiles(Chem.RemoveHs(one)) for one in (isomer, mol))
+    return (mol if drawn == given else isomer), positions

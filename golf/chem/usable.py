@@ -1,0 +1,170 @@
+"""What a molecule has that no calculation here can take as it is: query atoms, unknown bonds, open shells."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from rdkit import Chem
+from rdkit.Chem import rdForceFieldHelpers, rdqueries
+
+from golf.core.elements import SYMBOLS
+
+ORDERS = frozenset(
+    {
+        Chem.BondType.SINGLE,
+        Chem.BondType.DOUBLE,
+        Chem.BondType.TRIPLE,
+        Chem.BondType.AROMATIC,
+        Chem.BondType.DATIVE,
+    }
+)
+"""Bonds that say how many electrons they have."""
+
+TRIPLETS = ("O=O", "S=S", "[Se]=[Se]", "O=S")
+"""Molecules that are drawn with closed shells and whose ground state is a triplet (Huber and Herzberg, Constants of
+Diatomic Molecules, 1979)."""
+
+_AFTER_NEON = rdqueries.AtomNumGreaterQueryAtom(10)
+"""Elements that can have more than four ligands, or a d shell."""
+
+ARRANGEMENTS = {
+    Chem.ChiralType.CHI_SQUAREPLANAR: "@SP",
+    Chem.ChiralType.CHI_TRIGONALBIPYRAMIDAL: "@TB",
+    Chem.ChiralType.CHI_OCTAHEDRAL: "@OH",
+}
+"""Stereochemistry of four to six ligands that is not tetrahedral, as SMILES have it."""
+
+OPEN_D_SHELLS = frozenset([*range(21, 30), *range(39, 48), *range(57, 80), *range(89, 112)])
+"""Atomic numbers of metals whose d or f shell may be open; zinc, cadmium and mercury are not among them."""
+
+
+def query_problem(mol: Chem.Mol) -> str:
+    """Return what a record leaves open about atoms and bonds; "" if nothing."""
+    for atom in mol.GetAtoms():
+        if atom.GetAtomicNum() == 0 or atom.HasQuery():
+            return f"atom {atom.GetIdx() + 1} is an attachment point or query atom; write an element"
+    for bond in mol.GetBonds():
+        if bond.GetBondType() not in ORDERS or bond.HasQuery():
+            ends = f"atoms {bond.GetBeginAtomIdx() + 1} and {bond.GetEndAtomIdx() + 1}"
+            return f"a bond of unknown order ({ends}); write a single, double, triple or aromatic one"
+        if bond.GetBondType() == Chem.BondType.AROMATIC and not bond.IsInRing():
+            ends = f"atoms {bond.GetBeginAtomIdx() + 1} and {bond.GetEndAtomIdx() + 1}"
+            return f"an aromatic bond that is in no ring ({ends}); write a single or double one"
+    return ""
+
+
+def spin_problem(mol: Chem.Mol) -> str:
+    """Return why a molecule without radical centers is not a closed shell; "" if it may be one."""
+    electrons = sum(atom.GetAtomicNum() + atom.GetTotalNumHs() for atom in mol.GetAtoms()) - Chem.GetFormalCharge(mol)
+    if electrons % 2:
+        return f"it has an odd number of electrons ({electrons}); only closed shells are covered"
+    if mol.GetNumAtoms() == 1 and mol.GetAtomWithIdx(0).GetAtomicNum() in OPEN_D_SHELLS:
+        return "it is a single metal atom, whose shells are not known to be closed; only closed shells are covered"
+    if Chem.MolToSmiles(mol, isomericSmiles=False) in TRIPLETS:
+        return "its ground state is a triplet; only closed shells are covered"
+    return ""
+
+
+def unkept_stereo(mol: Chem.Mol) -> str:
+    """Return why a geometry that is made for a molecule may be another stereoisomer; "" if that is kept."""
+    for atom in mol.GetAtomsMatchingQuery(_AFTER_NEON):  # 20 times as fast as a loop over all atoms
+        if atom.GetChiralTag() in ARRANGEMENTS:
+            what = f"atom {atom.GetIdx() + 1} ({ARRANGEMENTS[atom.GetChiralTag()]})"
+            return f"the order of the ligands of {what} is not kept by ETKDG; give a geometry (SDF)"
+    return ""
+
+
+def has_open_d_shell(mol: Chem.Mol) -> bool:
+    """Tell whether a molecule has a metal whose spin state its bonds do not say."""
+    return any(atom.GetAtomicNum() in OPEN_D_SHELLS for atom in mol.GetAtomsMatchingQuery(_AFTER_NEON))
+
+
+UNREADABLE = "RDKit cannot read it as a molecule"
+
+RADICAL = "it is a radical; only closed shells are covered"
+
+BARE = f"{RADICAL} (an atom in brackets has the hydrogens that are written, as in [CH3])"
+
+PROPERTIES = "properties"
+"""Column of conformations: properties of the record that they come from (JSON)."""
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """A molecule of an input file, with explicit hydrogens; conformers only if it came with geometries.
+
+    `properties` are those of its records, in the order of the conformers: one record where it came without geometry.
+    """
+
+    name: str
+    mol: Chem.Mol
+    line: int
+    properties: list[Mapping[str, str]] = field(default_factory=list)
+
+
+def structure_problem(mol: Chem.Mol | None) -> str:
+    """What keeps a record from being one molecule; empty if nothing does."""
+    if mol is None:
+        return UNREADABLE
+    if mol.GetNumAtoms() == 0:
+        return "it has no atoms"
+    problem = query_problem(mol)
+    if problem:
+        return problem
+    if len(Chem.GetMolFrags(mol)) > 1:
+        return "it has several disconnected parts (a salt or solvate); keep the one to be studied"
+    if sum(atom.GetAtomicNum() + atom.GetTotalNumHs() for atom in mol.GetAtoms()) <= Chem.GetFormalCharge(mol):
+        return "it has no electrons"
+    return ""
+
+
+def is_radical(mol: Chem.Mol) -> bool:
+    """Whether an atom has an unpaired electron."""
+    return any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
+
+
+def shell_problem(mol: Chem.Mol | None) -> str:
+    """What keeps a record from being one molecule of closed shells; empty if nothing does."""
+    problem = structure_problem(mol)
+    if problem or mol is None:
+        return problem
+    if is_radical(mol):
+        return BARE if any(_is_bare(atom) for atom in mol.GetAtoms()) else RADICAL
+    return spin_problem(mol)
+
+
+def _is_bare(atom: Chem.Atom) -> bool:
+    """Tell whether it is an atom as in "[C]" or "[#6]", which many people take for one with its hydrogens."""
+    return atom.GetNumRadicalElectrons() > 0 and atom.GetTotalNumHs() == 0 and atom.GetAtomicNum() in (5, 6, 7, 8)
+
+
+def unusable(mol: Chem.Mol | None, elements: Collection[int] | None = None) -> str:
+    """Why a molecule cannot be studied; empty if it can.
+
+    Args:
+        elements: atomic numbers that the oracle and the reference energies have; None: all that MMFF94 knows.
+    """
+    problem = shell_problem(mol)
+    if problem or mol is None:
+        return problem
+    if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(Chem.AddHs(mol)):
+        return f"MMFF94 has no parameters for it (elements {' '.join(sorted({a.GetSymbol() for a in mol.GetAtoms()}))})"
+    numbers = {atom.GetAtomicNum() for atom in Chem.AddHs(mol).GetAtoms()}
+    if elements is not None and not numbers <= set(elements):
+        without = " ".join(SYMBOLS[z] for z in sorted(numbers - set(elements)))
+        return f"there is no basis or reference energy for {without}"
+    return ""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A record that cannot be used. `line` counts from 1; for SDF it is the number of the record.
+
+    Names of frames and of rows of a database begin with their place ("frame 2, line 12, ethanol").
+    """
+
+    line: int
+    name: str
+    text: str
+    reason: str

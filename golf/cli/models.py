@@ -1,0 +1,218 @@
+"""The commands of `golf` that make models and files of models."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from golf.cli.options import add_cores, add_device, add_output, check_output, positive
+from golf.core.errors import UserError
+from golf.core.wording import counted
+
+CURVE_VALIDATION_FRACTION = 0.2
+
+
+def add_train(commands: argparse._SubParsersAction) -> None:
+    """Command `golf train`."""
+    train = commands.add_parser(
+        "train",
+        help="train a model on a labelled file",
+        description="Train a model on the labels (status ok) of a file. An interrupted training goes on from the "
+        "checkpoint beside the output. Settings that are not given are those of --config, or the defaults of a study "
+        "(schemas/config.schema.yaml).",
+    )
+    _add_training(train, "OUT.pt", "model file; metrics (.csv) and checkpoint lie beside it")
+    train.add_argument("--validation-fraction", type=float, metavar="F", help="share of the labels not trained on")
+    train.add_argument("--by", choices=["conformation", "molecule"], help="what is kept for validation")
+    train.add_argument(
+        "--initial", type=Path, metavar="MODEL.pt", help="model to go on from, of the same level of theory"
+    )
+    train.set_defaults(command=_train, resumes=True)
+
+
+def _add_training(command: argparse.ArgumentParser, metavar: str, text: str) -> None:
+    command.add_argument("labels", type=Path, metavar="LABELS.h5", help="labelled conformations")
+    add_output(command, metavar, text)
+    command.add_argument(
+        "--config", type=Path, metavar="CONFIG", help="take sections nnp and training from this file (.yaml)"
+    )
+    command.add_argument("--updates", type=int, metavar="N", help="updates of the weights")
+    command.add_argument("--batch-size", type=int, metavar="N", help="conformations per update")
+    command.add_argument("--learning-rate", type=float, metavar="RATE", help="of Adam")
+    command.add_argument("--seed", type=int, default=1, help="of weights, batches and split (default: %(default)s)")
+    add_cores(command)
+    add_device(command)
+
+
+def _training_config(options: argparse.Namespace, **further: Any) -> dict[str, Any]:
+    """The configuration of a study that has these settings, validated.
+
+    Raises:
+        UserError: the file of --config or an option is wrong; names the option as it was typed.
+    """
+    from golf.study.config import read_sections, validated
+
+    positive("--cores", options.cores)
+    dataset = {"train": str(options.labels)}
+    base = {} if options.config is None else read_sections(options.config, ("nnp", "training"), dataset)
+    given = {
+        "updates": options.updates,
+        "batch_size": options.batch_size,
+        "learning_rate": options.learning_rate,
+        **further,
+    }
+    training = base.get("training", {}) | {name: value for name, value in given.items() if value is not None}
+    raw = {"seed": options.seed, "dataset": dataset, "training": training}
+    try:
+        return validated(raw | {"nnp": base.get("nnp", {})}, "options")
+    except UserError as error:  # --config has been found right, so one of the options is wrong
+        option = re.sub(r"^options: key (?:training\.)?(\w+)", lambda key: "--" + key[1].replace("_", "-"), str(error))
+        raise UserError(option) from None
+
+
+def _train(options: argparse.Namespace) -> None:
+    from golf.nnp.checkpoints import is_metrics
+    from golf.nnp.potential import Architecture
+    from golf.study.config import architecture, sha256
+    from golf.training.own_labels import train_on_labels
+    from golf.training.recipe import Machine, Outputs, TrainingOptions
+
+    check_output(options, (".pt",))
+    split = {"validation_fraction": options.validation_fraction, "validation_split": options.by}
+    config = _training_config(options, **split)
+    outputs = Outputs(str(options.output), str(options.output.with_suffix(".csv")))
+    metrics = Path(outputs.metrics)
+    # Metrics without a model are of a training that was stopped or diverged: it is typed again
+    if metrics.exists() and not options.force and not (metrics.is_file() and is_metrics(metrics)):
+        raise UserError(f"{metrics}: exists; give another name, or --force to replace it")
+    said = train_on_labels(
+        str(options.labels),
+        outputs,
+        architecture=Architecture(**architecture(config)),
+        given_energies=config["nnp"]["reference_energies"],
+        options=TrainingOptions(**config["training"]),
+        initial=None if options.initial is None else str(options.initial),
+        config_sha256=sha256(config),
+        seed=options.seed,
+        machine=Machine(options.cores, options.device),
+    )
+    print(said)
+
+
+def add_learning_curve(commands: argparse._SubParsersAction) -> None:
+    """Command `golf learning-curve`."""
+    curve = commands.add_parser(
+        "learning-curve",
+        help="say whether more initial labels would help",
+        description="Train on growing subsets of a labelled file and fit the force error on molecules that were not "
+        "trained on. An interrupted curve goes on from the folder beside the output.",
+    )
+    _add_training(curve, "CURVE.csv", "errors by number of labels")
+    curve.add_argument(
+        "--fractions",
+        type=float,
+        nargs="+",
+        default=[0.25, 0.5, 1.0],
+        metavar="F",
+        help="of the labels (default: 0.25 0.5 1)",
+    )
+    curve.add_argument(
+        "--validation-fraction",
+        type=float,
+        default=CURVE_VALIDATION_FRACTION,
+        metavar="F",
+        help="share of the molecules that is not trained on (default: %(default)s)",
+    )
+    curve.set_defaults(command=_learning_curve, resumes=True)
+
+
+def _learning_curve(options: argparse.Namespace) -> None:
+    from golf.nnp.potential import Architecture
+    from golf.study.config import architecture, sha256
+    from golf.training.learning_curve import learning_curve, verdict, write_curve
+    from golf.training.own_labels import read_labels
+    from golf.training.recipe import Machine, TrainingOptions, reference_energies
+
+    check_output(options, (".csv",))
+    fractions = sorted(options.fractions)
+    if len(fractions) < 2 or not all(0.0 < fraction <= 1.0 for fraction in fractions):
+        raise UserError("--fractions: give at least two numbers above 0 and up to 1")
+    config = _training_config(options, validation_fraction=options.validation_fraction, validation_split="molecule")
+    labelled = read_labels(options.labels)
+    work = options.output.with_suffix(".work")
+    points = []
+    for point in learning_curve(
+        labelled,
+        fractions,
+        work=work,
+        architecture=Architecture(**architecture(config)),
+        energies=reference_energies(labelled, config["nnp"]["reference_energies"], options.labels),
+        options=TrainingOptions(**config["training"]),
+        config_sha256=sha256(config),
+        seed=options.seed,
+        machine=Machine(options.cores, options.device),
+    ):
+        error = f"force error {point.force_error:.2f} kcal/mol/angstrom"
+        print(f"{counted(point.n_labels, 'label')}: {error}", flush=True)
+        points.append(point)
+    write_curve(options.output, points)
+    for point in points:
+        for suffix in (".checkpoint.pt", ".csv"):
+            (work / f"{point.n_labels}{suffix}").unlink(missing_ok=True)
+    if not any(work.iterdir()):
+        work.rmdir()
+    print(verdict(points))
+
+
+def add_export(commands: argparse._SubParsersAction) -> None:
+    """Command `golf export`."""
+    export = commands.add_parser(
+        "export",
+        help="make a TorchScript file of a model, for other engines",
+        description="Make a TorchScript file of a model, which PyTorch loads from Python and C++ without golf: atomic "
+        "numbers and positions (angstrom) in, total energy (hartree) and forces (hartree/angstrom) out. See "
+        "docs/export.md.",
+    )
+    export.add_argument("model", type=Path, metavar="MODEL.pt", help="model that golf has trained")
+    add_output(export, "OUT.pt", "TorchScript file")
+    export.add_argument(
+        "--dtype", choices=["float32", "float64"], default="float32", help="of the network (default: %(default)s)"
+    )
+    export.set_defaults(command=_export)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from golf.nnp.export import export
+    from golf.nnp.potential import load
+
+    check_output(options, (".pt",))
+    export(load(options.model, dtype=options.dtype), options.output)
+
+
+def add_import_checkpoint(commands: argparse._SubParsersAction) -> None:
+    """Command `golf import-checkpoint`."""
+    command = commands.add_parser(
+        "import-checkpoint",
+        help="make a model file of published GOLF weights",
+        description="Make a model file of a published GOLF checkpoint: a folder with config.json and "
+        "NNP_checkpoint_actor.",
+    )
+    command.add_argument("folder", type=Path, metavar="DIR", help="the checkpoint")
+    add_output(command, "OUT.pt", "model file")
+    command.add_argument(
+        "--reference-energies",
+        type=Path,
+        metavar="FILE.json",
+        help="energies of isolated atoms in hartree by element symbol (default: those of nablaDFT)",
+    )
+    command.set_defaults(command=_import_checkpoint)
+
+
+def _import_checkpoint(options: argparse.Namespace) -> None:
+    from golf.nnp.published import import_checkpoint, read_energies
+
+    check_output(options, (".pt",))
+    given = options.reference_energies
+    import_checkpoint(options.folder, None if given is None else read_energies(given)).save(options.output)

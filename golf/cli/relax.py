@@ -1,0 +1,220 @@
+"""The command `golf relax`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from golf import __version__
+from golf.cli.options import add_cores, add_device, add_input, add_output, check_input, check_output, positive
+from golf.core.errors import UserError
+from golf.core.wording import and_more
+from golf.io.records import place_of
+
+if TYPE_CHECKING:
+    from golf.relaxation.ensembles import Ensemble
+    from golf.relaxation.library import Outcome
+
+PIECE = 512
+"""Conformations of a library in memory at a time, and what is lost where a run is cut off.
+
+At the end of a piece slots are empty: replayed with 128 slots and numbers of evaluations that spread by 45 %, 512 take
+1 % more work than 2,048, 256 take 2.5 % and 128 take 5 %, where a batch costs by its molecules, as on a CPU.
+"""
+
+LAYOUT = 2
+"""Of the parts of a run; an older one is not gone on with."""
+
+SHOWN = 10
+"""Records left out, and kinds of molecules unlike the training data, that are named one by one."""
+
+PRUNE_STARTS = 0.1
+"""angstrom, all atoms: ETKDG conformers that are closer end in the same minimum. (By heavy atoms alone, ethanol's trans
+and gauche conformers would be one before anyone knows which is lower.)"""
+
+
+def add_relax(commands: argparse._SubParsersAction) -> None:
+    """Command `golf relax`."""
+    relax = commands.add_parser(
+        "relax",
+        help="relax conformations with a model",
+        description="Relax conformations with a neural network potential. Files of any size are worked off in pieces; "
+        "a run that was cut off goes on when the same command is typed again. For conformer ensembles: --conformers 50 "
+        "--prune 0.5 --window 6. Exit status 1: some records were left out, listed in OUT.left_out.csv.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_input(relax)
+    relax.add_argument("-m", "--model", type=Path, required=True, help="model that golf has trained")
+    add_output(relax, "OUT", ".h5, .sdf, .xyz or .extxyz")
+    relax.add_argument(
+        "--prune",
+        type=float,
+        metavar="RMSD",
+        help="of relaxed conformers of a molecule within so many angstrom (heavy atoms, symmetry respected) keep the "
+        "lowest; 0.5 is a good value; not given: keep all",
+        default=argparse.SUPPRESS,
+    )
+    relax.add_argument(
+        "--window",
+        type=float,
+        metavar="KCAL",
+        help="keep conformers up to so many kcal/mol above the lowest of the molecule; 6 is a good value; not given: "
+        "keep all",
+        default=argparse.SUPPRESS,
+    )
+    relax.add_argument(
+        "--force-threshold", type=float, default=0.1, metavar="F", help="largest force on an atom, kcal/mol/angstrom"
+    )
+    relax.add_argument("--max-steps", type=int, default=500, help="limit of L-BFGS steps")
+    relax.add_argument(
+        "--optimizer",
+        choices=["lbfgs", "preconditioned"],
+        help="plain L-BFGS, or one that starts from the Hessian of MMFF and needs fewer evaluations; not given: as in "
+        "a study's test relaxations (relaxation.optimizer)",
+        default=argparse.SUPPRESS,
+    )
+    relax.add_argument(
+        "--mmff",
+        choices=["MMFF94", "MMFF94s"],
+        help="whose Hessian that is; not given: as in a study (surrogate.variant)",
+        default=argparse.SUPPRESS,
+    )
+    relax.add_argument("--slots", type=int, default=128, help="molecules relaxed at once")
+    add_device(relax)
+    add_cores(relax)
+    relax.set_defaults(command=_relax, resumes=True)
+
+
+def _relax(options: argparse.Namespace) -> int:
+    from golf.core.conformations import ConformationSet
+    from golf.core.units import hartree
+    from golf.io.pieces import Embedding, expected, pieces_of
+    from golf.io.structures import OUTPUTS
+    from golf.nnp.domain import unlike_training
+    from golf.nnp.parallel import ThreadedPotential
+    from golf.nnp.potential import load, pick_device
+    from golf.relaxation.engine import Optimizer
+    from golf.relaxation.library import fingerprint, relax_library
+    from golf.relaxation.relax import relax
+    from golf.study.config import default
+
+    check_input(options)
+    check_output(options, OUTPUTS)
+    optimizer = Optimizer(
+        getattr(options, "optimizer", default("relaxation", "optimizer")),
+        variant=getattr(options, "mmff", default("surrogate", "variant")),
+    )
+    for name in ("--cores", "--force-threshold", "--max-steps", "--slots"):
+        positive(name, getattr(options, name.strip("-").replace("-", "_")))
+    ensemble = _ensemble(options)
+    potential = load(options.model, pick_device(options.device))
+    embedding = Embedding(
+        options.conformers,
+        PRUNE_STARTS if ensemble is not None else 0.0,
+        seed=options.seed,
+        threads=options.cores,
+        timeout=options.embed_timeout,
+    )
+    with ThreadedPotential(potential, options.cores) as threaded:
+
+        def relaxed(conformations: ConformationSet, advance: Any) -> ConformationSet:
+            ends = relax(
+                conformations,
+                threaded,
+                force_threshold=hartree(options.force_threshold),
+                max_steps=options.max_steps,
+                slots=options.slots,
+                optimizer=optimizer,
+                advance=advance,
+            )
+            return ends if potential.domain is None else unlike_training(ends, potential.domain)
+
+        outcome = relax_library(
+            pieces_of(
+                options.input,
+                elements=potential.elements,
+                size=PIECE,
+                embedding=embedding,
+                together=ensemble is not None,
+            ),
+            options.output,
+            relaxed,
+            run=_run(options, ensemble) | optimizer.described | {"contents": fingerprint(options.input, options.model)},
+            attrs={"model": str(options.model), **potential.provenance.level, **optimizer.described},
+            ensemble=ensemble,
+            expected=expected(options.input, options.conformers),
+            restart=options.force,
+        )
+    print(f"golf: optimizer: {optimizer.words}", file=sys.stderr)
+    _say(options, outcome, knows_its_training=potential.domain is not None)
+    return 1 if outcome.left_out else 0
+
+
+def _ensemble(options: argparse.Namespace) -> Ensemble | None:
+    """What --prune and --window ask for."""
+    from golf.relaxation.ensembles import Ensemble
+
+    given = {name: getattr(options, name) for name in ("prune", "window") if name in options}
+    for name, value in given.items():
+        if not (value >= 0.0 and math.isfinite(value)):
+            raise UserError(f"--{name} {value}: must not be negative")
+    return Ensemble(**{"prune": 0.0, "window": math.inf, **given}) if given else None
+
+
+def _run(options: argparse.Namespace, ensemble: Ensemble | None) -> dict[str, Any]:
+    """What determines the result, but for the contents of the files."""
+    names = ("conformers", "seed", "embed_timeout", "force_threshold", "max_steps", "slots")
+    kept = "all" if ensemble is None else f"{ensemble.prune:g} angstrom, {ensemble.window:g} kcal/mol"
+    settings = {name: getattr(options, name) for name in names}
+    parts = {"piece": PIECE, "layout": LAYOUT, "golf": __version__}
+    return settings | parts | {"kept": kept, "input": str(options.input)}
+
+
+def _say(options: argparse.Namespace, outcome: Outcome, *, knows_its_training: bool) -> None:
+    """Tell on stderr what became of the library."""
+    for line in _lines(options, outcome):
+        print(f"golf: {line}", file=sys.stderr)
+    if not knows_its_training:
+        line = f"{options.model} does not say what it was trained on: nothing warns of molecules unlike that"
+        print(f"golf: {line}", file=sys.stderr)
+
+
+def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
+    shown = outcome.left_out[:SHOWN]
+    lines = [f"{options.input}: {place_of(out, options.input)} is left out: {out.reason}" for out in shown]
+    n = len(outcome.left_out)
+    left_out = (
+        f"; {n} record{'s were' if n > 1 else ' was'} left out, listed in {options.output}.left_out.csv" if n else ""
+    )
+    are = "conformation is" if outcome.n_relaxed == 1 else "conformations are"
+    lines.append(f"{outcome.n_relaxed} {are} in {options.output}{left_out}")
+    if outcome.ensembles:
+        counts = outcome.ensembles
+        lines.append(
+            f"{counts['kept']} of {sum(counts.values())} conformers kept; dropped: {counts['not_finite']} not finite, "
+            f"{counts['not_converged']} not converged, {counts['changed']} not the molecule any more, "
+            f"{counts['above_window']} above the window, {counts['pruned']} the same as a lower one"
+        )
+    elif outcome.n_not_converged:
+        lines.append(
+            f"warning: {outcome.n_not_converged} of {outcome.n_relaxed} did not converge in {options.max_steps} steps; "
+            f"see stop_reason in {options.output}"
+        )
+    if outcome.n_left_saddle_point:
+        n = outcome.n_left_saddle_point
+        had = "start is symmetric and had" if n == 1 else "starts are symmetric and had"
+        lines.append(f"{n} {had} ended in a saddle point; relaxed on to a lower end; see left_saddle_point")
+    if outcome.changed:
+        name, how = next(iter(outcome.changed.items()))
+        first = f"{name}{and_more(len(outcome.changed))}"
+        lines.append(f"warning: {first}: not that molecule any more: {how}; see changed_molecule in {options.output}")
+    for reason, names in list(outcome.unlike.items())[:SHOWN]:
+        first = f"{next(iter(names))}{and_more(len(names))}"
+        lines.append(f"warning: {first}: unlike the training data: {reason}")
+    if len(outcome.unlike) > SHOWN:
+        n = len(outcome.unlike) - SHOWN
+        lines.append(f"warning: {n} more such reasons; see unlike_training in {options.output}")
+    return lines

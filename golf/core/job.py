@@ -1,0 +1,61 @@
+"""What every job of the workflow does around its work: a log, one line for wrong input, a clean end in time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from golf.core import progress
+from golf.core.deadline import Deadline
+from golf.core.ending import end_on_signals
+from golf.core.errors import UserError
+from golf.core.files import DISK_FULL
+from golf.core.locks import this_process
+
+logger = logging.getLogger("golf")
+
+
+@contextmanager
+def job(log: str | Path) -> Iterator[Deadline]:
+    """Log to `log`; warnings, errors and progress go to stderr as well. Yields the job's time limit.
+
+    Wrong input, a full disk or the end of the job's time end the process with status 1 after one line; any other error
+    with its traceback, in the log too.
+    """
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    end_on_signals()
+    to_file = logging.FileHandler(log, mode="w", encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_terminal = logging.StreamHandler()
+    to_terminal.setLevel(logging.WARNING)
+    to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    waiting = logging.StreamHandler()  # of Snakemake's terminal, which has the lines of all jobs
+    waiting.addFilter(logging.Filter(progress.__name__))
+    waiting.setFormatter(logging.Formatter(f"{Path(*Path(log).with_suffix('').parts[-2:])}: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal, waiting], force=True)
+    logging.captureWarnings(True)
+    logging.raiseExceptions = False  # where the log cannot be written, its tracebacks would bury the line that matters
+    logger.info("started: %s", this_process())
+    try:
+        yield Deadline.of_this_job()
+    except UserError as error:
+        logger.error("%s", error)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            logger.exception("the job failed")
+        else:
+            logger.error("%s; free space (or raise the quota) and run again", error)
+        sys.exit(1)
+    except Exception:
+        logger.exception("the job failed")
+        sys.exit(1)
+
+
+def importable_by_children(folder: str) -> None:
+    """Put a folder first on the path of every Python that this process starts."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")]))

@@ -1,0 +1,277 @@
+"""Call functions that may not come back, with a time limit, in child processes that can be ended.
+
+RDKit's embedding, bond perception and symmetry searches take milliseconds for nearly every molecule and hours for a
+few, and nothing in the same process can end them. Here they run in children that are reused from call to call. A child
+sets a timer before it begins, which ends it whatever it is doing, even after its parent has gone. The limit is one of
+processor time, so that the result does not depend on what else the machine is doing. Children are in a process group of
+their own, so Ctrl-C in a terminal does not reach them: RDKit would take it for a failed embedding.
+
+Requests and answers are pickled, and go through pipes between these processes only. RDKit molecules are sent in RDKit's
+own binary format with all that it holds: properties, and coordinates in double precision.
+"""
+
+from __future__ import annotations
+
+import atexit
+import copyreg
+import importlib
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from rdkit import Chem, rdBase
+
+T = TypeVar("T")
+
+LONGEST_TIMER = 1e8
+"""Seconds; the system does not take longer ones."""
+
+PATIENCE = 10.0
+"""Limit of the wall time in limits of the processor time: a child that swaps or gets no processor ends as well."""
+
+_TIMERS = frozenset({signal.SIGPROF, signal.SIGALRM})
+_LENGTH = 8  # bytes before each message, its length
+_MOLECULE = Chem.PropertyPickleOptions.AllProps | Chem.PropertyPickleOptions.CoordsAsDouble
+_PYTHON = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from golf.core.limited import serve; serve()"
+
+
+class NotFinished(Exception):
+    """A call that gave no result because its process ended."""
+
+
+class TimedOut(NotFinished):
+    """A call that reached its time limit.
+
+    Args:
+        seconds: the limit.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"not finished within {seconds:g} s")
+        self.seconds = seconds
+
+
+def call(function: Callable[..., T], *arguments: Any, seconds: float) -> T:
+    """Call a function of golf in a child process.
+
+    Args:
+        function: defined at the top level of a module of golf. Its arguments and its result can be pickled.
+        seconds: of processor time that the call may take; infinite: no limit.
+
+    Raises:
+        TimedOut: the call reached the time limit.
+        NotFinished: the child ended in another way, such as a crash of RDKit.
+        Exception: whatever the function raises.
+    """
+    return _workers().call(function, *arguments, seconds=seconds)
+
+
+def call_each(
+    function: Callable[..., T], arguments: Iterable[tuple[Any, ...]], *, seconds: float, threads: int = 1
+) -> Iterator[T | NotFinished]:
+    """Yield the result of a call for each tuple of arguments, in their order, or why there is none.
+
+    Args:
+        function: see `call`.
+        seconds: of processor time that each call may take.
+        threads: calls at a time; results do not depend on it.
+    """
+    workers = _workers()
+
+    def attempt(own: tuple[Any, ...]) -> T | NotFinished:
+        try:
+            return workers.call(function, *own, seconds=seconds)
+        except NotFinished as error:
+            return error
+
+    pool = ThreadPoolExecutor(threads)
+    left = deque(pool.submit(attempt, own) for own in arguments)
+    try:
+        while left:
+            result = left[0].result()
+            left.popleft()
+            yield result
+    except BaseException:  # Ctrl-C, SIGTERM, or an error of the function: nobody waits for the others
+        if left:  # a caller that has all results may leave, and the children are for its next call
+            workers.close()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Child:
+    """A process that answers requests, one after the other."""
+
+    def __init__(self) -> None:
+        source = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _PYTHON],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+            process_group=0,
+        )
+
+    def ask(self, request: bytes, seconds: float) -> Any:
+        """Send a request and return the answer.
+
+        Raises:
+            NotFinished: the process ended first.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            _send(self._process.stdin, request)
+            answer = _receive(self._process.stdout)
+        except OSError:
+            answer = None
+        if answer is not None:
+            return answer
+        code = self._process.wait()
+        if -code in _TIMERS:
+            raise TimedOut(seconds)
+        raise NotFinished(f"RDKit's process ended with {f'signal {-code}' if code < 0 else f'exit status {code}'}")
+
+    def end(self) -> None:
+        """End the process at once; a call that waits for its answer ends with it."""
+        self._process.kill()
+
+    def kill(self) -> None:
+        """End the process and close its pipes."""
+        self.end()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            try:
+                stream.close()
+            except OSError:  # unsent input of a process that is gone
+                continue
+
+
+class _Workers:
+    """Children of this process: as many as there are calls at a time, started when they are needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[_Child] = []
+        self._busy: set[_Child] = set()
+        self._closed = False
+
+    def call(self, function: Callable[..., T], *arguments: Any, seconds: float) -> T:
+        """See `golf.core.limited.call`."""
+        request = _pickled((function.__module__, function.__qualname__, arguments, seconds))
+        child = self._take()
+        try:
+            succeeded, result = child.ask(request, seconds)
+        except BaseException:  # its answer would be taken for that of the next request
+            self._give_up(child)
+            raise
+        self._give_back(child)
+        if not succeeded:
+            raise result
+        return result
+
+    def _take(self) -> _Child:
+        with self._lock:
+            if self._closed:
+                raise NotFinished("interrupted")
+            child = self._idle.pop() if self._idle else _Child()
+            self._busy.add(child)
+            return child
+
+    def _give_back(self, child: _Child) -> None:
+        with self._lock:
+            self._busy.discard(child)
+            if not self._closed:
+                self._idle.append(child)
+
+    def _give_up(self, child: _Child) -> None:
+        with self._lock:
+            self._busy.discard(child)
+        child.kill()
+
+    def close(self) -> None:
+        """End all children; calls in other threads raise NotFinished, and later ones get new children."""
+        _workers.cache_clear()
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            for child in self._busy:  # the thread that waits for it does the rest
+                child.end()
+        for child in idle:
+            child.kill()
+
+
+@cache
+def _workers() -> _Workers:
+    """Return the children that all calls of this process share."""
+    workers = _Workers()
+    atexit.register(workers.close)
+    return workers
+
+
+def serve() -> None:
+    """Answer the parent until it closes the pipe: the main loop of a child."""
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # the parent's business, which ends its children
+        signal.signal(ignored, signal.SIG_IGN)
+    for deadly in _TIMERS:
+        signal.signal(deadly, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TIMERS)
+    rdBase.DisableLog("rdApp.*")
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what is printed must not be taken for an answer
+    while (request := _receive(sys.stdin.buffer)) is not None:
+        module, name, arguments, seconds = request
+        function = getattr(importlib.import_module(module), name)
+        signal.setitimer(signal.ITIMER_PROF, min(seconds, LONGEST_TIMER))
+        signal.setitimer(signal.ITIMER_REAL, min(seconds * PATIENCE, LONGEST_TIMER))
+        try:
+            answer = _pickled((True, function(*arguments)))
+        except Exception as error:  # the caller's to handle
+            answer = _failure(error)
+        for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+            signal.setitimer(timer, 0.0)
+        _send(out, answer)
+
+
+def _failure(error: Exception) -> bytes:
+    try:
+        answer = _pickled((False, error))
+        pickle.loads(answer)  # some exceptions can be pickled and not be made again
+    except Exception:
+        answer = _pickled((False, RuntimeError(f"{type(error).__name__}: {error}")))
+    return answer
+
+
+def _reduced(mol: Chem.Mol) -> tuple[type[Chem.Mol], tuple[bytes]]:
+    return Chem.Mol, (mol.ToBinary(int(_MOLECULE)),)
+
+
+def _pickled(message: Any) -> bytes:
+    stream = io.BytesIO()
+    pickler = pickle.Pickler(stream, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = copyreg.dispatch_table | {Chem.Mol: _reduced}
+    pickler.dump(message)
+    return stream.getvalue()
+
+
+def _send(stream: IO[bytes], message: bytes) -> None:
+    stream.write(len(message).to_bytes(_LENGTH, "little") + message)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> Any:
+    """Read one message; None at the end of the stream."""
+    length = stream.read(_LENGTH)
+    message = stream.read(int.from_bytes(length, "little")) if len(length) == _LENGTH else b""
+    return pickle.loads(message) if message and len(message) == int.from_bytes(length, "little") else None

@@ -1,0 +1,285 @@
+"""Input files of any size in pieces: some thousand conformations at a time, and the records that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem
+from rdkit.Chem import rdMolDescriptors
+
+from golf.chem.conformers import TIMEOUT, conformations_of
+from golf.chem.geometry import geometry_problem
+from golf.chem.molecules import canonical_smiles
+from golf.chem.usable import PROPERTIES, LeftOut, shell_problem
+from golf.core.conformations import ConformationSet
+from golf.core.elements import SYMBOLS
+from golf.core.errors import UserError
+from golf.core.files import suffix_of
+from golf.core.hdf5 import read, read_columns
+from golf.core.progress import progress_bar
+from golf.io.formats import EXTXYZ, GOLF, MOLECULES, count_records, format_of
+from golf.io.identity import closed_shell_problem, contradiction
+from golf.io.records import Record, collect, read_records
+from golf.io.structures import is_stream, read_whole, records_of
+from golf.io.xyz import raw_frames
+
+T = TypeVar("T")
+
+MOST = 8
+"""Sizes of a piece that records of one name make, at most, where these may be divided."""
+
+
+ATOMS = 50
+"""Of a molecule that counts once; one of 150 atoms counts three times, as its embedding and relaxation take longer."""
+
+SHOWN_ELEMENTS = 12
+"""Known elements that a reason names; an imported model may have a hundred."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Conformations of some records and what was left out of these.
+
+    Attributes:
+        lines: of the record that each conformation comes from.
+        n_expected: conformations that there would be if none were left out.
+    """
+
+    conformations: ConformationSet
+    left_out: list[LeftOut]
+    lines: list[int]
+    n_expected: int
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """How molecules become geometries."""
+
+    conformers: int | None = None  # per molecule; None: one of a SMILES, the geometries of an SDF file
+    prune_rmsd: float = 0.0  # angstrom, all atoms
+    seed: int = 1
+    threads: int = 1
+    timeout: float = TIMEOUT  # seconds of processor time, see `golf.chem.conformers.conformations_of`
+
+
+def pieces_of(
+    path: str | Path, *, elements: Iterable[int], size: int, embedding: Embedding, together: bool = False
+) -> Iterator[Piece]:
+    """Pieces of at least `size` conformations, but for the last one, in the order of the file.
+
+    Of SMILES and SDF files those of molecules with more than `ATOMS` atoms count for several.
+
+    Consecutive records of a molecule (one name in an SDF, one molecule in an .h5) stay together, unless geometries of
+    one name are more than `MOST` pieces. A name that stands again is made unique with the number of its record, but for
+    files in which conformations say of which molecule they are (.h5, nablaDFT, SPICE).
+
+    Args:
+        path: in any format that we read; databases of nablaDFT and SPICE are held in memory, the others are not.
+        elements: atomic numbers that can be used; conformations with others are left out.
+        together: have all conformations of a molecule in one piece, however many they are and wherever they stand.
+            Molecules then come in the order in which they first appear.
+
+    Raises:
+        UserError: the file is missing, of another kind, or not readable at all.
+    """
+    path, known = Path(path), frozenset(elements)
+    kind = format_of(path)
+    if kind in MOLECULES:
+        yield from _from_records(path, known, size, embedding)
+    elif kind == GOLF:
+        yield from _from_h5(path, known, size, together)
+    elif is_stream(path, kind):
+        yield from _from_geometries(path, kind, known, size, together, embedding.timeout)
+    else:
+        conformations, left_out = read_whole(path, kind, embedding.timeout)
+        for rows in _rows(np.array(conformations.molecule), size, together):
+            yield _sorted_out(conformations.subset(rows).bare(), rows + 1, left_out if rows[0] == 0 else [], known)
+
+
+def expected(path: str | Path, conformers: int | None) -> int | None:
+    """How many conformations a file holds, or will with so many per molecule; None where counting takes reading it.
+
+    Raises:
+        UserError: the file is missing, of another kind, or not readable at all.
+    """
+    path = Path(path)
+    kind = format_of(path)
+    if kind == GOLF:
+        return len(read_columns(path, "conformation/charge")[0]["conformation/charge"])
+    if kind == EXTXYZ:
+        return sum(1 for _ in raw_frames(path))
+    if kind not in MOLECULES:
+        return None
+    return count_records(path) * (conformers or 1)
+
+
+def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embedding) -> Iterator[Piece]:
+    n_conformers = embedding.conformers or (0 if suffix_of(path) == ".sdf" else 1)
+    taken: set[str] = set()
+
+    def problem(mol: Chem.Mol | None) -> str:
+        found = shell_problem(mol)
+        if found or mol is None:
+            return found
+        return _foreign((atom.GetAtomicNum() for atom in Chem.AddHs(mol).GetAtoms()), known)
+
+    n_each = n_conformers or 1
+    records_in_pieces = _grouped(
+        read_records(path), lambda record: record.name, size, _are_two_molecules, lambda one: n_each * _share(one)
+    )
+    for records in records_in_pieces:
+        molecules, left_out = collect(records, path, problem=problem, taken=taken)
+        with progress_bar(len(molecules), "molecules of this piece embedded") as advance:
+            conformations, failed = conformations_of(
+                molecules,
+                n_conformers=n_conformers,
+                seed=embedding.seed,
+                prune_rmsd=embedding.prune_rmsd,
+                threads=embedding.threads,
+                timeout=embedding.timeout,
+                keep_properties=True,
+                advance=advance,
+            )
+        lines = {molecule.name: molecule.line for molecule in molecules}
+        usable, kept, broken = _sound(conformations, [lines[name] for name in conformations.molecule])
+        n_expected = n_conformers * (len(molecules) + len(left_out)) if n_conformers else len(records)
+        yield Piece(usable, sorted([*left_out, *failed, *broken], key=lambda out: out.line), kept, n_expected)
+
+
+def _share(record: Record) -> float:
+    """What a conformation of a record is of a piece: large molecules take longer, and more memory."""
+    return 1.0 if record.mol is None else max(1.0, rdMolDescriptors.CalcNumAtoms(record.mol) / ATOMS)
+
+
+def _are_two_molecules(record: Record, following: Record) -> bool:
+    """Of two records with one name: `collect` does not make them conformers of one molecule."""
+    if record.mol is None or following.mol is None:  # more of the molecule may follow
+        return False
+    one, other = (Chem.MolToSmiles(Chem.AddHs(mol)) for mol in (record.mol, following.mol))
+    return one != other or not following.mol.GetNumConformers()
+
+
+def _rows(names: NDArray, size: int, together: bool) -> Iterator[NDArray[np.int64]]:
+    """Rows of each piece, where the molecule of every row is known."""
+    order = np.arange(len(names))
+    if together:
+        _, first, molecule = np.unique(names, return_index=True, return_inverse=True)
+        order = np.argsort(first[molecule], kind="stable")
+    for group in _grouped(order.tolist(), lambda i: names[i], size, lambda *_: not together):
+        yield np.array(group)
+
+
+def _from_h5(path: Path, known: frozenset[int], size: int, together: bool) -> Iterator[Piece]:
+    columns, _ = read_columns(path, "conformation/molecule")
+    first: dict[str, tuple[str, str]] = {}
+    for indices in _rows(columns["conformation/molecule"], size, together):
+        stored = read(path, indices)
+        conformations = stored.bare()
+        if PROPERTIES in stored.values:
+            conformations = conformations.with_columns(values={PROPERTIES: stored.values[PROPERTIES]})
+        _check_names(path, conformations, first)
+        yield _sorted_out(conformations, indices + 1, [], known)
+
+
+def _check_names(path: Path, conformations: ConformationSet, first: dict[str, tuple[str, str]]) -> None:
+    """Raise a UserError where a name stands for two molecules; `first` has id and SMILES of those before."""
+    columns = zip(conformations.id, conformations.molecule, map(canonical_smiles, conformations.mapped_smiles))
+    for name, molecule_name, smiles in columns:
+        other, known = first.setdefault(molecule_name, (name, smiles))
+        if smiles != known:
+            raise UserError(
+                f"{path}: {other} and {name} are both of {molecule_name} and are not the same molecule; rename one"
+            )
+
+
+def _from_geometries(
+    path: Path, kind: str, known: frozenset[int], size: int, together: bool, timeout: float
+) -> Iterator[Piece]:
+    for records in _grouped(records_of(path, kind, timeout), lambda frame: frame.name, size, lambda *_: not together):
+        left_out, good, contents = [], [], []
+        for frame in records:
+            if isinstance(frame.content, LeftOut):
+                left_out.append(frame.content)
+            else:
+                good.append(frame)
+                contents.append(frame.content)
+        conformations = ConformationSet.build(contents)
+        conformations = conformations.with_columns(values={PROPERTIES: [frame.properties for frame in good]})
+        yield _sorted_out(conformations, np.array([frame.line for frame in good]), left_out, known)
+
+
+def _open_shell(conformations: ConformationSet, i: int) -> str:
+    if conformations.multiplicity[i] != 1:
+        return f"its multiplicity is {conformations.multiplicity[i]}; only closed shells are covered"
+    return closed_shell_problem(conformations.mapped_smiles[i])
+
+
+def _grouped(
+    records: Iterable[T],
+    name: Callable[[T], object],
+    size: int,
+    divisible: Callable[[T, T], bool],
+    share: Callable[[T], float] = lambda _: 1.0,
+) -> Iterator[list[T]]:
+    """Lists whose shares add up to at least `size`, but for the last, that do not divide consecutive ones of one name.
+
+    Only where there are very many of one name (a file in which all are called "ligand") these are divided, and between
+    two that are `divisible`.
+    """
+    group: list[T] = []
+    weight = 0.0
+    for record in records:
+        full = weight >= size
+        if full and name(record) == name(group[-1]):
+            full = weight >= MOST * size and divisible(group[-1], record)
+        if full:
+            yield group
+            group, weight = [], 0.0
+        group.append(record)
+        weight += share(record)
+    if group:
+        yield group
+
+
+def _sorted_out(
+    conformations: ConformationSet, lines: np.ndarray, left_out: list[LeftOut], known: frozenset[int]
+) -> Piece:
+    n_expected = len(conformations) + len(left_out)
+    usable = []
+    for i, name in enumerate(conformations.id):
+        numbers, spin = conformations.number[conformations.rows(i)], int(conformations.multiplicity[i])
+        reason = _foreign(numbers.tolist(), known) or _open_shell(conformations, i)
+        reason = reason or contradiction(conformations.mapped_smiles[i], int(conformations.charge[i]), spin, numbers)
+        if reason:
+            left_out.append(LeftOut(int(lines[i]), name, conformations.mapped_smiles[i], reason))
+        else:
+            usable.append(i)
+    sound, kept, broken = _sound(conformations.subset(usable), lines[usable].tolist())
+    return Piece(sound, sorted([*left_out, *broken], key=lambda out: out.line), kept, n_expected)
+
+
+def _foreign(numbers: Iterable[int], known: frozenset[int]) -> str:
+    foreign = sorted(set(numbers) - known)
+    if not foreign:
+        return ""
+    words = (" ".join(SYMBOLS[number] for number in part) for part in (foreign, sorted(known)[:SHOWN_ELEMENTS]))
+    more = f" and {len(known) - SHOWN_ELEMENTS} more" if len(known) > SHOWN_ELEMENTS else ""
+    return "has {}, which the model never saw (it knows {}{})".format(*words, more)
+
+
+def _sound(conformations: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int], list[LeftOut]]:
+    """The conformations that have a geometry, their lines, and the other ones."""
+    positions = conformations.positions_by_conformation()
+    problems = list(map(geometry_problem, conformations.mapped_smiles, positions))
+    broken = [
+        LeftOut(lines[i], conformations.id[i], conformations.mapped_smiles[i], problem)
+        for i, problem in enumerate(problems)
+        if problem
+    ]
+    kept = [line for line, problem in zip(lines, problems, strict=True) if not problem]
+    return conformations.subset(np.array([not problem for problem in problems], dtype=bool)), kept, broken

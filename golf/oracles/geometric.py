@@ -1,0 +1,263 @@
+"""One conformation to its minimum: geomeTRIC chooses the steps, whoever calls computes the gradients.
+
+geomeTRIC is made deterministic here, also with several optimizations in threads of one process: asked again from the
+same start, it asks for the same geometries, bit for bit.
+
+geomeTRIC: L.-P. Wang and C. Song, J. Chem. Phys. 144, 214108 (2016), doi:10.1063/1.4952956.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from geometric.engine import Engine
+from geometric.errors import Error as GeometricError
+from geometric.internal import CartesianCoordinates, DelocalizedInternalCoordinates
+from geometric.molecule import Molecule
+from geometric.nifty import logger as geometric_logger
+from geometric.optimize import OPT_STATE, Optimizer
+from geometric.params import OptParams
+from numpy.typing import NDArray
+
+from golf.core.conformations import Status, StopReason
+from golf.core.elements import SYMBOLS
+from golf.core.labels import Label
+from golf.core.units import BOHR_IN_ANGSTROM
+from golf.oracles.programs.protocol import Request
+
+logger = logging.getLogger(__name__)
+
+FORCE_THRESHOLD = 4.5e-4 / BOHR_IN_ANGSTROM
+"""hartree/angstrom: 0.53 kcal/mol/angstrom, the largest force in Gaussian's default criteria (geomeTRIC's GAU)."""
+
+ENERGY_THRESHOLD = 1e-6
+"""hartree: the energy change of the last step, in every set of criteria of geomeTRIC."""
+
+_SAME_ANGSTROM = 1e-8
+"""Positions are rounded to this before they are computed. Another linear algebra library may shift geomeTRIC's steps
+in the last bits; rounded, they are still found in the journal. The energy changes by less than 1e-9 hartree."""
+
+COORDINATES = (DelocalizedInternalCoordinates, CartesianCoordinates)
+"""Tried in this order: translation-rotation internal coordinates (TRIC), then Cartesian ones."""
+
+_COORDINATE_TROUBLE = (
+    GeometricError,
+    np.linalg.LinAlgError,
+    ArithmeticError,
+    AssertionError,
+    LookupError,
+    RuntimeError,
+    ValueError,
+)
+
+
+class _LabelFailed(Exception):
+    def __init__(self, label: Label) -> None:
+        super().__init__(label.message)
+        self.label = label
+
+
+class _CoordinatesFailed(Exception):
+    """geomeTRIC cannot go on in these coordinates."""
+
+
+class _Turn:
+    """geomeTRIC works on one optimization at a time, each with its own random numbers.
+
+    It perturbs near-degenerate rotations and failed trust steps with NumPy's global generator and changes the global
+    warning filters; in threads that would make the steps depend on who came first. Its work is small beside a
+    gradient, and gradients are computed outside of a turn.
+
+    Raises (at the end of a turn):
+        _CoordinatesFailed: geomeTRIC raised.
+    """
+
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self._state = np.random.RandomState(0).get_state()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._others, self._level = np.random.get_state(), geometric_logger.level
+        np.random.set_state(self._state)
+        geometric_logger.setLevel(logging.ERROR)  # its progress table is not ours
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        geometric_logger.setLevel(self._level)
+        self._state = np.random.get_state()
+        np.random.set_state(self._others)
+        self._lock.release()
+        if isinstance(error, _COORDINATE_TROUBLE):
+            words = " ".join(str(error).split())
+            raise _CoordinatesFailed(f"{type(error).__name__}: {words}") from error
+
+
+@dataclass
+class Trajectory:
+    """The gradients of one optimization, in the order in which they were asked for, and how it ended."""
+
+    request: Request
+    evaluate: Callable[[Request], Label]
+    positions: list[NDArray[np.float64]] = field(default_factory=list)  # [n, 3] angstrom
+    labels: list[Label] = field(default_factory=list)
+    last: int = 0  # index of the geometry that was asked for last
+    n_steps: int = 0
+    status: Status = Status.OK
+    stop_reason: StopReason = StopReason.CONVERGED
+    message: str = ""
+
+    def compute(self, positions: NDArray[np.float64]) -> Label:
+        """Label of a geometry [n, 3] (angstrom), from this trajectory, the journal or the oracle.
+
+        Raises:
+            _LabelFailed: there is no gradient.
+        """
+        start = self.request.positions
+        if np.abs(positions - start).max() < _SAME_ANGSTROM:
+            positions = start  # the very bits of the input, whose label may be known already
+        else:
+            positions = np.round(positions / _SAME_ANGSTROM) * _SAME_ANGSTROM
+        for k, known in enumerate(self.positions):
+            if np.array_equal(known, positions):
+                self.last = k
+                break
+        else:
+            self.last = len(self.positions)
+            self.positions.append(positions)
+            self.labels.append(self.evaluate(dataclasses.replace(self.request, positions=positions)))
+        label = self.labels[self.last]
+        if label.status is not Status.OK:
+            raise _LabelFailed(label)
+        return label
+
+    def end(self, status: Status, stop_reason: StopReason, message: str) -> None:
+        self.status, self.stop_reason, self.message = status, stop_reason, message
+
+    @property
+    def lowest(self) -> NDArray[np.float64]:
+        """The computed geometry of lowest energy, [n, 3] angstrom."""
+        return self.positions[int(np.nanargmin([label.energy for label in self.labels]))]
+
+    @property
+    def final(self) -> NDArray[np.float64]:
+        """Where it ended: the last geometry that has a gradient, or the start where none has."""
+        done = [k for k in range(self.last + 1) if self.labels[k].status is Status.OK]
+        return self.positions[done[-1]] if done else self.request.positions
+
+    def largest_force(self) -> float:
+        """Largest force on an atom (hartree/angstrom) of the last geometry."""
+        return float(np.linalg.norm(self.labels[self.last].forces, axis=1).max())
+
+
+class _TrajectoryEngine(Engine):
+    """Gives geomeTRIC the gradients of a trajectory."""
+
+    def __init__(self, molecule: Molecule, trajectory: Trajectory) -> None:
+        super().__init__(molecule)
+        self._trajectory = trajectory
+
+    def compute(self, coords: NDArray[np.float64]) -> Label:
+        """Label of coords [3n] in bohr."""
+        return self._trajectory.compute(coords.reshape(-1, 3) * BOHR_IN_ANGSTROM)
+
+    def calc_new(self, coords: NDArray[np.float64], dirname: str) -> dict[str, Any]:
+        """Energy (hartree) and gradient [3n] (hartree/bohr) at coords [3n] in bohr."""
+        label = self.compute(coords)
+        return {"energy": label.energy, "gradient": -label.forces.ravel() * BOHR_IN_ANGSTROM}
+
+
+def minimize(trajectory: Trajectory, max_steps: int, force_threshold: float) -> None:
+    """Run one optimization; the trajectory records how it ended.
+
+    Args:
+        trajectory: new.
+        max_steps: optimizer steps.
+        force_threshold: hartree/angstrom; see `golf.oracles.minima.optimize_reference` for all the criteria.
+
+    Raises:
+        whatever `trajectory.evaluate` raises.
+    """
+    turn = _Turn()
+    try:
+        if len(trajectory.request.numbers) == 1:
+            trajectory.compute(trajectory.request.positions)
+        else:
+            internal, cartesian = COORDINATES
+            try:
+                _minimize(trajectory, turn, internal, max_steps, force_threshold)
+            except _CoordinatesFailed as error:
+                logger.warning("%s: internal coordinates fail (%s); Cartesian from here", trajectory.request.id, error)
+                _minimize(trajectory, turn, cartesian, max_steps, force_threshold)
+                trajectory.message = trajectory.message or "finished in Cartesian coordinates"
+    except _LabelFailed as error:
+        message = f"gradient {len(trajectory.labels)}: {error.label.message}"
+        trajectory.end(error.label.status, StopReason.FAILED, message)
+    except _CoordinatesFailed as error:
+        trajectory.end(Status.FAILED, StopReason.FAILED, f"geomeTRIC failed: {error}")
+    if trajectory.status is Status.OK:
+        rise = trajectory.labels[trajectory.last].energy - trajectory.labels[0].energy
+        if rise > ENERGY_THRESHOLD:
+            message = f"converged {rise:.2e} hartree above its start"
+            trajectory.end(Status.NOT_CONVERGED, StopReason.CONVERGED, message)
+
+
+def _minimize(
+    trajectory: Trajectory,
+    turn: _Turn,
+    coordinates: type[DelocalizedInternalCoordinates] | type[CartesianCoordinates],
+    max_steps: int,
+    force_threshold: float,
+) -> None:
+    """geomeTRIC's loop, from the lowest geometry so far; its own steps take turns, gradients do not."""
+    start = trajectory.lowest if trajectory.labels else trajectory.request.positions
+    n_before = trajectory.n_steps
+    with turn:
+        molecule = Molecule()
+        molecule.elem = [SYMBOLS[number] for number in trajectory.request.numbers]
+        molecule.xyzs = [start.copy()]
+        engine = _TrajectoryEngine(molecule, trajectory)
+        internal = coordinates(molecule, build=True, connect=False, addcart=False)
+        params = OptParams(maxiter=max_steps - n_before, **_criteria(force_threshold))
+        coords = start.ravel() / BOHR_IN_ANGSTROM
+        # It writes nothing (no trajectory is asked for), and the current folder needs no making.
+        optimizer = Optimizer(coords, molecule, internal, engine, os.curdir, params, print_info=False)
+    engine.compute(optimizer.X)
+    with turn:
+        optimizer.calcEnergyForce()
+        optimizer.prepareFirstStep()
+    while optimizer.state not in (OPT_STATE.CONVERGED, OPT_STATE.FAILED):
+        with turn:
+            optimizer.step()
+        trajectory.n_steps = n_before + optimizer.Iteration
+        if optimizer.state == OPT_STATE.NEEDS_EVALUATION:
+            engine.compute(optimizer.X)
+            with turn:
+                optimizer.calcEnergyForce()
+                optimizer.evaluateStep()
+    if optimizer.state == OPT_STATE.FAILED:
+        force = trajectory.largest_force()
+        message = f"no minimum within {trajectory.n_steps} steps (largest force {force:.1e} hartree/angstrom)"
+        trajectory.end(Status.NOT_CONVERGED, StopReason.STEP_LIMIT, message)
+
+
+def _criteria(force_threshold: float) -> dict[str, float]:
+    """geomeTRIC's five limits: gradients in hartree/bohr, displacements in angstrom."""
+    largest = force_threshold * BOHR_IN_ANGSTROM
+    return {
+        "convergence_energy": ENERGY_THRESHOLD,
+        "convergence_gmax": largest,
+        "convergence_grms": largest * 2 / 3,
+        "convergence_dmax": largest * 4,
+        "convergence_drms": largest * 8 / 3,
+    }

@@ -1,0 +1,106 @@
+"""The child process of the ASE oracle (see child.py): any calculator of the Atomic Simulation Environment.
+
+oracle.method names the calculator by its import path, as `ase.calculators.emt.EMT`; what follows a colon is its keyword
+`method`. Short names stand in `SHORT`. oracle.keywords are further keywords of the calculator.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import ase
+from ase.data import atomic_numbers, covalent_radii
+from ase.units import Bohr, Hartree
+
+from golf.oracles.programs.child import first_line, serve
+
+SHORT: Mapping[str, tuple[str, Mapping[str, Any]]] = {"tblite": ("tblite.ase.TBLite", {"verbosity": 0})}
+"""Names for import paths, with keywords that are given where oracle.keywords do not say otherwise."""
+
+
+class Calculator:
+    """One calculator and its keywords in one process."""
+
+    def __init__(self, setup: Mapping[str, Any]) -> None:
+        name, _, method = setup["method"].partition(":")
+        path, defaults = SHORT.get(name, (name, {}))
+        self.path = path
+        self.make = _imported(path)
+        self.keywords = {**defaults, **({"method": method} if method else {}), **setup["keywords"]}
+        self.version = f"{ase.__version__}{_version_beside_ase(path.partition('.')[0])}"
+
+    def compute(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Energy in hartree and gradient [n][3] in hartree/bohr."""
+        atoms = ase.Atoms(request["symbols"], positions=request["positions"])
+        # A calculator that has computed another geometry may start from what it found there: other last digits.
+        atoms.calc = self.make(**self.keywords, **self._charge(request["charge"], request["multiplicity"]))
+        energy = atoms.get_potential_energy()
+        return {
+            "status": "OK",
+            "energy": float(energy / Hartree),
+            "gradient": (-atoms.get_forces() * Bohr / Hartree).tolist(),
+            "scf_iterations": 0,
+            "recovery": "",
+        }
+
+    def _charge(self, charge: int, multiplicity: int) -> dict[str, int]:
+        """Keywords for charge and spin, where the calculator takes them.
+
+        Raises:
+            ValueError: it does not, and they are not those of a neutral molecule without unpaired electrons.
+        """
+        wanted = {"charge": charge, "multiplicity": multiplicity}
+        taken = {name: value for name, value in wanted.items() if name in self._parameters()}
+        for name, ordinary in (("charge", 0), ("multiplicity", 1)):
+            if name not in taken and wanted[name] != ordinary:
+                raise ValueError(f"{name} {wanted[name]}: {self.path} takes no {name}")
+        return taken
+
+    def _parameters(self) -> set[str]:
+        return set(inspect.signature(self.make).parameters) | set(getattr(self.make, "default_parameters", ()))
+
+    def covered(self, symbols: Sequence[str]) -> tuple[dict[str, list[int]], dict[str, str]]:
+        """The elements of which the calculator computes a diatomic molecule; of others, why not.
+
+        There are no basis functions: a label's predicted cost then grows with the number of atoms alone.
+        """
+        have, refusals = {}, {}
+        for symbol in symbols:
+            bond = 2 * covalent_radii[atomic_numbers[symbol]]
+            pair = {"symbols": [symbol] * 2, "positions": [[0.0, 0.0, 0.0], [0.0, 0.0, bond]]}
+            try:
+                self.compute({**pair, "charge": 0, "multiplicity": 1})
+                have[symbol] = [0, 0]
+            except Exception as error:  # calculators have no common type for an element that they lack
+                refusals[symbol] = first_line(error)
+        return have, refusals
+
+
+def _version_beside_ase(package: str) -> str:
+    """Of the package that the calculator comes from."""
+    if package == "ase":
+        return ""
+    try:
+        return f", {package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:  # a module of the user's own
+        return f", {package}"
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    if not module:
+        raise ValueError(
+            f"oracle.method {path!r} is no import path of an ASE calculator, such as ase.calculators.emt.EMT"
+        )
+    try:
+        return getattr(importlib.import_module(module), name)
+    except AttributeError:
+        raise ValueError(f"oracle.method: the module {module} has no {name}") from None
+
+
+if __name__ == "__main__":
+    serve(Calculator)

@@ -1,0 +1,327 @@
+"""The relaxation engine: slots of molecules, one batched L-BFGS.
+
+A molecule that is finished leaves its slot to the next one of the stream, so that batches stay full and memory is
+bounded by the number of slots, whatever the number of conformations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from golf.chem.mmff import MMFFSurrogate, Variant
+from golf.core.conformations import ConformationSet, StopReason
+from golf.core.errors import UserError
+from golf.relaxation.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH, BatchedLBFGS
+from golf.relaxation.preconditioned import HISTORY, PreconditionedLBFGS
+
+
+class ForceProvider(Protocol):
+    """What a relaxation needs of a potential. Molecules lie one after the other, as in a `ConformationSet`."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors are taken and returned."""
+        ...
+
+    def energy_and_forces(self, numbers: Tensor, positions: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies [n] hartree and forces [A, 3] hartree/angstrom, float64.
+
+        Args:
+            numbers: [A] int64, atomic numbers.
+            positions: [A, 3] float64, angstrom.
+            offset: [n + 1] int64, atoms of molecule i are the rows `offset[i]:offset[i + 1]`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """One geometry on a trajectory. Energies in hartree; the surrogate's is NaN where it was not asked."""
+
+    positions: NDArray[np.float64]  # [n, 3] angstrom
+    nnp_energy: float
+    surrogate_energy: float = math.nan
+    largest_force: float = math.nan  # on an atom, hartree/angstrom
+    forces: NDArray[np.float64] | None = None  # [n, 3] hartree/angstrom; None before the first evaluation
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A finished relaxation of conformation `start` (an index into the conformations of the relaxer)."""
+
+    start: int
+    stop_reason: StopReason
+    n_steps: int  # optimizer steps that were completed
+    n_force_evaluations: int
+    first: Geometry  # s_0
+    before: Geometry  # the geometry before the last completed step; s_0 where there was none
+    last: Geometry  # the last geometry with finite energy and forces
+    states: tuple[tuple[int, Geometry], ...] = ()  # the kept ones, with their optimizer steps, in order
+
+
+@dataclass
+class _Slot:
+    """The molecule in a slot while it is relaxed."""
+
+    start: int
+    n_atoms: int
+    first: Geometry
+    before: Geometry
+    boundary: Geometry  # where the last completed step ended
+    last: Geometry
+    n_steps: int = 0
+    n_force_evaluations: int = 0
+    states: list[tuple[int, Geometry]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What makes a step of forces.
+
+    Attributes:
+        name: "lbfgs", or "preconditioned" (golf/relaxation/preconditioned.py).
+        max_step_length: cap of the longest displacement of an atom per iteration, angstrom.
+        history: steps remembered; None: 20, or 60 where preconditioned.
+        variant: MMFF whose Hessian a preconditioned relaxation starts from.
+    """
+
+    name: str = "lbfgs"
+    max_step_length: float = DEFAULT_MAX_STEP_LENGTH
+    history: int | None = None
+    variant: Variant = "MMFF94"
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What a file of relaxed conformations records of it, as attributes."""
+        attrs = {"relaxation_optimizer": self.name}
+        return attrs if self.name == "lbfgs" else attrs | {"relaxation_mmff": self.variant}
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        return self.name if self.name == "lbfgs" else f"{self.name} (Hessian of {self.variant})"
+
+    def build(self, n_slots: int, n_max: int, device: torch.device) -> BatchedLBFGS:
+        """For so many slots of molecules with up to `n_max` atoms.
+
+        Raises:
+            UserError: the name is not known, or a size is not positive.
+        """
+        kinds: dict[str, tuple[type[BatchedLBFGS], int]] = {
+            "lbfgs": (BatchedLBFGS, DEFAULT_HISTORY),
+            "preconditioned": (PreconditionedLBFGS, HISTORY),
+        }
+        if self.name not in kinds:
+            raise UserError(f"relaxation.optimizer: {self.name!r} is not known; use one of {', '.join(kinds)}")
+        kind, history = kinds[self.name]
+        history = history if self.history is None else self.history
+        for name, value in (("max_step_length", self.max_step_length), ("history", history)):
+            if not value > 0:
+                raise UserError(f"relaxation: {name} is {value}; it must be positive")
+        return kind(n_slots, n_max, history=history, max_step_length=self.max_step_length, device=device)
+
+
+class SlotRelaxer:
+    """Relaxes conformations in slots; `run` streams the finished trajectories.
+
+    One optimizer step is `iterations_per_step` iterations of L-BFGS (paper: 5, with a limit of 100 steps). A step also
+    ends where the relaxation converges within it. With a surrogate, its energy is computed after each step, and a
+    trajectory over whose last step it rose ends with `SURROGATE_RISE` (GOLF, algorithm 1).
+
+    Args:
+        potential: energies and forces.
+        surrogate: judges every step; None: nothing does.
+        force_threshold: converged when no atom's force is longer, hartree/angstrom.
+        max_steps: limit of optimizer steps.
+        slots: molecules relaxed at once.
+        optimizer: what makes a step of forces.
+        keep_steps: optimizer steps whose states are kept, with their forces; with any, the last state is kept, too
+            (unless the relaxation stopped being finite).
+
+    Raises:
+        UserError: a size or threshold is not positive, or a start geometry is not finite.
+    """
+
+    def __init__(
+        self,
+        conformations: ConformationSet,
+        potential: ForceProvider,
+        surrogate: MMFFSurrogate | None,
+        *,
+        force_threshold: float,
+        max_steps: int,
+        iterations_per_step: int,
+        slots: int,
+        optimizer: Optimizer | None = None,
+        keep_steps: Sequence[int] = (),
+    ) -> None:
+        sizes = {"force_threshold": force_threshold, "max_steps": max_steps, "iterations_per_step": iterations_per_step}
+        sizes |= {"slots": slots}
+        for name, value in sizes.items():
+            if not value > 0:
+                raise UserError(f"relaxation: {name} is {value}; it must be positive")
+        _check_finite(conformations)
+        self._conformations = conformations
+        self._potential = potential
+        self._surrogate = surrogate
+        self._force_threshold = force_threshold
+        self._max_steps = max_steps
+        self._iterations_per_step = iterations_per_step
+        self._keep_steps = frozenset(keep_steps)
+        self._device = potential.device
+        n_slots = max(1, min(slots, len(conformations)))
+        n_max = int(conformations.n_atoms.max(initial=1))
+        self._slots: list[_Slot | None] = [None] * n_slots
+        self._numbers = torch.zeros(n_slots, n_max, dtype=torch.int64, device=self._device)
+        self._positions = torch.zeros(n_slots, n_max, 3, dtype=torch.float64, device=self._device)
+        self._forces = torch.zeros_like(self._positions)
+        self._energies = torch.zeros(n_slots, dtype=torch.float64, device=self._device)
+        optimizer = optimizer or Optimizer()
+        self._optimizer = optimizer.build(n_slots, n_max, self._device)
+        self._mmff = MMFFSurrogate(optimizer.variant)
+        self._rows = torch.zeros(0, dtype=torch.int64, device=self._device)  # real atoms among all n_slots * n_max
+        self._offset = torch.zeros(1, dtype=torch.int64, device=self._device)
+
+    def run(self, order: Iterable[int | None]) -> Iterator[Trajectory]:
+        """Relax the conformations of these indices; trajectories come in the order in which they finish.
+
+        `None` in the order leaves a slot empty for now; the next entry is asked for when a trajectory has finished.
+
+        Raises:
+            SurrogateError: the surrogate has no energy for a geometry.
+        """
+        starts = iter(order)
+        while self._fill(starts):
+            energies, longest_forces, positions = self._evaluate()
+            rises = self._optimizer.rises(self._energies).cpu().numpy()
+            forces = self._forces.cpu().numpy()
+            for s, slot in enumerate(self._slots):
+                if slot is None:
+                    continue
+                now = Geometry(
+                    positions[s, : slot.n_atoms].copy(),
+                    float(energies[s]),
+                    largest_force=float(longest_forces[s]),
+                    forces=forces[s, : slot.n_atoms].copy(),
+                )
+                n_steps = slot.n_steps
+                reason = self._advance(slot, now, bool(rises[s]))
+                self._keep(slot, slot.n_steps > n_steps, reason)
+                if reason is not None:
+                    self._empty(s)
+                    yield Trajectory(
+                        slot.start,
+                        reason,
+                        slot.n_steps,
+                        slot.n_force_evaluations,
+                        slot.first,
+                        slot.before,
+                        slot.last,
+                        tuple(slot.states),
+                    )
+            self._positions += self._optimizer.displacements(self._positions, self._forces, self._energies)
+
+    def _fill(self, starts: Iterator[int | None]) -> bool:
+        """Put the next conformations into the empty slots; false when no slot is left with a molecule."""
+        empty = [s for s, slot in enumerate(self._slots) if slot is None]
+        if not empty:
+            return True
+        fresh = torch.zeros(len(self._slots), dtype=torch.bool, device=self._device)
+        for s in empty:
+            start = next(starts, None)
+            if start is None:
+                break
+            rows = self._conformations.rows(start)
+            positions = self._conformations.position[rows].copy()
+            origin = Geometry(positions, math.nan)
+            self._slots[s] = _Slot(start, len(positions), origin, origin, origin, origin)
+            numbers = torch.as_tensor(self._conformations.number[rows].astype(np.int64))
+            self._numbers[s, : len(positions)] = numbers.to(self._device)
+            self._positions[s, : len(positions)] = torch.as_tensor(positions).to(self._device)
+            fresh[s] = True
+            smiles = self._conformations.mapped_smiles[start]
+            self._optimizer.start(s, partial(self._mmff.hessian, smiles, positions))
+        if fresh.any():
+            self._optimizer.reset(fresh)
+        n_max = self._positions.shape[1]
+        filled = [(s, slot.n_atoms) for s, slot in enumerate(self._slots) if slot is not None]
+        rows_of = [np.arange(s * n_max, s * n_max + n) for s, n in filled]
+        self._rows = torch.as_tensor(np.concatenate([np.zeros(0, np.int64), *rows_of])).to(self._device)
+        self._offset = torch.as_tensor(np.cumsum([0, *(n for _, n in filled)])).to(self._device)
+        return bool(filled)
+
+    def _empty(self, s: int) -> None:
+        """Take the molecule out of a slot. Without forces nothing moves there."""
+        self._slots[s] = None
+        self._positions[s] = 0.0
+        self._forces[s] = 0.0
+        self._energies[s] = 0.0
+        self._optimizer.reset(torch.arange(len(self._slots), device=self._device) == s)
+
+    def _evaluate(self) -> tuple[NDArray, NDArray, NDArray]:
+        """Energies [n_slots], longest forces [n_slots], positions [n_slots, n_max, 3]; zeros in empty slots."""
+        energies, forces = self._potential.energy_and_forces(
+            self._numbers.flatten()[self._rows], self._positions.flatten(0, 1)[self._rows], self._offset
+        )
+        self._forces.zero_()
+        self._forces.view(-1, 3)[self._rows] = forces.to(torch.float64)
+        longest = self._forces.norm(dim=2).amax(dim=1)  # NaN and infinity come through
+        filled = [s for s, slot in enumerate(self._slots) if slot is not None]
+        self._energies[filled] = energies.to(torch.float64)
+        return self._energies.cpu().numpy(), longest.cpu().numpy(), self._positions.cpu().numpy()
+
+    def _advance(self, slot: _Slot, now: Geometry, rises: bool) -> StopReason | None:
+        """Take note of a new geometry of a slot; the reason to stop, if there is one.
+
+        Args:
+            rises: the optimizer will take the step to this geometry back.
+        """
+        slot.n_force_evaluations += 1
+        if not (math.isfinite(now.nnp_energy) and math.isfinite(now.largest_force)):
+            return StopReason.NOT_FINITE
+        if rises:
+            now = slot.last
+        slot.last = now
+        converged = now.largest_force < self._force_threshold and not rises
+        n_iterations = slot.n_force_evaluations - 1
+        if n_iterations == 0:
+            slot.first = slot.before = slot.boundary = slot.last = self._judged(slot, now)
+            return StopReason.CONVERGED if converged else None
+        if n_iterations % self._iterations_per_step and not converged:
+            return None
+        slot.n_steps += 1
+        slot.before, slot.boundary = slot.boundary, self._judged(slot, now)
+        slot.last = slot.boundary
+        if slot.boundary.surrogate_energy > slot.before.surrogate_energy:
+            return StopReason.SURROGATE_RISE
+        if converged:
+            return StopReason.CONVERGED
+        return StopReason.STEP_LIMIT if slot.n_steps >= self._max_steps else None
+
+    def _keep(self, slot: _Slot, step_ended: bool, reason: StopReason | None) -> None:
+        """Keep the state at the end of a step that is asked for, and the last one."""
+        is_last = reason not in (None, StopReason.NOT_FINITE)
+        if self._keep_steps and ((step_ended and slot.n_steps in self._keep_steps) or is_last):
+            slot.states.append((slot.n_steps, slot.boundary))
+
+    def _judged(self, slot: _Slot, geometry: Geometry) -> Geometry:
+        """The geometry with its surrogate energy, where there is a surrogate. A failing surrogate raises."""
+        if self._surrogate is None:
+            return geometry
+        smiles, name = self._conformations.mapped_smiles[slot.start], self._conformations.id[slot.start]
+        return replace(geometry, surrogate_energy=self._surrogate.energy(smiles, geometry.positions, name))
+
+
+def _check_finite(conformations: ConformationSet) -> None:
+    for i, positions in enumerate(conformations.positions_by_conformation()):
+        if not np.isfinite(positions).all():
+            raise UserError(f"conformation {conformations.id[i]!r}: positions that are not finite; leave it out")

@@ -1,9 +1,0 @@
-"""The report of a study: one HTML file with its tables, figures and worst molecules, which needs no network.
-
-`3Dmol-min.js` is 3Dmol.js 2.5.5 (npm package 3dmol) as published; its licence is in `3Dmol-LICENSE.txt`.
-"""
-
-from golf.report.costs import LabelStage
-from golf.report.page import StudyFiles, write_report
-
-__all__ = ["LabelStage", "StudyFiles", "write_report"]

@@ -1,0 +1,282 @@
+"""What labels will take: the prediction of golf/oracles/costs.py scaled by wall times at hand, and what a job asks for.
+
+Runs inside Snakemake as well, once for every job of a study: what is read is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golf.core.conformations import Status
+from golf.core.errors import UserError
+from golf.core.files import suffix_of
+from golf.core.hdf5 import read_columns
+from golf.core.level import LevelOfTheory
+from golf.io.formats import GOLF, SUFFIXES, format_of
+from golf.oracles.costs import Basis, label_costs, longest_wall, n_gradients, pack, predicted_seconds, read_basis
+from golf.oracles.journal import SUFFIX, outcomes
+from golf.oracles.labeling import pending_costs
+from golf.oracles.limits import limit_seconds
+
+logger = logging.getLogger(__name__)
+
+START_MINUTES = 5.0
+"""Until a job has its environment, has found its conformations and has started Psi4, on a cold network file system."""
+
+MARGIN = 2.0
+"""A job asks for so many times its predicted time; twice that while no wall time has been measured."""
+
+SAMPLED_FILES = 100
+SAMPLED_BYTES = 1 << 18
+"""A median needs no more of the labels' files, and of a journal."""
+
+RECALIBRATION_SECONDS = 600.0
+
+Times = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Costs (`golf.oracles.costs.label_costs`) and wall seconds of labels."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Seconds of a label in one oracle process as configured.
+
+    Attributes:
+        scale: seconds per microsecond of `golf.oracles.costs.label_costs`.
+        source: where the scale comes from, in words.
+        n_measured: wall times that it is the median of; 0: the prediction as it stands.
+    """
+
+    scale: float
+    source: str
+    n_measured: int = 0
+
+    def seconds(self, costs: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Predicted wall seconds of labels."""
+        return costs.astype(np.float64) * self.scale
+
+
+def calibrated(results: str | Path, train: str | Path, level: LevelOfTheory, basis: Basis, threads: int) -> Model:
+    """The model scaled by the median of measured over predicted time.
+
+    The labels of this study count alone where there are any, since they are from its own machines; else those that came
+    with the data; else the prediction stands, for the machine that it was fitted on.
+
+    Args:
+        train: the study's source of conformations; with wall times if it is an .h5 of this project.
+        threads: of an oracle process; used where nothing was measured.
+    """
+    own = _together(_own_times(Path(results), level, basis))
+    if len(own[1]):
+        return _scaled(own, f"{len(own[1])} wall times of labels in {results}")
+    if Path(train).is_file() and suffix_of(train) in SUFFIXES and format_of(train) == GOLF:
+        brought = _label_times(Path(train), level, basis)
+        if len(brought[1]):
+            return _scaled(brought, f"{len(brought[1])} wall times that came with {train}")
+    scale = float(predicted_seconds(np.array([1]), level.method, threads)[0])
+    words = "no wall times yet: fitted to Psi4 1.3.2 on one idle core, other machines may take half or twice"
+    if level.program != "psi4":
+        words += f", and {level.program} is not Psi4"
+    return Model(scale, words)
+
+
+def _scaled(times: Times, source: str) -> Model:
+    costs, seconds = times
+    return Model(float(np.median(seconds / costs)), source, len(costs))
+
+
+def _together(parts: Iterator[Times]) -> Times:
+    found = list(parts)
+    empty: Times = (np.zeros(0, np.int64), np.zeros(0))
+    return np.concatenate([empty[0], *(part[0] for part in found)]), np.concatenate([empty[1], *(p[1] for p in found)])
+
+
+def _own_times(results: Path, level: LevelOfTheory, basis: Basis) -> Iterator[Times]:
+    """Times in the batches of the label stages, from their journals where they are not complete."""
+    for stage in label_stages(results):
+        batches = sorted(stage.glob("*.h5"))
+        for path in _sample(batches):
+            yield _label_times(path, level, basis)
+        complete = {path.stem for path in batches}
+        journals = [path for path in stage.glob(f"*{SUFFIX}") if path.name.removesuffix(SUFFIX) not in complete]
+        if journals:
+            yield _journal_times(_sample(sorted(journals)), input_of(stage), level, basis)
+
+
+def label_stages(results: Path) -> list[Path]:
+    """The folders of a study's label batches that there are."""
+    patterns = ["labels/initial", "rounds/*/labels", "random/*/labels", "rdkit/labels", "evaluation/*/labels"]
+    patterns.append("evaluation/*/trajectory/labels")
+    return [path for pattern in patterns for path in sorted(results.glob(pattern)) if path.is_dir()]
+
+
+def input_of(stage: Path) -> Path:
+    """The file of the conformations that a label stage labels."""
+    if stage.parent.name == "labels":
+        return stage.parent.parent / "dataset" / "train.h5"
+    if stage.parent.name == "trajectory":
+        return stage.parent / "states.h5"
+    return stage.parent / ("relaxed.h5" if stage.parent.parent.name == "evaluation" else "selected.h5")
+
+
+def _sample(paths: Sequence[Path]) -> Sequence[Path]:
+    return paths[:: max(1, len(paths) // SAMPLED_FILES)]
+
+
+def _label_times(path: Path, level: LevelOfTheory, basis: Basis) -> Times:
+    """Times of the labels of a file, where they are of the level and there are any."""
+    nothing: Times = (np.zeros(0, np.int64), np.zeros(0))
+    names = ("atoms/number", "atoms/offset", "conformation/status", "conformation/wall_seconds")
+    try:
+        columns, attrs = read_columns(path, *names)
+        if not level.matches(attrs) or not all(name in columns for name in names):
+            return nothing
+        costs = label_costs(columns["atoms/number"], columns["atoms/offset"], basis)
+    except UserError as error:
+        logger.warning("wall times are not used: %s", error)
+        return nothing
+    seconds = columns["conformation/wall_seconds"]
+    good = (columns["conformation/status"] == Status.OK) & (seconds > 0)
+    return costs[good], seconds[good]
+
+
+def _journal_times(journals: Sequence[Path], conformations: Path, level: LevelOfTheory, basis: Basis) -> Times:
+    """Times of the labels in journals; what they are of is found by id in the file of the stage's conformations."""
+    costs: list[int] = []
+    seconds: list[float] = []
+    try:
+        columns, _ = read_columns(conformations, "atoms/number", "atoms/offset", "conformation/id")
+        of_each = label_costs(columns["atoms/number"], columns["atoms/offset"], basis).tolist()
+    except UserError as error:
+        logger.warning("wall times are not used: %s", error)
+        return np.zeros(0, np.int64), np.zeros(0)
+    known = dict(zip(columns["conformation/id"].tolist(), of_each, strict=True))
+    for path in journals:
+        for outcome in outcomes(path, SAMPLED_BYTES):
+            if outcome.status is Status.OK and outcome.wall_seconds > 0 and outcome.id in known:
+                costs.append(known[outcome.id])
+                seconds.append(outcome.wall_seconds)
+    return np.array(costs, np.int64), np.array(seconds)
+
+
+class JobTimes:
+    """Minutes that the label and reference jobs of a study ask for.
+
+    Args:
+        results, train, level: see `calibrated`.
+        n_workers, threads: oracle processes of a job, and threads of each.
+        time_limit, time_limit_factor: of a conformation (`golf.oracles.limits.limit_seconds`).
+    """
+
+    def __init__(
+        self,
+        results: str,
+        train: str,
+        level: LevelOfTheory,
+        *,
+        n_workers: int,
+        threads: int,
+        time_limit: float,
+        time_limit_factor: float,
+    ) -> None:
+        self._results, self._train, self._level = results, train, level
+        self._n_workers, self._threads = n_workers, threads
+        self._time_limit, self._factor = time_limit, time_limit_factor
+        self._model: Model | None = None
+        self._next_calibration = 0.0
+
+    def label_batch(self, conformations: str, oracle: str, batch: int, n_batches: int, attempt: int) -> int:
+        """Minutes for one batch of labels; only those of a start where its conformations cannot be read.
+
+        Raises:
+            FileNotFoundError: a file is not there yet; Snakemake takes the time as yet to be determined.
+        """
+        changed = (_changed(conformations), _changed(oracle))
+        try:
+            return self._minutes(*_label_division(conformations, oracle, changed, n_batches)[batch], oracle, attempt)
+        except UserError:  # the job says what is wrong, in one line; a forecast does not end the whole study
+            return math.ceil(START_MINUTES)
+
+    def optimization_batch(
+        self, starts: str, known: str | None, oracle: str, batch: int, n_batches: int, attempt: int
+    ) -> int:
+        """Minutes for one batch of DFT optimizations. Raises as `label_batch` does."""
+        changed = (_changed(starts), 0 if known is None else _changed(known), _changed(oracle))
+        try:
+            return self._minutes(
+                *_optimization_division(starts, known, oracle, changed, n_batches)[batch], oracle, attempt
+            )
+        except UserError:
+            return math.ceil(START_MINUTES)
+
+    def _minutes(self, costs: NDArray[np.int64], repeats: NDArray[np.int64], oracle: str, attempt: int) -> int:
+        model = self._calibrated(oracle)
+        seconds: NDArray[np.float64] = np.minimum(model.seconds(costs), self._time_limit) * repeats
+        wall = float(longest_wall(seconds, np.zeros(len(seconds), np.int64), 1, self._n_workers)[0])
+        hang = limit_seconds(model.seconds(costs), self._factor, self._time_limit)
+        return job_minutes(wall, model, attempt, float(hang.max(initial=0.0)))
+
+    def _calibrated(self, oracle: str) -> Model:
+        """`calibrated`, made anew every few minutes: thousands of jobs ask, one after the other."""
+        if self._model is None or time.monotonic() > self._next_calibration:
+            basis = read_basis(oracle)
+            self._model = calibrated(self._results, self._train, self._level, basis, self._threads)
+            self._next_calibration = time.monotonic() + RECALIBRATION_SECONDS
+        return self._model
+
+
+def job_minutes(wall_seconds: float, model: Model, attempt: int, hang_seconds: float) -> int:
+    """Minutes that a job of a predicted wall time asks for.
+
+    Every further attempt asks for as much again, and leaves room for one conformation that hangs until its time limit:
+    what was finished is in the journal, so only what stopped the attempt before is left.
+    """
+    margin = MARGIN if model.n_measured else 2 * MARGIN
+    minutes = START_MINUTES + margin * wall_seconds / 60
+    hang = hang_seconds / 60 if attempt > 1 else 0.0
+    return math.ceil(attempt * minutes + hang)
+
+
+def _changed(path: str) -> int:
+    return os.stat(path).st_mtime_ns
+
+
+Batches = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""Of each batch: costs of its conformations' gradients, and the number of gradients of each."""
+
+
+@lru_cache(maxsize=256)  # one for each stage: Snakemake goes through the jobs in no order of ours
+def _label_division(conformations: str, oracle: str, changed: tuple[int, ...], n_batches: int) -> Batches:
+    """The batches of a stage; the times of the files are there so that each version is read once."""
+    _, costs = pending_costs(conformations, read_basis(oracle))
+    return _divided(costs, np.ones_like(costs), n_batches)
+
+
+@lru_cache(maxsize=2)
+def _optimization_division(
+    starts: str, known: str | None, oracle: str, changed: tuple[int, ...], n_batches: int
+) -> Batches:
+    """The batches of the optimizations that are left."""
+    columns, _ = read_columns(starts, "atoms/number", "atoms/offset", "conformation/id")
+    have: Any = [] if known is None else read_columns(known, "conformation/id")[0]["conformation/id"].astype(str)
+    left = ~np.isin(columns["conformation/id"].astype(str), have)
+    costs = label_costs(columns["atoms/number"], columns["atoms/offset"], read_basis(oracle))[left]
+    n = n_gradients(np.diff(columns["atoms/offset"]))[left]
+    return _divided(costs, n, n_batches)
+
+
+def _divided(costs: NDArray[np.int64], n: NDArray[np.int64], n_batches: int) -> Batches:
+    bins = pack(costs * n, n_batches)
+    order = np.argsort(bins, kind="stable")
+    ends = np.searchsorted(bins[order], np.arange(1, n_batches))
+    return list(zip(np.split(costs[order], ends), np.split(n[order], ends), strict=True))

@@ -1,0 +1,131 @@
+"""Memory and minutes that the network's jobs ask for, from the sizes of their input; those of labels:
+`golf.study.forecast`.
+
+Runs inside Snakemake, once for every job. A job's input may not be there yet: then the functions raise
+FileNotFoundError, and Snakemake takes the resource as yet to be determined.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from golf.core.errors import UserError
+from golf.core.hdf5 import read_columns
+from golf.study.budget import EVALUATIONS_PER_SELECTION, update_time
+from golf.study.forecast import MARGIN, START_MINUTES
+
+BASE_MB = 1500
+"""Of a job that loads PyTorch: itself (500 MB; on a GPU more), and the processes of Snakemake around it."""
+
+NETWORK_MB = 1000
+"""For activations and their gradients; a piece of a batch has a bounded number of atoms (golf/nnp/parallel.py)."""
+
+BYTES_PER_CONFORMATION = 4000
+BYTES_PER_ATOM = 250
+"""Of a file of labels that is read, divided and trained on, at its peak; see `benchmarks/dag.py`."""
+
+SECONDS_PER_CONFORMER = 0.05
+"""ETKDG, for molecules of some 50 atoms: an estimate."""
+
+SECONDS_PER_MINIMIZATION = 0.33
+"""MMFF with its states kept; measured with 45 atoms."""
+
+SHORTEST_MINUTES = 60
+LONGEST_MINUTES = 24 * 60
+"""A training that is cut off goes on from its checkpoint, and partitions refuse jobs of several days."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Numbers of conformations and atoms in files."""
+
+    conformations: int
+    atoms: int
+
+    @property
+    def mean_atoms(self) -> float:
+        """Atoms of a conformation; 0 where there are none."""
+        return self.atoms / max(1, self.conformations)
+
+    @property
+    def memory_mb(self) -> int:
+        """MB for a job that reads them whole, and trains on them or relaxes them."""
+        data = self.conformations * BYTES_PER_CONFORMATION + self.atoms * BYTES_PER_ATOM
+        return BASE_MB + NETWORK_MB + math.ceil(data / 1e6)
+
+
+def contents(paths: Sequence[str]) -> Contents:
+    """Count what is in files of conformations; nothing in those that cannot be read, as their job will say.
+
+    Raises:
+        FileNotFoundError: a file is not there yet.
+    """
+    conformations = atoms = 0
+    for path in paths:
+        os.stat(path)
+        try:
+            offset = read_columns(path, "atoms/offset")[0]["atoms/offset"]
+        except (UserError, KeyError):
+            continue
+        conformations += len(offset) - 1
+        atoms += int(offset[-1])
+    return Contents(conformations, atoms)
+
+
+def memory_mb(*paths: str) -> int:
+    """MB for a job that reads these files of conformations whole. Raises as `contents` does."""
+    return contents(paths).memory_mb
+
+
+def preparation_memory_mb(n_conformations: int) -> int:
+    """MB for reading, dividing and writing the data set: 9 kB a conformation of 42 atoms, and copies of them."""
+    return 2000 + n_conformations // 50
+
+
+def preparation_minutes(n_conformations: int) -> int:
+    """Minutes for embedding the data set's conformers, on one core."""
+    return SHORTEST_MINUTES + math.ceil(MARGIN * n_conformations * SECONDS_PER_CONFORMER / 60)
+
+
+def mmff_minutes(n_conformations: int) -> int:
+    """Minutes for MMFF minimizations, on one core."""
+    return SHORTEST_MINUTES + math.ceil(MARGIN * n_conformations * SECONDS_PER_MINIMIZATION / 60)
+
+
+def training_minutes(config: Mapping[str, Any], labels: Sequence[str], n_updates: int) -> int:
+    """Minutes for a training of so many updates on these labels. Raises as `contents` does."""
+    return _minutes(config, contents(labels), n_updates)
+
+
+def selection_minutes(config: Mapping[str, Any], labels: str, n_select: int, *, surrogate: bool) -> int:
+    """Minutes until a round has its conformations. Raises as `contents` does.
+
+    Args:
+        surrogate: whether it decides; else every selected state takes a relaxation of its own.
+    """
+    golf = config["golf"]
+    each = EVALUATIONS_PER_SELECTION if surrogate else golf["max_steps"] * golf["iterations_per_step"]
+    return _minutes(config, contents([labels]), _as_updates(config, n_select * each))
+
+
+def relaxation_minutes(config: Mapping[str, Any], conformations: str) -> int:
+    """Minutes for relaxations of all conformations of a file. Raises as `contents` does."""
+    found = contents([conformations])
+    evaluations = found.conformations * config["relaxation"]["max_iterations"]
+    return _minutes(config, found, _as_updates(config, evaluations))
+
+
+def _as_updates(config: Mapping[str, Any], n_evaluations: float) -> float:
+    """Training updates that take the time of so many force evaluations: each is about a third of its share of one."""
+    return n_evaluations / config["training"]["batch_size"] / 3
+
+
+def _minutes(config: Mapping[str, Any], found: Contents, n_updates: float) -> int:
+    update = update_time(config, found.mean_atoms)
+    margin = MARGIN if update.measured else 2 * MARGIN
+    minutes = START_MINUTES + margin * n_updates * update.seconds / 60
+    return math.ceil(min(max(minutes, SHORTEST_MINUTES), LONGEST_MINUTES))

@@ -1,0 +1,224 @@
+"""How many jobs a study has, from its configuration and input files alone.
+
+The workflow's graph is static, so the number of batches has to be known before anything is computed. The counts here
+are upper bounds; batches may stay empty. Nothing here needs RDKit or torch: Snakemake calls it while it reads the
+Snakefile.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from golf.core.conformations import Status
+from golf.core.errors import UserError
+from golf.core.hdf5 import read_columns
+from golf.core.level import LEVEL_ATTRS, LevelOfTheory
+from golf.io.formats import GOLF, MOLECULES, count_conformations, count_records, count_unlabelled, format_of
+from golf.study.config import CONTROLS, WITHOUT_NETWORK
+
+RELATIVE = "paths in a configuration are relative to the folder where the command is typed"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a study's conformations come from.
+
+    Attributes:
+        train: molecules, or conformations with or without labels.
+        test: the test set; None: it is split off from `train`.
+        format: of both files; auto: of each by its suffix and content (`golf.io.formats`).
+        subsets: of SPICE files; none: all.
+        relabel: levels of theory, such as "wb97m-d3bj/def2-tzvppd", whose labels are dropped and computed anew.
+        conformers: per training molecule; 0 (SDF only): the geometries of the file.
+        test_molecules: names of molecules that are kept for the test set alone.
+        test_conformers: per molecule in the test set.
+        prune_rmsd: RMSD of all atoms in angstrom below which conformers are the same.
+        embed_timeout: seconds of processor time for the embedding of a molecule (`golf.chem.conformers`).
+        max_left_out: share of the molecules, or conformations, that may be unusable before the study stops.
+        download: public files, each with url, to and a checksum (`golf.io.download`).
+    """
+
+    train: str
+    test: str | None
+    format: str
+    subsets: Sequence[str]
+    relabel: Sequence[str]
+    smiles_column: str
+    name_column: str
+    conformers: int
+    test_molecules: Sequence[str]
+    test_conformers: int
+    prune_rmsd: float
+    embed_timeout: float
+    max_left_out: float
+    download: Sequence[Mapping[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Size:
+    """Upper bounds of what has to be computed, and of what has to be read for it."""
+
+    initial_labels: int
+    test_conformations: int
+    references: int
+    conformations: int
+    training_conformations: int
+
+
+def size(source: Source, level: LevelOfTheory) -> Size:
+    """Upper bounds of the labels, test conformations and DFT optimizations of a study; nothing before its downloads.
+
+    Raises:
+        UserError: a file is missing, not readable or of an unknown suffix.
+    """
+    if to_download(source):
+        return Size(0, 0, 0, 0, 0)
+    kind = source_format(source, "train")
+    if kind in MOLECULES:
+        records = count_records(source.train)
+        initial = n_train = records * (source.conformers or 1)
+        n_test = records * (source.test_conformers or 1)
+    else:
+        counts = count_conformations(source.train, kind, source.subsets)
+        initial = count_unlabelled(source.train, kind, source.subsets, level)
+        n_train = sum(counts.values())
+        n_test = sum(
+            # the frames without a name may be of as many molecules
+            n if name in ("", *source.test_molecules) else min(n - 1, source.test_conformers)
+            for name, n in counts.items()
+        )
+    if source.test is None:
+        return Size(initial, n_test, n_test, n_train, n_train)
+    kind = source_format(source, "test")
+    if kind in MOLECULES:
+        n_test = count_records(source.test) * max(1, source.test_conformers if source.conformers else 1)
+    else:
+        n_test = sum(count_conformations(source.test, kind, source.subsets).values())
+    references = _count_without_minimum(source.test, level) if kind == GOLF else n_test
+    return Size(initial, n_test, references, n_train + n_test, n_train)
+
+
+def source_format(source: Source, key: str) -> str:
+    """The format of the file of a key: train or test.
+
+    Raises:
+        UserError: as `golf.io.formats.format_of`; names the key.
+    """
+    path = getattr(source, key)
+    try:
+        return format_of(path, source.format)
+    except UserError as error:
+        remedy = "" if Path(path).exists() else f"; {RELATIVE}"
+        raise UserError(f"dataset.{key}: {error}{remedy}") from None
+
+
+def _count_without_minimum(path: str, level: LevelOfTheory) -> int:
+    """Conformations of a test set of this project that come without a DFT minimum of the level."""
+    names = ("conformation/status", "conformation/energy_first", "atoms/initial_position", "atoms/offset")
+    columns, attrs = read_columns(path, *names)
+    n = len(columns["atoms/offset"]) - 1
+    if len(columns) < len(names) or not level.matches(attrs):
+        return n
+    return int((columns["conformation/status"] == Status.NOT_COMPUTED).sum())
+
+
+def to_download(source: Source) -> dict[str, Mapping[str, str]]:
+    """The public files of a study that are not there yet, by path."""
+    paths = {os.path.normpath(one["to"]): one for one in source.download}
+    return {path: one for path, one in paths.items() if not Path(path).exists()}
+
+
+def n_batches(n_items: int, batch_size: int) -> int:
+    """Batches that hold n_items; none for none."""
+    return math.ceil(n_items / batch_size)
+
+
+def level_of(config: Mapping[str, Any]) -> LevelOfTheory:
+    """The level of theory of a configuration."""
+    return LevelOfTheory(**{name: config["oracle"][name] for name in LEVEL_ATTRS})
+
+
+def arms_of(config: Mapping[str, Any]) -> list[str]:
+    """The arms of a study, imported models last; without rounds there is nothing that arm golf could show."""
+    evaluation = config["evaluation"]
+    arms = [arm for arm in evaluation["arms"] if arm != "golf" or config["golf"]["rounds"] > 0]
+    return [*arms, *evaluation["models"]]
+
+
+def trained_arms(config: Mapping[str, Any]) -> list[str]:
+    """The arms of a study that relax with a network which the study makes itself."""
+    models = config["evaluation"]["models"]
+    return [arm for arm in arms_of(config) if arm not in WITHOUT_NETWORK and arm not in models]
+
+
+def needs_training(config: Mapping[str, Any]) -> bool:
+    """Whether a study trains a network, and so needs initial labels."""
+    return bool(trained_arms(config))
+
+
+def publishes_model(config: Mapping[str, Any]) -> bool:
+    """Whether a study has a model to take away: that of arm golf or, without rounds, of arm baseline."""
+    return ("golf" if config["golf"]["rounds"] else "baseline") in trained_arms(config)
+
+
+def controls_of(config: Mapping[str, Any]) -> list[str]:
+    """The arms of a study that are controls."""
+    return [arm for arm in arms_of(config) if arm in CONTROLS]
+
+
+def budget_of(config: Mapping[str, Any], control: str) -> int:
+    """Labels of a control arm."""
+    golf = config["golf"]
+    given = config["controls"][f"{control}_labels"]
+    return golf["rounds"] * golf["labels_per_round"] if given is None else given
+
+
+def budget_of_round(config: Mapping[str, Any], round_number: int) -> int:
+    """Labels of a round of arm random, whose budget is divided among its rounds."""
+    budget, rounds = budget_of(config, "random"), config["golf"]["rounds"]
+    return budget * round_number // rounds - budget * (round_number - 1) // rounds
+
+
+def n_trajectory_states(config: Mapping[str, Any], n_test: int) -> int:
+    """States along an arm's test relaxations that are labelled, at most; their ends are labelled anyway."""
+    evaluation = config["evaluation"]
+    return min(evaluation["trajectory_conformations"], n_test) * len(evaluation["trajectory_steps"])
+
+
+def check_models(config: Mapping[str, Any]) -> None:
+    """Raise a UserError where a model file that the study uses is missing."""
+    files = {f"evaluation.models.{name}": path for name, path in config["evaluation"]["models"].items()}
+    files["nnp.initial"] = config["nnp"]["initial"]
+    for key, path in files.items():
+        if path is not None and not Path(path).is_file():
+            raise UserError(f"key {key}: {path}: no such file; give a model file of golf, {RELATIVE}")
+
+
+def check_budgets(config: Mapping[str, Any], n_training: int) -> None:
+    """Refuse a budget that is larger than the data, before anything is paid for.
+
+    Raises:
+        UserError: names the key.
+    """
+    per_conformation = {
+        "random": config["golf"]["rounds"],
+        "rdkit": 1,
+        "traj": config["evaluation"]["reference_max_steps"],
+    }
+    for control in controls_of(config):
+        budget, most = budget_of(config, control), n_training * per_conformation[control]
+        if control == "random" and budget < config["golf"]["rounds"]:
+            raise UserError(
+                f"key controls.random_labels: {budget} labels cannot be divided among {config['golf']['rounds']} "
+                "rounds; give at least one for each"
+            )
+        if budget > most:
+            raise UserError(
+                f"key controls.{control}_labels: {budget} labels cannot be had from {n_training} training "
+                f"conformations (at most {most}); ask for fewer or give more conformations"
+            )

@@ -1,0 +1,99 @@
+"""The network's relaxations of a study, from files to files: the selection of a round and the test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from golf.chem.mmff import MMFFSurrogate, Variant
+from golf.core.conformations import ConformationSet
+from golf.core.hdf5 import read, write
+from golf.core.level import LevelOfTheory
+from golf.nnp.parallel import ThreadedPotential
+from golf.nnp.potential import load, pick_device
+from golf.relaxation.engine import Optimizer
+from golf.relaxation.relax import relax
+from golf.study.selection import select_conformations
+from golf.training.recipe import Machine, check_level, split_validation
+
+
+def _built(relaxation: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a relaxation, with the optimizer that `optimizer` describes."""
+    return {**relaxation, "optimizer": Optimizer(**relaxation["optimizer"])}
+
+
+def select_round(
+    labels: str,
+    model: str,
+    output: str,
+    *,
+    round_number: int,
+    variant: Variant | None,
+    validation_fraction: float,
+    validation_split: str,
+    machine: Machine,
+    config_sha256: str,
+    seed: int,
+    **selection: Any,
+) -> None:
+    """Write the conformations that a round sends to the oracle; `selection` as in `golf.study.selection`.
+
+    Args:
+        variant: of the surrogate; None: states are drawn at random instead.
+    """
+    starts = training_starts(
+        labels, validation_fraction=validation_fraction, validation_split=validation_split, seed=seed
+    )
+    with ThreadedPotential(load(model, pick_device(machine.device)), machine.threads) as potential:
+        selected, _ = select_conformations(
+            potential,
+            None if variant is None else MMFFSurrogate(variant),
+            starts,
+            seed=seed,
+            round_number=round_number,
+            **_built(selection),
+        )
+    write(output, selected, config_sha256=config_sha256, seed=seed)
+
+
+def training_starts(labels: str, *, validation_fraction: float, validation_split: str, seed: int) -> ConformationSet:
+    """The conformations of a file that new ones may be derived from.
+
+    Where validation is by molecule, none of those molecules is among them.
+    """
+    labelled = read(labels)
+    if validation_split == "conformation":
+        return labelled
+    return split_validation(labelled, validation_fraction, seed, validation_split)[0]
+
+
+def relax_test(
+    test: str,
+    model: str,
+    output: str,
+    *,
+    variant: Variant,
+    machine: Machine,
+    level: LevelOfTheory,
+    relaxation: Mapping[str, Any],
+    n_kept: int,
+    config_sha256: str,
+    seed: int,
+) -> None:
+    """Write the test set relaxed with a model; `relaxation` as in `golf.relaxation.relax.relax`.
+
+    Args:
+        level: of the oracle, which the model has to be of.
+        n_kept: conformations, evenly spread over the test set, whose states are kept.
+    """
+    conformations = read(test)
+    potential = load(model, pick_device(machine.device))
+    check_level(model, potential, level)
+    potential.check_elements(conformations, test)
+    kept = np.unique(np.linspace(0, len(conformations) - 1, min(n_kept, len(conformations))).round().astype(int))
+    relaxation = {**relaxation, "keep_of": kept.tolist()}
+    with ThreadedPotential(potential, machine.threads) as threaded:
+        relaxed = relax(conformations, threaded, surrogate=MMFFSurrogate(variant), **_built(relaxation))
+    write(output, relaxed, config_sha256=config_sha256, seed=seed)

@@ -1,0 +1,223 @@
+"""How far a study is and what is left: the text of `golf status`, from the files that are there."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from golf.core.conformations import Status
+from golf.core.errors import UserError
+from golf.core.hdf5 import read_columns
+from golf.core.labels import without_label
+from golf.evaluation.hours import hours_spent
+from golf.oracles.journal import SUFFIX, outcomes
+from golf.oracles.settings import processes_on
+from golf.study.budget import Network, Part, duration, jobs_at_once, label_parts, network
+from golf.study.forecast import calibrated, input_of
+from golf.study.plan import controls_of, level_of, needs_training, trained_arms
+from golf.study.workload import basis_of, workload
+
+CLEAR = "\x1b[H\x1b[2J"
+"""What makes a terminal empty."""
+
+
+@dataclass
+class Progress:
+    """What has become of the conformations of one label or optimization stage.
+
+    Attributes:
+        total: conformations to be computed, as planned while their file is not there yet.
+        outcomes: labels or optimizations by status.
+        seconds: wall seconds of the oracle's processes.
+        gradients, seconds_in_hand: in the journals of optimizations that are not written yet.
+        done: the stage's file is there.
+    """
+
+    name: str
+    total: int
+    outcomes: Counter[Status] = field(default_factory=Counter)
+    seconds: float = 0.0
+    gradients: int = 0
+    seconds_in_hand: float = 0.0
+    done: bool = False
+
+    @property
+    def n_done(self) -> int:
+        """Conformations that need nothing more, failed ones among them."""
+        return sum(self.outcomes.values())
+
+    @property
+    def state(self) -> str:
+        """One word or two."""
+        return (
+            "done" if self.done and self.n_done >= self.total else "begun" if self.n_done or self.seconds else "to come"
+        )
+
+
+def stages_of(config: Mapping[str, Any], planned: Sequence[Part]) -> list[tuple[str, Path, int, Part]]:
+    """Name, folder of the batches, planned size and part of the estimate of each stage of a study, in their order."""
+    results = Path(config["results_dir"])
+    return [(name, results / folder, len(part.seconds), part) for part in planned for name, folder in part.stages]
+
+
+OPTIMIZATIONS = ("reference", "optimizations")
+"""Folders of batches of DFT optimizations."""
+
+
+def progress_of(name: str, folder: Path, planned: int) -> Progress:
+    """What the files of a stage say: its merged file, else its batches and, of those not written yet, the journals.
+
+    Attempts that crashed or timed out and were repeated count as time spent as long as the stage is not merged.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    progress = Progress(name, planned)
+    batches = sorted(folder.glob("*.h5"))
+    merged = folder.with_suffix(".h5")
+    progress.done = merged.is_file()
+    of_gradients = folder.name in OPTIMIZATIONS
+    if folder.name == "optimizations":
+        progress.done = folder.with_name("labels.h5").is_file()
+        starts = folder.with_name("starts.h5")
+        if starts.is_file():
+            progress.total = len(read_columns(starts, "conformation/charge")[0]["conformation/charge"])
+    if progress.done and not of_gradients:
+        _count_merged(progress, merged, input_of(folder))
+    else:
+        for path in batches:
+            columns, _ = read_columns(path, "conformation/status", "conformation/wall_seconds")
+            progress.outcomes.update(map(Status, columns["conformation/status"].tolist()))
+            progress.seconds += float(columns["conformation/wall_seconds"].sum())
+    if not progress.done:
+        complete = {path.stem for path in batches}
+        for journal in folder.glob(f"*{SUFFIX}"):
+            if journal.name.removesuffix(SUFFIX) not in complete:
+                _count_journal(progress, journal, of_gradients)
+        if not of_gradients and input_of(folder).is_file():
+            progress.total = int(without_label(input_of(folder)).sum())
+    return progress
+
+
+def _count_merged(progress: Progress, merged: Path, conformations: Path) -> None:
+    columns, _ = read_columns(merged, "conformation/status", "conformation/wall_seconds")
+    paid = without_label(conformations)  # in the same order; the other labels came with the data
+    progress.total = int(paid.sum())
+    progress.outcomes.update(map(Status, columns["conformation/status"][paid].tolist()))
+    progress.seconds += float(columns["conformation/wall_seconds"][paid].sum())
+
+
+def _count_journal(progress: Progress, journal: Path, of_gradients: bool) -> None:
+    last: dict[str, Status] = {}
+    for outcome in outcomes(journal):
+        last[outcome.key] = outcome.status
+        progress.seconds += outcome.wall_seconds
+        progress.seconds_in_hand += outcome.wall_seconds if of_gradients else 0.0
+    if of_gradients:
+        progress.gradients += len(last)
+    else:
+        progress.outcomes.update(last.values())
+
+
+def status(config: Mapping[str, Any], cores: int) -> str:
+    """Stages, labels by outcome, time spent and a forecast of the rest, for a person to read; ends without a newline.
+
+    Args:
+        config: validated.
+        cores: for which the wall time of the rest is said.
+
+    Raises:
+        UserError: a file cannot be read, or nothing has been computed and the oracle is not found.
+    """
+    return _table(config, cores)[0]
+
+
+def watch(config: Mapping[str, Any], cores: int, interval: float) -> None:
+    """Draw the same on a terminal, again and again until the study is done.
+
+    What cannot be read at a moment is said in its place.
+
+    Args:
+        interval: seconds between two drawings.
+    """
+    while True:
+        try:
+            text, finished = _table(config, cores)
+        except UserError as error:  # a file may be replaced while it is looked for
+            text, finished = str(error), False
+        now = time.strftime("%H:%M:%S")
+        print(f"{CLEAR}{text}\n{now}, {'done' if finished else f'every {interval:g} s, Ctrl-C to leave'}", flush=True)
+        if finished:
+            return
+        time.sleep(interval)
+
+
+def _table(config: Mapping[str, Any], cores: int) -> tuple[str, bool]:
+    """Text of the status, and whether the study is done."""
+    resources = config["resources"]
+    threads, n_workers = resources["label_threads"], processes_on(config, cores)
+    basis, _ = basis_of(config)
+    work = workload(config, basis)
+    model = calibrated(config["results_dir"], config["dataset"]["train"], level_of(config), basis, threads)
+    parts, net = label_parts(config, work, model), network(config, work)
+    planned = stages_of(config, parts)
+    stages = [progress_of(name, folder, n) for name, folder, n, _ in planned]
+    left = [_seconds_left(stage, part) for stage, (*_, part) in zip(stages, planned, strict=True)]
+    jobs = jobs_at_once(config, cores)
+    lines = [f"{config['results_dir']}: {level_of(config)}", ""]
+    lines.append(f"{'':<24}{'':<9}{'done':>15}{'core-hours':>12}{'left':>9}  not ok")
+    for stage, seconds in zip(stages, left, strict=True):
+        hours, rest = (x * threads / 3600 for x in (stage.seconds, seconds))
+        lines.append(
+            f"{stage.name:<24}{stage.state:<9}{f'{stage.n_done} of {stage.total}':>15}{hours:>12.2f}{rest:>9.2f}  "
+            f"{_words(stage)}".rstrip()
+        )
+    spent, rest = (sum(x) * threads / 3600 for x in ([stage.seconds for stage in stages], left))
+    n_done, total = sum(stage.n_done for stage in stages), sum(stage.total for stage in stages)
+    lines.append(f"{'sum':<24}{'':<9}{f'{n_done} of {total}':>15}{spent:>12.2f}{rest:>9.2f}")
+    wall = sum(left) / (3600 * n_workers * jobs)
+    lines += ["", _network_line(config, net)]
+    lines.append(f"Labels left: about {duration(wall)} with {jobs} job(s) of {n_workers} process(es) on {cores} cores")
+    lines.append(f"Forecast from {model.source}")
+    summary = Path(config["results_dir"]) / "evaluation/summary.csv"
+    return "\n".join(lines), all(stage.done for stage in stages) and summary.is_file()
+
+
+def _seconds_left(stage: Progress, part: Part) -> float:
+    """Of a stage, by the mean of its part; of unfinished optimizations the gradients in hand are taken off."""
+    if stage.done or not len(part.seconds):
+        return 0.0
+    each = float(part.seconds.mean())
+    return max(0.0, (stage.total - stage.n_done) * each - stage.seconds_in_hand)
+
+
+def _words(stage: Progress) -> str:
+    failed = [f"{word.name.lower()} {n}" for word, n in sorted(stage.outcomes.items()) if word is not Status.OK]
+    return ", ".join([*failed, *([f"{stage.gradients} gradients in hand"] if stage.gradients else [])])
+
+
+def _network_line(config: Mapping[str, Any], net: Network) -> str:
+    """What has been trained, the time that the network's jobs have had (starts included), and what is left."""
+    if not needs_training(config):
+        return "Nothing to train: no arm relaxes with a network of this study"
+    results, golf = Path(config["results_dir"]), config["golf"]
+    has_baseline = (results / "models/baseline/model.pt").is_file()
+    rounds = golf["rounds"] if "golf" in trained_arms(config) else 0
+    n_trained = sum((results / f"rounds/{r}/model.pt").is_file() for r in range(1, rounds + 1))
+    of_round = golf["labels_per_round"] * golf["updates_per_label"]
+    finished = ["models/baseline_continued", *(control for control in controls_of(config) if control != "random")]
+    n_trained_all = n_trained + golf["rounds"] * sum((results / name / "model.pt").is_file() for name in finished)
+    if "random" in controls_of(config):
+        n_trained_all += sum((results / f"random/{r}/model.pt").is_file() for r in range(1, golf["rounds"] + 1))
+    own = 0 if config["nnp"]["initial"] else config["training"]["updates"]
+    n_updates = has_baseline * own + n_trained_all * of_round
+    spent = sum(hours_spent(results / "benchmarks").values())
+    left = net.training * max(0.0, 1 - n_updates / max(1, net.n_updates))
+    return (
+        f"Baseline {'trained' if has_baseline else 'to come'}, {n_trained} of {rounds} rounds trained; training and "
+        f"relaxations {spent:.2f} h so far, {left:.2f} h of training left on {net.device} ({net.source})"
+    )

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser import Page
-from data_sets import labelled_part
 
 from golf.core.level import LevelOfTheory
 from golf.nnp import kernels
 from golf.nnp.potential import Architecture, Potential
 from golf.oracles.costs import Basis
+from support import REPOSITORY
+from support.browser import Page
+from support.data_sets import labelled_part
 
 
 @pytest.fixture(scope="session")
@@ -23,11 +24,11 @@ def cheap_level():
 
 @pytest.fixture(scope="session")
 def cheap_basis():
-    """Basis functions of STO-3G, as Psi4 counts them (tests/test_costs.py)."""
+    """Basis functions of STO-3G, as Psi4 counts them (tests/oracles/test_costs.py)."""
     return Basis({1: 1, 6: 5, 7: 5, 8: 5, 17: 9, 35: 18})
 
 
-REFERENCE = Path(os.environ.get("GOLF_REFERENCE_DATA", Path(__file__).resolve().parents[2] / "shared"))
+REFERENCE = Path(os.environ.get("GOLF_REFERENCE_DATA", REPOSITORY.parent / "shared"))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from golf.core.errors import UserError
 from golf.core.level import LevelOfTheory
 
 _RANGE_SEPARATED = re.compile(r"^(w|lc|lrc|hjs|hse|rsx|qtp|m11(?!-?l)|m?n12-?sx|m06-?sx)|cam")
-"""Psi4's names of functionals with range-separated exchange; tests/test_oracle_check.py asks Psi4 for each name."""
+"""Psi4's names of functionals with range-separated exchange; tests/oracles/test_proof.py asks Psi4 for each name."""
 
 _PSI4_D2_BY_ELECTRONS = re.compile(r"^wb97x-d$|-d2?$")
 """Psi4's names of methods whose dispersion it computes itself by D2's coefficients."""
@@ -64,7 +64,8 @@ FAULTS: tuple[Fault, ...] = (
         "wrong energies of range-separated functionals (psi4 issues 2279 and 2351)",
         "install Psi4 1.5 or newer, or 1.3.2",
     ),
-    # Measured on HI with 1.3.2 (tests/test_pyscf.py): off by what the coefficients of iodine and manganese differ.
+    # Measured on HI with 1.3.2 (tests/oracles/test_pyscf.py): off by what the coefficients of iodine and manganese
+    # differ.
     Fault(
         "psi4",
         re.compile(r"v?1\.3(?!\d)"),

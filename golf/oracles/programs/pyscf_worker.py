@@ -2,7 +2,7 @@
 
 Fitting basis and grid are those of Psi4's defaults: with another grid of that size forces differ by up to 1e-3
 hartree/angstrom. What of the grid is not in Psi4's manual was found by asking Psi4 1.3.2 for points and weights
-(tests/test_pyscf.py).
+(tests/oracles/test_pyscf.py).
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
+from golf.chem import limited
 from golf.chem.axes import Axis, axes
 from golf.chem.molecules import has_open_stereo, mapped_smiles
 from golf.chem.usable import PROPERTIES, LeftOut, Molecule, has_open_d_shell, unkept_stereo
-from golf.core import limited
 from golf.core.conformations import ConformationSet
 from golf.core.wording import and_more
 

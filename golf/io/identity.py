@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
 
+from golf.chem import limited
 from golf.chem.molecules import mapped_smiles, misfit, molecule, skeleton
 from golf.chem.usable import RADICAL, is_radical, query_problem, spin_problem
-from golf.core import limited
 from golf.core.errors import UserError
 
 CHARGES = ("charge", "total_charge")

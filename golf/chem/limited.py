@@ -42,7 +42,7 @@ PATIENCE = 10.0
 _TIMERS = frozenset({signal.SIGPROF, signal.SIGALRM})
 _LENGTH = 8  # bytes before each message, its length
 _MOLECULE = Chem.PropertyPickleOptions.AllProps | Chem.PropertyPickleOptions.CoordsAsDouble
-_PYTHON = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from golf.core.limited import serve; serve()"
+_PYTHON = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from golf.chem.limited import serve; serve()"
 
 
 class NotFinished(Exception):
@@ -168,7 +168,7 @@ class _Workers:
         self._closed = False
 
     def call(self, function: Callable[..., T], *arguments: Any, seconds: float) -> T:
-        """See `golf.core.limited.call`."""
+        """See `golf.chem.limited.call`."""
         request = _pickled((function.__module__, function.__qualname__, arguments, seconds))
         child = self._take()
         try:

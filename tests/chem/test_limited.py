@@ -12,9 +12,9 @@ import pytest
 from rdkit import Chem
 
 from golf.chem.conformers import conformations_of, embedded
+from golf.chem.limited import NotFinished, TimedOut, call, call_each
 from golf.chem.molecules import mapped_smiles
 from golf.chem.usable import Molecule
-from golf.core.limited import NotFinished, TimedOut, call, call_each
 
 HANGS = "CCOCc1ccc2c(c1)c1c3c(c4c5cc(COCC)ccc5n5c4c1n2[C@@H]1C[C@H](C(=O)OOC)[C@]5(C)O1)CNC3=O"
 """A methyl ester of K252a drawn with strained rings: RDKit does not come back from its embedding."""
@@ -71,7 +71,7 @@ def _children_of(molecules):
     """Process ids of the children of this process after an embedding."""
     conformations_of(molecules, n_conformers=1, seed=1, prune_rmsd=0.0)
     tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    return [pid for one in tasks for pid in map(int, one.read_text().split()) if "golf.core.limited" in _command(pid)]
+    return [pid for one in tasks for pid in map(int, one.read_text().split()) if "golf.chem.limited" in _command(pid)]
 
 
 def _command(pid):

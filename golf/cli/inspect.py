@@ -1,7 +1,8 @@
-"""What is in a file, in words: the summary that `golf inspect` prints."""
+"""The command `golf inspect`: summarize a file of conformations or a model in words."""
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
@@ -28,14 +29,27 @@ if TYPE_CHECKING:
 _WIDTH = 22
 _STAMP = ("format", "format_version", "created_by", "created_utc", "config_sha256", "seed")
 _UNITS = "angstrom, hartree, hartree/angstrom; energies are total energies"
-_NO_DOMAIN = "not recorded: golf relax cannot say which molecules look unlike them"
-_LONGEST = 100  # text of an attribute or a message
-_NAMED = 3  # records that cannot be used
-_ZIP = b"PK"  # what torch.save writes
+_NO_DOMAIN = "not recorded: golf relax cannot warn of molecules that differ from it"
+_LONGEST = 100  # characters of an attribute or a message
+_NAMED = 3  # unusable records that are listed
+_ZIP = b"PK"  # first bytes of what torch.save writes
+
+
+def add_inspect(commands: argparse._SubParsersAction) -> None:
+    """Add the command `golf inspect`."""
+    inspect = commands.add_parser(
+        "inspect", help="show what is in a file", description="Summarize a file of conformations or a model."
+    )
+    inspect.add_argument("file", type=Path, help="conformations in any format (docs/data.md) or a model (.pt)")
+    inspect.set_defaults(command=_inspect)
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    print(describe(options.file))
 
 
 def describe(path: str | Path) -> str:
-    """A summary of a file of conformations or of a model, for a person to read; ends without a newline.
+    """Return a summary of a file of conformations or of a model, as lines of text without a final newline.
 
     Raises:
         UserError: the file is missing, truncated or of another kind.
@@ -57,7 +71,7 @@ def describe(path: str | Path) -> str:
     elif kind in (NABLADFT, EXTXYZ):
         lines = [_row("format", kind), *_foreign(path, kind)]
     else:
-        raise UserError(f"{path}: neither conformations nor a model of golf; give one of the files under results/")
+        raise UserError(f"{path}: neither conformations nor a golf model; give one of the files under results/")
     return "\n".join([str(path), *lines])
 
 
@@ -75,7 +89,7 @@ def _spice(path: Path) -> Iterator[str]:
 
 
 def _molecules(path: Path) -> Iterator[str]:
-    """Of SMILES or SDF: what stands there; nothing is embedded."""
+    """Summarize a file of SMILES or SDF records as written; nothing is embedded."""
     from rdkit import Chem
 
     from golf.chem.usable import shell_problem
@@ -111,7 +125,7 @@ def _molecules(path: Path) -> Iterator[str]:
 
 
 def _foreign(path: Path, kind: str) -> Iterator[str]:
-    """Of conformations that others have written: with their labels or, where these cannot be used, without."""
+    """Summarize conformations written by other programs, with their labels or, if these are unusable, without."""
     from golf.io.sources import read_conformations  # RDKit is loaded only where it is needed
     from golf.io.structures import read_whole
 
@@ -136,10 +150,10 @@ def _place(out: LeftOut) -> str:
 
 
 def _records(path: Path, unusable: Sequence[str], n_usable: int) -> Iterator[str]:
-    """How many records there are, and what is wrong with the first of those that cannot be used.
+    """Count the records and name the first ones that cannot be used.
 
     Raises:
-        UserError: there are none, or none can be used.
+        UserError: there are no records, or none can be used.
     """
     if not n_usable:
         raise UserError(f"{path}: " + (f"no record can be used; {unusable[0]}" if unusable else "holds no records"))
@@ -212,7 +226,7 @@ def _labels(part: ConformationSet) -> Iterator[str]:
         if recovered:
             yield _row("SCF recovered by", ", ".join(f"{word} {n}" for word, n in sorted(recovered.items())))
     total = float(np.nansum(values.get("wall_seconds", 0.0)))
-    if total > 0.0:  # labels that came with other data have none
+    if total > 0.0:  # labels that came with imported data have no times
         yield _row("wall time", f"{total / 3600:.2f} h in all, {total / len(part):.1f} s each")
 
 
@@ -287,7 +301,7 @@ def _elements(numbers: Iterable[int], counts: Iterable[int]) -> str:
 
 
 def _range(values: NDArray | Sequence, style: str) -> str:
-    """Smallest to largest of the finite values, of which there is at least one."""
+    """Write the range of the finite values, at least one of which must exist: "low to high", or one number."""
     array = np.asarray(values)
     finite = array[np.isfinite(array)]
     low, high = finite.min().item(), finite.max().item()

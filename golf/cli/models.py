@@ -1,4 +1,4 @@
-"""The commands of `golf` that make models and files of models."""
+"""The commands of `golf` that train, judge and convert models."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ CURVE_VALIDATION_FRACTION = 0.2
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
-    """Command `golf train`."""
+    """Add the command `golf train`."""
     train = commands.add_parser(
         "train",
         help="train a model on a labelled file",
-        description="Train a model on the labels (status ok) of a file. An interrupted training goes on from the "
-        "checkpoint beside the output. Settings that are not given are those of --config, or the defaults of a study "
-        "(schemas/config.schema.yaml).",
+        description="Train a model on the labels (status ok) of a file. Run the same command again to resume an "
+        "interrupted training from the checkpoint beside the output. Settings that are not given come from --config, "
+        "or else are the defaults of a study (schemas/config.schema.yaml).",
     )
-    _add_training(train, "OUT.pt", "model file; metrics (.csv) and checkpoint lie beside it")
-    train.add_argument("--validation-fraction", type=float, metavar="F", help="share of the labels not trained on")
-    train.add_argument("--by", choices=["conformation", "molecule"], help="what is kept for validation")
+    _add_training(train, "OUT.pt", "model file; metrics (.csv) and checkpoint are written beside it")
     train.add_argument(
-        "--initial", type=Path, metavar="MODEL.pt", help="model to go on from, of the same level of theory"
+        "--validation-fraction", type=float, metavar="F", help="share of the labels held out for validation"
+    )
+    train.add_argument("--by", choices=["conformation", "molecule"], help="hold out single conformations or molecules")
+    train.add_argument(
+        "--initial", type=Path, metavar="MODEL.pt", help="model to continue from, of the same level of theory"
     )
     train.set_defaults(command=_train, resumes=True)
 
@@ -36,21 +38,23 @@ def _add_training(command: argparse.ArgumentParser, metavar: str, text: str) -> 
     command.add_argument("labels", type=Path, metavar="LABELS.h5", help="labelled conformations")
     add_output(command, metavar, text)
     command.add_argument(
-        "--config", type=Path, metavar="CONFIG", help="take sections nnp and training from this file (.yaml)"
+        "--config", type=Path, metavar="CONFIG", help="read sections nnp and training from this file (.yaml)"
     )
     command.add_argument("--updates", type=int, metavar="N", help="updates of the weights")
     command.add_argument("--batch-size", type=int, metavar="N", help="conformations per update")
-    command.add_argument("--learning-rate", type=float, metavar="RATE", help="of Adam")
-    command.add_argument("--seed", type=int, default=1, help="of weights, batches and split (default: %(default)s)")
+    command.add_argument("--learning-rate", type=float, metavar="RATE", help="peak learning rate of Adam")
+    command.add_argument(
+        "--seed", type=int, default=1, help="seed of weights, batches and split (default: %(default)s)"
+    )
     add_cores(command)
     add_device(command)
 
 
 def _training_config(options: argparse.Namespace, **further: Any) -> dict[str, Any]:
-    """The configuration of a study that has these settings, validated.
+    """Return the validated configuration of a study with the settings of these options.
 
     Raises:
-        UserError: the file of --config or an option is wrong; names the option as it was typed.
+        UserError: the file of --config or an option is wrong; the message names the option as typed.
     """
     from golf.study.config import read_sections, validated
 
@@ -67,7 +71,7 @@ def _training_config(options: argparse.Namespace, **further: Any) -> dict[str, A
     raw = {"seed": options.seed, "dataset": dataset, "training": training}
     try:
         return validated(raw | {"nnp": base.get("nnp", {})}, "options")
-    except UserError as error:  # --config has been found right, so one of the options is wrong
+    except UserError as error:  # --config is valid by itself, so an option is wrong
         option = re.sub(r"^options: key (?:training\.)?(\w+)", lambda key: "--" + key[1].replace("_", "-"), str(error))
         raise UserError(option) from None
 
@@ -84,10 +88,10 @@ def _train(options: argparse.Namespace) -> None:
     config = _training_config(options, **split)
     outputs = Outputs(str(options.output), str(options.output.with_suffix(".csv")))
     metrics = Path(outputs.metrics)
-    # Metrics without a model are of a training that was stopped or diverged: it is typed again
+    # Metrics without a model come from a training that stopped or diverged, and may be overwritten
     if metrics.exists() and not options.force and not (metrics.is_file() and is_metrics(metrics)):
-        raise UserError(f"{metrics}: exists; give another name, or --force to replace it")
-    said = train_on_labels(
+        raise UserError(f"{metrics}: already exists; give another name, or --force to replace it")
+    summary = train_on_labels(
         str(options.labels),
         outputs,
         architecture=Architecture(**architecture(config)),
@@ -98,32 +102,32 @@ def _train(options: argparse.Namespace) -> None:
         seed=options.seed,
         machine=Machine(options.cores, options.device),
     )
-    print(said)
+    print(summary)
 
 
 def add_learning_curve(commands: argparse._SubParsersAction) -> None:
-    """Command `golf learning-curve`."""
+    """Add the command `golf learning-curve`."""
     curve = commands.add_parser(
         "learning-curve",
-        help="say whether more initial labels would help",
-        description="Train on growing subsets of a labelled file and fit the force error on molecules that were not "
-        "trained on. An interrupted curve goes on from the folder beside the output.",
+        help="find out whether more initial labels would help",
+        description="Train on growing subsets of a labelled file and fit the force error on held-out molecules. Run "
+        "the same command again to resume an interrupted curve from the folder beside the output.",
     )
-    _add_training(curve, "CURVE.csv", "errors by number of labels")
+    _add_training(curve, "CURVE.csv", "table of errors by number of labels")
     curve.add_argument(
         "--fractions",
         type=float,
         nargs="+",
         default=[0.25, 0.5, 1.0],
         metavar="F",
-        help="of the labels (default: 0.25 0.5 1)",
+        help="sizes of the subsets as shares of the labels (default: 0.25 0.5 1)",
     )
     curve.add_argument(
         "--validation-fraction",
         type=float,
         default=CURVE_VALIDATION_FRACTION,
         metavar="F",
-        help="share of the molecules that is not trained on (default: %(default)s)",
+        help="share of the molecules held out for validation (default: %(default)s)",
     )
     curve.set_defaults(command=_learning_curve, resumes=True)
 
@@ -138,7 +142,7 @@ def _learning_curve(options: argparse.Namespace) -> None:
     check_output(options, (".csv",))
     fractions = sorted(options.fractions)
     if len(fractions) < 2 or not all(0.0 < fraction <= 1.0 for fraction in fractions):
-        raise UserError("--fractions: give at least two numbers above 0 and up to 1")
+        raise UserError("--fractions: needs at least two numbers above 0 and up to 1; give these")
     config = _training_config(options, validation_fraction=options.validation_fraction, validation_split="molecule")
     labelled = read_labels(options.labels)
     work = options.output.with_suffix(".work")
@@ -167,18 +171,21 @@ def _learning_curve(options: argparse.Namespace) -> None:
 
 
 def add_export(commands: argparse._SubParsersAction) -> None:
-    """Command `golf export`."""
+    """Add the command `golf export`."""
     export = commands.add_parser(
         "export",
-        help="make a TorchScript file of a model, for other engines",
-        description="Make a TorchScript file of a model, which PyTorch loads from Python and C++ without golf: atomic "
+        help="write a model as TorchScript, for other engines",
+        description="Write a model as a TorchScript file, which PyTorch loads from Python and C++ without golf: atomic "
         "numbers and positions (angstrom) in, total energy (hartree) and forces (hartree/angstrom) out. See "
         "docs/export.md.",
     )
-    export.add_argument("model", type=Path, metavar="MODEL.pt", help="model that golf has trained")
+    export.add_argument("model", type=Path, metavar="MODEL.pt", help="model trained by golf")
     add_output(export, "OUT.pt", "TorchScript file")
     export.add_argument(
-        "--dtype", choices=["float32", "float64"], default="float32", help="of the network (default: %(default)s)"
+        "--dtype",
+        choices=["float32", "float64"],
+        default="float32",
+        help="precision of the network (default: %(default)s)",
     )
     export.set_defaults(command=_export)
 
@@ -192,14 +199,14 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def add_import_checkpoint(commands: argparse._SubParsersAction) -> None:
-    """Command `golf import-checkpoint`."""
+    """Add the command `golf import-checkpoint`."""
     command = commands.add_parser(
         "import-checkpoint",
-        help="make a model file of published GOLF weights",
-        description="Make a model file of a published GOLF checkpoint: a folder with config.json and "
-        "NNP_checkpoint_actor.",
+        help="convert published GOLF weights to a model file",
+        description="Convert a published GOLF checkpoint, a folder with config.json and NNP_checkpoint_actor, to a "
+        "model file.",
     )
-    command.add_argument("folder", type=Path, metavar="DIR", help="the checkpoint")
+    command.add_argument("folder", type=Path, metavar="DIR", help="folder of the checkpoint")
     add_output(command, "OUT.pt", "model file")
     command.add_argument(
         "--reference-energies",

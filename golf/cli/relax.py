@@ -19,70 +19,75 @@ if TYPE_CHECKING:
     from golf.relaxation.library import Outcome
 
 PIECE = 512
-"""Conformations of a library in memory at a time, and what is lost where a run is cut off.
+"""Conformations of a library in memory at a time, which is also the work lost when a run is interrupted.
 
-At the end of a piece slots are empty: replayed with 128 slots and numbers of evaluations that spread by 45 %, 512 take
-1 % more work than 2,048, 256 take 2.5 % and 128 take 5 %, where a batch costs by its molecules, as on a CPU.
+Towards the end of a piece slots run empty. In a replay with 128 slots and numbers of evaluations that spread by 45 %,
+pieces of 512 take 1 % more work than pieces of 2,048, pieces of 256 take 2.5 % more and pieces of 128 take 5 % more,
+if the cost of a batch is proportional to its molecules, as on a CPU.
 """
 
 LAYOUT = 2
-"""Of the parts of a run; an older one is not gone on with."""
+"""Version of the layout of a run's parts; a run with an older layout is not resumed."""
 
 SHOWN = 10
-"""Records left out, and kinds of molecules unlike the training data, that are named one by one."""
+"""How many left-out records, and how many reasons for warnings about the training data, are listed one by one."""
 
 PRUNE_STARTS = 0.1
-"""angstrom, all atoms: ETKDG conformers that are closer end in the same minimum. (By heavy atoms alone, ethanol's trans
-and gauche conformers would be one before anyone knows which is lower.)"""
+"""RMSD of all atoms in angstrom within which ETKDG conformers end in the same minimum. (RMSD of heavy atoms alone would
+merge the trans and gauche conformers of ethanol before it is known which is lower.)"""
 
 
 def add_relax(commands: argparse._SubParsersAction) -> None:
-    """Command `golf relax`."""
+    """Add the command `golf relax`."""
     relax = commands.add_parser(
         "relax",
         help="relax conformations with a model",
-        description="Relax conformations with a neural network potential. Files of any size are worked off in pieces; "
-        "a run that was cut off goes on when the same command is typed again. For conformer ensembles: --conformers 50 "
+        description="Relax conformations with a neural network potential. Files of any size are processed in pieces; "
+        "run the same command again to resume an interrupted run. For conformer ensembles: --conformers 50 "
         "--prune 0.5 --window 6. Exit status 1: some records were left out, listed in OUT.left_out.csv.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_input(relax)
-    relax.add_argument("-m", "--model", type=Path, required=True, help="model that golf has trained")
+    relax.add_argument("-m", "--model", type=Path, required=True, help="model trained by golf")
     add_output(relax, "OUT", ".h5, .sdf, .xyz or .extxyz")
     relax.add_argument(
         "--prune",
         type=float,
         metavar="RMSD",
-        help="of relaxed conformers of a molecule within so many angstrom (heavy atoms, symmetry respected) keep the "
-        "lowest; 0.5 is a good value; not given: keep all",
+        help="of the relaxed conformers of a molecule within this RMSD (angstrom, heavy atoms, symmetry respected) "
+        "keep only the lowest; 0.5 is a good value (default: keep all)",
         default=argparse.SUPPRESS,
     )
     relax.add_argument(
         "--window",
         type=float,
         metavar="KCAL",
-        help="keep conformers up to so many kcal/mol above the lowest of the molecule; 6 is a good value; not given: "
-        "keep all",
+        help="keep conformers up to this energy (kcal/mol) above the lowest of the molecule; 6 is a good value "
+        "(default: keep all)",
         default=argparse.SUPPRESS,
     )
     relax.add_argument(
-        "--force-threshold", type=float, default=0.1, metavar="F", help="largest force on an atom, kcal/mol/angstrom"
+        "--force-threshold",
+        type=float,
+        default=0.1,
+        metavar="F",
+        help="converged when no atom's force is larger, kcal/mol/angstrom",
     )
     relax.add_argument("--max-steps", type=int, default=500, help="limit of L-BFGS steps")
     relax.add_argument(
         "--optimizer",
         choices=["lbfgs", "preconditioned"],
-        help="plain L-BFGS, or one that starts from the Hessian of MMFF and needs fewer evaluations; not given: as in "
-        "a study's test relaxations (relaxation.optimizer)",
+        help="plain L-BFGS, or L-BFGS preconditioned by the MMFF Hessian, which needs fewer evaluations (default: as "
+        "in the test relaxations of a study, relaxation.optimizer)",
         default=argparse.SUPPRESS,
     )
     relax.add_argument(
         "--mmff",
         choices=["MMFF94", "MMFF94s"],
-        help="whose Hessian that is; not given: as in a study (surrogate.variant)",
+        help="force field of that Hessian (default: as in a study, surrogate.variant)",
         default=argparse.SUPPRESS,
     )
-    relax.add_argument("--slots", type=int, default=128, help="molecules relaxed at once")
+    relax.add_argument("--slots", type=int, default=128, help="molecules relaxed simultaneously")
     add_device(relax)
     add_cores(relax)
     relax.set_defaults(command=_relax, resumes=True)
@@ -154,7 +159,7 @@ def _relax(options: argparse.Namespace) -> int:
 
 
 def _ensemble(options: argparse.Namespace) -> Ensemble | None:
-    """What --prune and --window ask for."""
+    """Return the ensemble that --prune and --window ask for, or None if neither was given."""
     from golf.relaxation.ensembles import Ensemble
 
     given = {name: getattr(options, name) for name in ("prune", "window") if name in options}
@@ -165,7 +170,7 @@ def _ensemble(options: argparse.Namespace) -> Ensemble | None:
 
 
 def _run(options: argparse.Namespace, ensemble: Ensemble | None) -> dict[str, Any]:
-    """What determines the result, but for the contents of the files."""
+    """Return everything that determines the result except the contents of the files."""
     names = ("conformers", "seed", "embed_timeout", "force_threshold", "max_steps", "slots")
     kept = "all" if ensemble is None else f"{ensemble.prune:g} angstrom, {ensemble.window:g} kcal/mol"
     settings = {name: getattr(options, name) for name in names}
@@ -174,11 +179,11 @@ def _run(options: argparse.Namespace, ensemble: Ensemble | None) -> dict[str, An
 
 
 def _say(options: argparse.Namespace, outcome: Outcome, *, knows_its_training: bool) -> None:
-    """Tell on stderr what became of the library."""
+    """Report the result for the library on stderr."""
     for line in _lines(options, outcome):
         print(f"golf: {line}", file=sys.stderr)
     if not knows_its_training:
-        line = f"{options.model} does not say what it was trained on: nothing warns of molecules unlike that"
+        line = f"{options.model} does not record its training data: no warnings about molecules that differ from it"
         print(f"golf: {line}", file=sys.stderr)
 
 
@@ -195,7 +200,7 @@ def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
         counts = outcome.ensembles
         lines.append(
             f"{counts['kept']} of {sum(counts.values())} conformers kept; dropped: {counts['not_finite']} not finite, "
-            f"{counts['not_converged']} not converged, {counts['changed']} not the molecule any more, "
+            f"{counts['not_converged']} not converged, {counts['changed']} no longer the molecule, "
             f"{counts['above_window']} above the window, {counts['pruned']} the same as a lower one"
         )
     elif outcome.n_not_converged:
@@ -205,12 +210,14 @@ def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
         )
     if outcome.n_left_saddle_point:
         n = outcome.n_left_saddle_point
-        had = "start is symmetric and had" if n == 1 else "starts are symmetric and had"
-        lines.append(f"{n} {had} ended in a saddle point; relaxed on to a lower end; see left_saddle_point")
+        starts = "symmetric start" if n == 1 else "symmetric starts"
+        lines.append(
+            f"{n} {starts} first ended in a saddle point; relaxed further; see left_saddle_point"
+        )
     if outcome.changed:
         name, how = next(iter(outcome.changed.items()))
         first = f"{name}{and_more(len(outcome.changed))}"
-        lines.append(f"warning: {first}: not that molecule any more: {how}; see changed_molecule in {options.output}")
+        lines.append(f"warning: {first}: no longer that molecule: {how}; see changed_molecule in {options.output}")
     for reason, names in list(outcome.unlike.items())[:SHOWN]:
         first = f"{next(iter(names))}{and_more(len(names))}"
         lines.append(f"warning: {first}: unlike the training data: {reason}")

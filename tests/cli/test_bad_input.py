@@ -142,13 +142,13 @@ def test_an_unknown_extension_of_the_output(command, folder, capfd):
 @pytest.mark.parametrize("command", OUTPUTS)
 def test_an_output_that_exists(command, folder, capfd):
     (folder / OUTPUTS[command]).write_text("keep me")
-    refused(arguments(command), folder, capfd, "out.*: exists; give another name, or --force")
+    refused(arguments(command), folder, capfd, "out.*: already exists; give another name, or --force")
 
 
 @pytest.mark.parametrize("command", OUTPUTS)
 def test_an_output_that_is_a_folder(command, folder, capfd):
     (folder / OUTPUTS[command]).mkdir()
-    refused([*arguments(command), "--force"], folder, capfd, "out.*: is a folder; give another name")
+    refused([*arguments(command), "--force"], folder, capfd, "out.*: a folder; give the name of a file")
 
 
 OWN_INPUTS = [
@@ -183,8 +183,8 @@ def test_an_output_that_is_an_input(command, options, name, way, folder, capfd):
     if way == "hard link":
         output.hardlink_to(given)
     line = [*arguments(command, given if name == INPUTS[command] else None, output), *options]
-    refused([*line, "--force"], folder, capfd, "is the input .* itself; give another name")
-    refused(line, folder, capfd, "is the input .* itself; give another name")
+    refused([*line, "--force"], folder, capfd, "the same file as the input .*; give another name")
+    refused(line, folder, capfd, "the same file as the input .*; give another name")
 
 
 BROKEN_SDF = """bad
@@ -348,7 +348,7 @@ def test_no_permission_to_write(folder):
     answers = refused_to_another_user([arguments(command) for command in OUTPUTS], folder)
     os.chmod(folder, 0o755)
     for command, printed in zip(OUTPUTS, answers, strict=True):
-        assert f"{OUTPUTS[command]}: the folder . does not exist or cannot be written to" in printed
+        assert f"{OUTPUTS[command]}: the folder . does not exist or is not writable" in printed
 
 
 def test_no_permission_to_read(folder):

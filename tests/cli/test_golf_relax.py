@@ -101,7 +101,7 @@ def bad_inputs(folder, model, smiles):
         r"text\.pt: not a model file": relax(smiles, weights=folder / "text.pt"),
         r"other\.pt: a PyTorch file, but not a golf potential": relax(smiles, weights=folder / "other.pt"),
         r"none\.pt: no such file": relax(smiles, weights=folder / "none.pt"),
-        r"there\.h5: exists; give another name, or --force": relax(smiles, folder / "there.h5"),
+        r"there\.h5: already exists; give another name, or --force": relax(smiles, folder / "there.h5"),
         r"out\.mol2: unknown suffix '\.mol2'": relax(smiles, folder / "out.mol2"),
         r"molecules\.pdb: unknown suffix '\.pdb'": relax(folder / "molecules.pdb"),
         r"the folder .*missing does not exist": relax(smiles, folder / "missing" / "out.h5"),
@@ -179,7 +179,7 @@ def test_an_interrupt_is_one_line(model, smiles, tmp_path):
         process.kill()
     assert (
         process.returncode == 130
-        and errors.splitlines()[-1].startswith("golf: interrupted; type the same")
+        and errors.splitlines()[-1].startswith("golf: interrupted; run the same")
         and "Traceback" not in errors
     )
     assert not (tmp_path / "out.h5").exists()

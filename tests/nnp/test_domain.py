@@ -178,7 +178,7 @@ def test_an_older_model_warns_of_nothing(trained, tmp_path, capsys):
         golf("relax", tmp_path / "in.smi", "-m", tmp_path / "old.pt", "-o", tmp_path / "out.h5", "--max-steps", 1) == 0
     )
     said = capsys.readouterr().err
-    assert "unlike the training data" not in said and "does not say what it was trained on" in said
+    assert "unlike the training data" not in said and "does not record its training data" in said
     assert "unlike_training" not in read(tmp_path / "out.h5").values
     for model, said in ((tmp_path / "old.pt", "not recorded"), (trained / "model.pt", "kinds of atoms and bonds")):
         assert golf("inspect", model) == 0

@@ -137,10 +137,10 @@ def test_wrong_input_is_one_line_and_status_2(tmp_path, capsys):
     for message, arguments in {
         "nowhere.pt: no such file": (tmp_path / "nowhere.pt", "-o", out),
         "empty.pt: not a model file, or truncated": (tmp_path / "empty.pt", "-o", out),
-        "there.pt: exists; give another name, or --force": (model, "-o", tmp_path / "there.pt"),
+        "there.pt: already exists; give another name, or --force": (model, "-o", tmp_path / "there.pt"),
         "out.pt2: unknown suffix '.pt2'; give one of .pt": (model, "-o", tmp_path / "out.pt2"),
         "model.pt itself; give another name": (model, "-o", model, "--force"),
-        "missing does not exist or cannot be written to": (model, "-o", tmp_path / "missing" / "out.pt"),
+        "missing does not exist or is not writable": (model, "-o", tmp_path / "missing" / "out.pt"),
     }.items():
         before = {path: path.read_bytes() for path in tmp_path.iterdir()}
         assert main(["export", *map(str, arguments)]) == 2

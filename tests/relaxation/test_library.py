@@ -307,7 +307,7 @@ def test_ensembles_on_the_command_line(model, smiles, tmp_path, capsys):
     assert golf(*command, "--prune", 0.5, "--window", 6, "-o", tmp_path / "out.sdf") == 1
     (last,) = [line for line in capsys.readouterr().err.splitlines() if "conformers kept" in line]
     kept, of, *dropped = map(int, re.findall(r"\d+", last))
-    assert re.match(r"golf: \d+ of \d+ conformers kept; dropped: 0 not finite, 0 not converged, 0 not the ", last)
+    assert re.match(r"golf: \d+ of \d+ conformers kept; dropped: 0 not finite, 0 not converged, 0 no longer the ", last)
     assert kept + sum(dropped) == of <= 20
     assert len(list(Chem.SDMolSupplier(str(tmp_path / "out.sdf")))) == kept
     for option in ("--prune", "--window"):
@@ -372,7 +372,7 @@ def test_new_conformers_of_an_sdf_where_they_are_asked_for(model, smiles, tmp_pa
     few, many = read(tmp_path / "few.h5"), read(tmp_path / "many.h5")
     assert len(few) == 10 and len(many) == 18 and set(many.molecule) == {*few.molecule, "flat"}
     assert golf("relax", tmp_path / "few.h5", "-o", tmp_path / "out.h5", "--conformers", 3, *options) == 2
-    assert "--conformers: " in (said := capsys.readouterr().err) and "taken as they are; leave it out" in said
+    assert "--conformers: " in (said := capsys.readouterr().err) and "used as they are; drop the option" in said
 
 
 def test_what_did_not_converge_is_said_and_in_no_ensemble(model, smiles, tmp_path, capsys):

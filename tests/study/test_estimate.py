@@ -237,7 +237,7 @@ def test_status_is_watched_on_a_terminal(begun):
         assert re.search(r"^sum +3 of 26 ", drawing, re.MULTILINE) and "every 0.1 s" in drawing
     assert code == 130 and shown.rstrip().endswith("golf: interrupted")
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stderr == "golf: error: --watch: the output is no terminal; leave it out\n"
+    assert done.returncode == 2 and done.stderr == "golf: error: stdout is not a terminal; drop --watch\n"
 
 
 def test_watching_ends_with_the_study(tmp_path, cheap_level, cheap_basis):

@@ -131,7 +131,9 @@ def test_an_interrupted_curve_says_so_and_goes_on(folder):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and said.splitlines()[-1].startswith("golf: interrupted; type the same again")
+    assert process.returncode == 130 and said.splitlines()[-1].startswith(
+        "golf: interrupted; run the same command again"
+    )
     assert main(arguments) == 0 and not (folder / "cut.work").exists()
     assert main([*arguments[:3], str(folder / "whole.csv"), *arguments[4:]]) == 0
     assert (folder / "cut.csv").read_text() == (folder / "whole.csv").read_text()
@@ -149,8 +151,8 @@ def test_wrong_input_is_one_line_and_status_2(folder, capsys):
             *out,
         ),
         "error: --updates: 0 is less than": (labels, *out, "--updates", 0),
-        "--fractions: give at least two numbers above 0": (labels, *out, "--fractions", 1),
-        "--fractions: give at least two numbers above 0 and": (labels, *out, "--fractions", 0.5, 1.5),
+        "--fractions: needs at least two numbers above 0": (labels, *out, "--fractions", 1),
+        "--fractions: needs at least two numbers above 0 and": (labels, *out, "--fractions", 0.5, 1.5),
         "--fractions: give [0, 48] of 48 labels": (labels, *out, "--fractions", 0.001, 1),
         "--fractions: give [24, 24] of 48 labels": (labels, *out, "--fractions", 0.5, 0.501),
         "needs validation molecules": (labels, *out, "--validation-fraction", 0),

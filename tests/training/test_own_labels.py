@@ -126,7 +126,9 @@ def test_an_interrupted_training_goes_on(folder):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and said.splitlines()[-1].startswith("golf: interrupted; type the same again")
+    assert process.returncode == 130 and said.splitlines()[-1].startswith(
+        "golf: interrupted; run the same command again"
+    )
     assert not (folder / "m.pt").exists()
     again = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert "m.checkpoint.pt: resumed after update" in again.stderr
@@ -170,7 +172,7 @@ def test_a_full_disk_is_one_line(folder, command):
     assert not list(folder.rglob("*.tmp*")) and not list(folder.rglob("*.pt"))
     last = done.stderr.splitlines()[-1]
     assert last.startswith("golf: error: ") and last.endswith(
-        ".pt: file too large; free space (or raise the quota) and type the same again"
+        ".pt: file too large; free space (or raise the quota) and run the same command again"
     )
     assert "Traceback" not in done.stderr
 

@@ -44,7 +44,7 @@ from golf.nnp.batches import pairs_within
 from golf.nnp.parallel import ThreadedPotential
 from golf.nnp.potential import Potential
 from golf.nnp.published import import_checkpoint
-from golf.relaxation.engine import Optimizer, SlotRelaxer
+from golf.relaxation.engine import Optimizer, RelaxationEngine
 from golf.relaxation.relax import relax
 
 DATA = Path(os.environ.get("GOLF_REFERENCE_DATA", Path(__file__).resolve().parents[2] / "shared"))
@@ -63,7 +63,7 @@ class Golf:
         self._potential, self._molecules = ThreadedPotential(potential, threads), molecules
 
     def __call__(self, iterations: int) -> int:
-        relaxer = SlotRelaxer(
+        relaxer = RelaxationEngine(
             self._molecules,
             self._potential,
             Indifferent(),

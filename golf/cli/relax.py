@@ -16,7 +16,7 @@ from golf.io.records import place_of
 
 if TYPE_CHECKING:
     from golf.relaxation.ensembles import Ensemble
-    from golf.relaxation.library import Outcome
+    from golf.relaxation.library import LibraryResult
 
 PIECE = 512
 """Conformations of a library in memory at a time, which is also the work lost when a run is interrupted.
@@ -137,7 +137,7 @@ def _relax(options: argparse.Namespace) -> int:
             )
             return ends if potential.domain is None else unlike_training(ends, potential.domain)
 
-        outcome = relax_library(
+        result = relax_library(
             pieces_of(
                 options.input,
                 elements=potential.elements,
@@ -154,8 +154,8 @@ def _relax(options: argparse.Namespace) -> int:
             restart=options.force,
         )
     print(f"golf: optimizer: {optimizer.words}", file=sys.stderr)
-    _say(options, outcome, knows_its_training=potential.domain is not None)
-    return 1 if outcome.left_out else 0
+    _report(options, result, knows_its_training=potential.domain is not None)
+    return 1 if result.left_out else 0
 
 
 def _ensemble(options: argparse.Namespace) -> Ensemble | None:
@@ -178,50 +178,48 @@ def _run(options: argparse.Namespace, ensemble: Ensemble | None) -> dict[str, An
     return settings | parts | {"kept": kept, "input": str(options.input)}
 
 
-def _say(options: argparse.Namespace, outcome: Outcome, *, knows_its_training: bool) -> None:
+def _report(options: argparse.Namespace, result: LibraryResult, *, knows_its_training: bool) -> None:
     """Report the result for the library on stderr."""
-    for line in _lines(options, outcome):
+    for line in _lines(options, result):
         print(f"golf: {line}", file=sys.stderr)
     if not knows_its_training:
         line = f"{options.model} does not record its training data: no warnings about molecules that differ from it"
         print(f"golf: {line}", file=sys.stderr)
 
 
-def _lines(options: argparse.Namespace, outcome: Outcome) -> list[str]:
-    shown = outcome.left_out[:SHOWN]
+def _lines(options: argparse.Namespace, result: LibraryResult) -> list[str]:
+    shown = result.left_out[:SHOWN]
     lines = [f"{options.input}: {place_of(out, options.input)} is left out: {out.reason}" for out in shown]
-    n = len(outcome.left_out)
+    n = len(result.left_out)
     left_out = (
         f"; {n} record{'s were' if n > 1 else ' was'} left out, listed in {options.output}.left_out.csv" if n else ""
     )
-    are = "conformation is" if outcome.n_relaxed == 1 else "conformations are"
-    lines.append(f"{outcome.n_relaxed} {are} in {options.output}{left_out}")
-    if outcome.ensembles:
-        counts = outcome.ensembles
+    are = "conformation is" if result.n_relaxed == 1 else "conformations are"
+    lines.append(f"{result.n_relaxed} {are} in {options.output}{left_out}")
+    if result.ensembles:
+        counts = result.ensembles
         lines.append(
             f"{counts['kept']} of {sum(counts.values())} conformers kept; dropped: {counts['not_finite']} not finite, "
             f"{counts['not_converged']} not converged, {counts['changed']} no longer the molecule, "
             f"{counts['above_window']} above the window, {counts['pruned']} the same as a lower one"
         )
-    elif outcome.n_not_converged:
+    elif result.n_not_converged:
         lines.append(
-            f"warning: {outcome.n_not_converged} of {outcome.n_relaxed} did not converge in {options.max_steps} steps; "
+            f"warning: {result.n_not_converged} of {result.n_relaxed} did not converge in {options.max_steps} steps; "
             f"see stop_reason in {options.output}"
         )
-    if outcome.n_left_saddle_point:
-        n = outcome.n_left_saddle_point
+    if result.n_left_saddle_point:
+        n = result.n_left_saddle_point
         starts = "symmetric start" if n == 1 else "symmetric starts"
-        lines.append(
-            f"{n} {starts} first ended in a saddle point; relaxed further; see left_saddle_point"
-        )
-    if outcome.changed:
-        name, how = next(iter(outcome.changed.items()))
-        first = f"{name}{and_more(len(outcome.changed))}"
+        lines.append(f"{n} {starts} first ended in a saddle point; relaxed further; see left_saddle_point")
+    if result.changed:
+        name, how = next(iter(result.changed.items()))
+        first = f"{name}{and_more(len(result.changed))}"
         lines.append(f"warning: {first}: no longer that molecule: {how}; see changed_molecule in {options.output}")
-    for reason, names in list(outcome.unlike.items())[:SHOWN]:
+    for reason, names in list(result.unlike.items())[:SHOWN]:
         first = f"{next(iter(names))}{and_more(len(names))}"
         lines.append(f"warning: {first}: unlike the training data: {reason}")
-    if len(outcome.unlike) > SHOWN:
-        n = len(outcome.unlike) - SHOWN
+    if len(result.unlike) > SHOWN:
+        n = len(result.unlike) - SHOWN
         lines.append(f"warning: {n} more such reasons; see unlike_training in {options.output}")
     return lines

@@ -1,7 +1,9 @@
-"""The relaxation engine: slots of molecules, one batched L-BFGS.
+"""The relaxation engine: relax a stream of molecules in slots with one batched L-BFGS.
 
-A molecule that is finished leaves its slot to the next one of the stream, so that batches stay full and memory is
-bounded by the number of slots, whatever the number of conformations.
+When the relaxation of a molecule has finished, the next molecule of the stream takes its slot. Thus batches stay full,
+and memory is bounded by the number of slots, whatever the number of conformations.
+
+Shapes: n_slots slots, n_max atoms at most in each, n atoms of one molecule, A atoms of all molecules in a batch.
 """
 
 from __future__ import annotations
@@ -20,32 +22,32 @@ from torch import Tensor
 from golf.chem.mmff import MMFFSurrogate, Variant
 from golf.core.conformations import ConformationSet, StopReason
 from golf.core.errors import UserError
-from golf.relaxation.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH, BatchedLBFGS
+from golf.relaxation.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH, BatchedLBFGS, BatchedOptimizer
 from golf.relaxation.preconditioned import HISTORY, PreconditionedLBFGS
 
 
 class ForceProvider(Protocol):
-    """What a relaxation needs of a potential. Molecules lie one after the other, as in a `ConformationSet`."""
+    """What a relaxation needs of a potential; molecules are concatenated, as in a `ConformationSet`."""
 
     @property
     def device(self) -> torch.device:
-        """Where tensors are taken and returned."""
+        """Device of the tensors that are passed and returned."""
         ...
 
     def energy_and_forces(self, numbers: Tensor, positions: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies [n] hartree and forces [A, 3] hartree/angstrom, float64.
+        """Return energies [m] in hartree and forces [A, 3] in hartree/angstrom, both float64.
 
         Args:
             numbers: [A] int64, atomic numbers.
             positions: [A, 3] float64, angstrom.
-            offset: [n + 1] int64, atoms of molecule i are the rows `offset[i]:offset[i + 1]`.
+            offset: [m + 1] int64, atoms of molecule i are the rows `offset[i]:offset[i + 1]`.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """One geometry on a trajectory. Energies in hartree; the surrogate's is NaN where it was not asked."""
+    """One geometry on the path of a relaxation; energies in hartree, the surrogate's is NaN if not computed."""
 
     positions: NDArray[np.float64]  # [n, 3] angstrom
     nnp_energy: float
@@ -55,17 +57,17 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Trajectory:
-    """A finished relaxation of conformation `start` (an index into the conformations of the relaxer)."""
+class Relaxation:
+    """A finished relaxation of conformation `start`, an index into the conformations of the engine."""
 
     start: int
     stop_reason: StopReason
-    n_steps: int  # optimizer steps that were completed
+    n_steps: int  # completed optimizer steps
     n_force_evaluations: int
     first: Geometry  # s_0
-    before: Geometry  # the geometry before the last completed step; s_0 where there was none
+    before: Geometry  # the geometry before the last completed step; s_0 if no step was completed
     last: Geometry  # the last geometry with finite energy and forces
-    states: tuple[tuple[int, Geometry], ...] = ()  # the kept ones, with their optimizer steps, in order
+    states: tuple[tuple[int, Geometry], ...] = ()  # kept geometries with their optimizer steps, in order
 
 
 @dataclass
@@ -76,7 +78,7 @@ class _Slot:
     n_atoms: int
     first: Geometry
     before: Geometry
-    boundary: Geometry  # where the last completed step ended
+    boundary: Geometry  # end of the last completed step
     last: Geometry
     n_steps: int = 0
     n_force_evaluations: int = 0
@@ -85,13 +87,13 @@ class _Slot:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What makes a step of forces.
+    """The choice of an optimizer and its settings.
 
     Attributes:
         name: "lbfgs", or "preconditioned" (golf/relaxation/preconditioned.py).
         max_step_length: cap of the longest displacement of an atom per iteration, angstrom.
-        history: steps remembered; None: 20, or 60 where preconditioned.
-        variant: MMFF whose Hessian a preconditioned relaxation starts from.
+        history: steps remembered; None: 20, or 60 if preconditioned.
+        variant: MMFF variant whose Hessian a preconditioned relaxation starts from.
     """
 
     name: str = "lbfgs"
@@ -101,27 +103,27 @@ class Optimizer:
 
     @property
     def described(self) -> dict[str, Any]:
-        """What a file of relaxed conformations records of it, as attributes."""
+        """Attributes that record the optimizer in a file of relaxed conformations."""
         attrs = {"relaxation_optimizer": self.name}
         return attrs if self.name == "lbfgs" else attrs | {"relaxation_mmff": self.variant}
 
     @property
     def words(self) -> str:
-        """The same for people."""
+        """Description of the optimizer for messages."""
         return self.name if self.name == "lbfgs" else f"{self.name} (Hessian of {self.variant})"
 
-    def build(self, n_slots: int, n_max: int, device: torch.device) -> BatchedLBFGS:
-        """For so many slots of molecules with up to `n_max` atoms.
+    def build(self, n_slots: int, n_max: int, device: torch.device) -> BatchedOptimizer:
+        """Build the optimizer for `n_slots` molecules of up to `n_max` atoms.
 
         Raises:
-            UserError: the name is not known, or a size is not positive.
+            UserError: the name is unknown, or a size is not positive.
         """
-        kinds: dict[str, tuple[type[BatchedLBFGS], int]] = {
+        kinds: dict[str, tuple[type[BatchedLBFGS] | type[PreconditionedLBFGS], int]] = {
             "lbfgs": (BatchedLBFGS, DEFAULT_HISTORY),
             "preconditioned": (PreconditionedLBFGS, HISTORY),
         }
         if self.name not in kinds:
-            raise UserError(f"relaxation.optimizer: {self.name!r} is not known; use one of {', '.join(kinds)}")
+            raise UserError(f"relaxation.optimizer: {self.name!r} is unknown; use one of {', '.join(kinds)}")
         kind, history = kinds[self.name]
         history = history if self.history is None else self.history
         for name, value in (("max_step_length", self.max_step_length), ("history", history)):
@@ -130,22 +132,24 @@ class Optimizer:
         return kind(n_slots, n_max, history=history, max_step_length=self.max_step_length, device=device)
 
 
-class SlotRelaxer:
-    """Relaxes conformations in slots; `run` streams the finished trajectories.
+class RelaxationEngine:
+    """Relax conformations in slots; `run` streams the finished relaxations.
 
-    One optimizer step is `iterations_per_step` iterations of L-BFGS (paper: 5, with a limit of 100 steps). A step also
-    ends where the relaxation converges within it. With a surrogate, its energy is computed after each step, and a
-    trajectory over whose last step it rose ends with `SURROGATE_RISE` (GOLF, algorithm 1).
+    One optimizer step is `iterations_per_step` iterations of L-BFGS (paper: 5, with a limit of 100 steps), or fewer if
+    the relaxation converges within the step. With a surrogate, its energy is computed after each step, and a relaxation
+    ends with `SURROGATE_RISE` when that energy rose over the step (GOLF, algorithm 1).
 
     Args:
+        conformations: start geometries.
         potential: energies and forces.
-        surrogate: judges every step; None: nothing does.
-        force_threshold: converged when no atom's force is longer, hartree/angstrom.
+        surrogate: force field that judges every step; None: no surrogate.
+        force_threshold: a relaxation converges when no atom's force is larger, hartree/angstrom.
         max_steps: limit of optimizer steps.
-        slots: molecules relaxed at once.
-        optimizer: what makes a step of forces.
-        keep_steps: optimizer steps whose states are kept, with their forces; with any, the last state is kept, too
-            (unless the relaxation stopped being finite).
+        iterations_per_step: L-BFGS iterations per optimizer step.
+        slots: molecules relaxed simultaneously.
+        optimizer: the optimizer; None: L-BFGS with its defaults.
+        keep_steps: optimizer steps whose geometries are kept, with their forces; if there are any, the last geometry is
+            kept as well (unless energy or forces stopped being finite).
 
     Raises:
         UserError: a size or threshold is not positive, or a start geometry is not finite.
@@ -191,10 +195,12 @@ class SlotRelaxer:
         self._rows = torch.zeros(0, dtype=torch.int64, device=self._device)  # real atoms among all n_slots * n_max
         self._offset = torch.zeros(1, dtype=torch.int64, device=self._device)
 
-    def run(self, order: Iterable[int | None]) -> Iterator[Trajectory]:
-        """Relax the conformations of these indices; trajectories come in the order in which they finish.
+    def run(self, order: Iterable[int | None]) -> Iterator[Relaxation]:
+        """Relax the conformations of these indices; yield relaxations in the order in which they finish.
 
-        `None` in the order leaves a slot empty for now; the next entry is asked for when a trajectory has finished.
+        Args:
+            order: indices of conformations. `None` leaves a slot empty until another relaxation has finished; then the
+                next entry is taken.
 
         Raises:
             SurrogateError: the surrogate has no energy for a geometry.
@@ -218,7 +224,7 @@ class SlotRelaxer:
                 self._keep(slot, slot.n_steps > n_steps, reason)
                 if reason is not None:
                     self._empty(s)
-                    yield Trajectory(
+                    yield Relaxation(
                         slot.start,
                         reason,
                         slot.n_steps,
@@ -231,7 +237,7 @@ class SlotRelaxer:
             self._positions += self._optimizer.displacements(self._positions, self._forces, self._energies)
 
     def _fill(self, starts: Iterator[int | None]) -> bool:
-        """Put the next conformations into the empty slots; false when no slot is left with a molecule."""
+        """Fill the empty slots with the next conformations; return False if all slots remain empty."""
         empty = [s for s, slot in enumerate(self._slots) if slot is None]
         if not empty:
             return True
@@ -260,7 +266,7 @@ class SlotRelaxer:
         return bool(filled)
 
     def _empty(self, s: int) -> None:
-        """Take the molecule out of a slot. Without forces nothing moves there."""
+        """Remove the molecule from a slot; with zero forces nothing moves there."""
         self._slots[s] = None
         self._positions[s] = 0.0
         self._forces[s] = 0.0
@@ -268,22 +274,22 @@ class SlotRelaxer:
         self._optimizer.reset(torch.arange(len(self._slots), device=self._device) == s)
 
     def _evaluate(self) -> tuple[NDArray, NDArray, NDArray]:
-        """Energies [n_slots], longest forces [n_slots], positions [n_slots, n_max, 3]; zeros in empty slots."""
+        """Return energies [n_slots], largest forces [n_slots], positions [n_slots, n_max, 3]; zero in empty slots."""
         energies, forces = self._potential.energy_and_forces(
             self._numbers.flatten()[self._rows], self._positions.flatten(0, 1)[self._rows], self._offset
         )
         self._forces.zero_()
         self._forces.view(-1, 3)[self._rows] = forces.to(torch.float64)
-        longest = self._forces.norm(dim=2).amax(dim=1)  # NaN and infinity come through
+        longest = self._forces.norm(dim=2).amax(dim=1)  # NaN and infinity propagate
         filled = [s for s, slot in enumerate(self._slots) if slot is not None]
         self._energies[filled] = energies.to(torch.float64)
         return self._energies.cpu().numpy(), longest.cpu().numpy(), self._positions.cpu().numpy()
 
     def _advance(self, slot: _Slot, now: Geometry, rises: bool) -> StopReason | None:
-        """Take note of a new geometry of a slot; the reason to stop, if there is one.
+        """Record a new geometry of a slot; return the reason to stop, or None to go on.
 
         Args:
-            rises: the optimizer will take the step to this geometry back.
+            rises: whether the optimizer will undo the step to this geometry.
         """
         slot.n_force_evaluations += 1
         if not (math.isfinite(now.nnp_energy) and math.isfinite(now.largest_force)):
@@ -308,13 +314,13 @@ class SlotRelaxer:
         return StopReason.STEP_LIMIT if slot.n_steps >= self._max_steps else None
 
     def _keep(self, slot: _Slot, step_ended: bool, reason: StopReason | None) -> None:
-        """Keep the state at the end of a step that is asked for, and the last one."""
+        """Keep the geometry at the end of a step in `keep_steps`, and the last one."""
         is_last = reason not in (None, StopReason.NOT_FINITE)
         if self._keep_steps and ((step_ended and slot.n_steps in self._keep_steps) or is_last):
             slot.states.append((slot.n_steps, slot.boundary))
 
     def _judged(self, slot: _Slot, geometry: Geometry) -> Geometry:
-        """The geometry with its surrogate energy, where there is a surrogate. A failing surrogate raises."""
+        """Return the geometry with its surrogate energy, if there is a surrogate; a failing surrogate raises."""
         if self._surrogate is None:
             return geometry
         smiles, name = self._conformations.mapped_smiles[slot.start], self._conformations.id[slot.start]
@@ -324,4 +330,4 @@ class SlotRelaxer:
 def _check_finite(conformations: ConformationSet) -> None:
     for i, positions in enumerate(conformations.positions_by_conformation()):
         if not np.isfinite(positions).all():
-            raise UserError(f"conformation {conformations.id[i]!r}: positions that are not finite; leave it out")
+            raise UserError(f"conformation {conformations.id[i]!r}: positions are not finite; remove it")

@@ -1,7 +1,6 @@
-"""Distances between conformations: RMSD of heavy atoms, aligned, symmetry respected.
+"""Select the conformers that make up ensembles: converged, intact, within an energy window, and distinct.
 
-Of these come how far the ends of relaxations lie from DFT minima (coverage and matching in golf.evaluation.metrics are
-means of it), and which conformers of an ensemble are the same one.
+Two conformers are the same if their RMSD (heavy atoms, aligned, symmetry respected; golf/chem/rmsd.py) is small.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from golf.core.units import HARTREE_IN_KCAL_PER_MOL
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Which conformers make an ensemble.
+    """The criteria for the conformers of an ensemble.
 
     Attributes:
-        prune: angstrom; of conformers within it (heavy-atom RMSD) the lowest is kept; 0: all are.
-        window: kcal/mol above the lowest conformer up to which they are kept; infinity: all are.
+        prune: of conformers within this heavy-atom RMSD (angstrom) only the lowest is kept; 0: keep all.
+        window: conformers up to this energy (kcal/mol) above the lowest are kept; infinity: keep all.
     """
 
     prune: float
@@ -34,11 +33,11 @@ class Ensemble:
 
 
 OUTCOMES = ("kept", "not_finite", "not_converged", "changed", "above_window", "pruned")
-"""What becomes of the conformers of an ensemble."""
+"""The possible outcomes for a conformer."""
 
 
 def unfit_for_ensembles(relaxed: ConformationSet) -> list[str]:
-    """Of each conformer why it is in no ensemble, whatever its energy is, as one of `OUTCOMES`; empty: it may be."""
+    """Return for each conformer why it is unfit at any energy, as one of `OUTCOMES`; "" if it is fit."""
 
     def why(reason: int, change: str) -> str:
         if reason == StopReason.NOT_FINITE:
@@ -51,37 +50,39 @@ def unfit_for_ensembles(relaxed: ConformationSet) -> list[str]:
 
 
 def ensembles(relaxed: ConformationSet, which: Ensemble) -> tuple[ConformationSet, Counter[str]]:
-    """The conformers that make up the ensemble of each molecule, the lowest first, and how many have which outcome.
+    """Return the conformers in the ensemble of each molecule, lowest first, and the number of conformers by outcome.
 
-    A conformer that has not converged is in none, and neither is one that is not the molecule any more
-    (golf.chem.integrity): where a network leads nowhere, its energy may be far below others.
+    Conformers that have not converged are left out, and so are those that are no longer the molecule
+    (golf.chem.integrity), because a network may give torn molecules energies far below all others.
 
     Args:
-        relaxed: conformers, with the column `golf.chem.integrity.CHANGED`; those of one name are of one molecule.
+        relaxed: conformers with the column `golf.chem.integrity.CHANGED`; conformers of the same name are conformers of
+            one molecule.
+        which: criteria of the ensembles.
 
     Returns:
-        Molecules in the order in which they first appear.
+        The conformers, with molecules in the order in which they first appear, and the counts by `OUTCOMES`.
     """
     unfit = np.array(unfit_for_ensembles(relaxed), dtype=object)
     outcomes = Counter({name: int((unfit == name).sum()) for name in OUTCOMES})
     kept: list[int] = []
     for members in _members(relaxed.molecule):
-        whole = members[unfit[members] == ""]
-        energies = relaxed.values["nnp_energy_last"][whole] * HARTREE_IN_KCAL_PER_MOL
+        fit = members[unfit[members] == ""]
+        energies = relaxed.values["nnp_energy_last"][fit] * HARTREE_IN_KCAL_PER_MOL
         order = np.argsort(energies, kind="stable")
         low = order[energies[order] - energies[order[:1]] <= which.window]
-        own = whole[low].tolist()
+        own = fit[low].tolist()
         if which.prune > 0.0:
-            own = _distinct(relaxed, whole[low], energies[low], which.prune)
+            own = _distinct(relaxed, fit[low], energies[low], which.prune)
         kept += own
         outcomes["kept"] += len(own)
-        outcomes["above_window"] += len(whole) - len(low)
+        outcomes["above_window"] += len(fit) - len(low)
         outcomes["pruned"] += len(low) - len(own)
     return relaxed.subset(np.array(kept, dtype=np.int64)), outcomes
 
 
 def _members(names: Sequence[str]) -> Iterator[NDArray[np.int64]]:
-    """Rows of each name."""
+    """Iterate over the rows of each name."""
     rows: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         rows.setdefault(name, []).append(i)
@@ -91,11 +92,12 @@ def _members(names: Sequence[str]) -> Iterator[NDArray[np.int64]]:
 def _distinct(
     relaxed: ConformationSet, members: NDArray[np.int64], energies: NDArray[np.float64], prune: float
 ) -> list[int]:
-    """Conformers of one molecule, in the order of their energies, without those within `prune` of one before.
+    """Return the conformers of one molecule, by increasing energy, without those within `prune` of a lower one.
 
-    An alignment is tried with the nearest in energy first, which two ends in one minimum have in common, and with those
-    only that a lower bound of the RMSD does not rule out: sorted distances from the center, which neither rotations nor
-    permutations of atoms change, differ by no more (root mean square) than the atoms do after the best of both.
+    Conformers are aligned with those nearest in energy first, because two relaxations into one minimum end at the same
+    energy. Alignments that a lower bound of the RMSD rules out are skipped: sorted distances from the center are
+    invariant to rotations and permutations of atoms, and their root mean square difference is at most the RMSD after
+    the best rotation and permutation.
     """
     kept: list[int] = []
     mols: list[Chem.Mol] = []

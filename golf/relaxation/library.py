@@ -1,8 +1,8 @@
-"""A library of molecules relaxed piece by piece: memory is bounded, and a run that was cut off goes on.
+"""Relax a library of molecules in pieces, with bounded memory and resumable after an interruption.
 
-Input records become pieces of a few thousand conformations. Each piece is relaxed and written to a file of its own in
-`OUT.parts`; when all are there they are put together in the order of the input, and the folder is removed. A record
-that cannot be used is listed in `OUT.left_out.csv`, and the others go on.
+Input records are grouped into pieces of several hundred conformations. Each piece is relaxed and written to its own
+file in `OUT.parts`; when all pieces are done, these parts are joined in the order of the input, and the folder is
+removed. Records that cannot be used are listed in `OUT.left_out.csv` and do not stop the others.
 """
 
 from __future__ import annotations
@@ -38,22 +38,24 @@ from golf.relaxation.ensembles import OUTCOMES, Ensemble, ensembles, unfit_for_e
 logger = logging.getLogger(__name__)
 
 EXPECTED = "conformations_expected"
-"""Root attribute of a part: conformations of its piece if none were left out."""
+"""Root attribute of a part: number of conformations of its piece if none had been left out."""
 
 Relax = Callable[[ConformationSet, Callable[[], None]], ConformationSet]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a library.
+class LibraryResult:
+    """The result of relaxing a library.
 
     Attributes:
-        n_expected: conformations that there would be if nothing had been left out.
+        n_expected: number of conformations if none had been left out.
         n_relaxed: conformations in the output.
-        ensembles: conformers by what became of them (`golf.relaxation.ensembles.OUTCOMES`); empty where all were to be
-        kept. changed: of each molecule of which conformations are not that molecule any more, how of the first.
-        n_left_saddle_point: conformations that had ended in one, for their start is symmetric, and went on.
-        unlike: of each reason to call molecules unlike the training data, these molecules.
+        n_not_converged: conformations in the output whose relaxation did not converge.
+        left_out: records that could not be used.
+        ensembles: number of conformers by outcome (`golf.relaxation.ensembles.OUTCOMES`); empty without an ensemble.
+        changed: by molecule, how its first conformation that is no longer this molecule differs from it.
+        unlike: by reason to call molecules unlike the training data, the names of these molecules.
+        n_left_saddle_point: conformations that first ended in a saddle point, because of a symmetric start.
     """
 
     n_expected: int = 0
@@ -76,55 +78,54 @@ def relax_library(
     ensemble: Ensemble | None = None,
     expected: int | None = None,
     restart: bool = False,
-) -> Outcome:
-    """Relax the pieces of a library and write one file of them all.
+) -> LibraryResult:
+    """Relax the pieces of a library and write them all to one file.
 
     Args:
-        pieces: of the input; the same ones, in the same order, when the run is repeated. Where there is an ensemble,
-            all conformers of a molecule are in one of them.
+        pieces: pieces of the input; the same ones in the same order whenever the run is repeated. With an ensemble, all
+            conformers of a molecule are in one piece.
         output: .h5, .sdf, .xyz or .extxyz.
-        relax: the conformations relaxed (`golf.relaxation.relax.relax`), in the same order; it calls the function that
-        it
-            gets with each one that is finished.
-        run: what determines the result (JSON). Parts of a run of other inputs or settings are refused.
-        attrs: root attributes of an .h5.
+        relax: relaxes conformations and returns them in the same order (see `golf.relaxation.relax.relax`); it calls
+            its second argument after each finished conformation.
+        run: everything that determines the result (JSON). Parts of a run with another `run` are refused.
+        attrs: root attributes of an .h5 output.
         ensemble: which conformers of a molecule are kept, sorted by energy; None: all, in the order of the input.
-        expected: conformations in all pieces, for the time left; None: not known.
+        expected: number of conformations in all pieces, for the progress bar; None: unknown.
         restart: remove the parts of another run instead of refusing them.
 
     Raises:
-        UserError: no record can be used, the folder of parts is another run's, or another process writes this output.
+        UserError: no record can be used, the parts belong to another run, or another process writes this output.
     """
     output = Path(output)
-    with _alone(output):
+    with _exclusive(output):
         folder = _parts_folder(output, run, restart)
         try:
-            parts, outcome = _relaxed_parts(pieces, folder, relax, ensemble, expected)
+            parts, result = _relaxed_parts(pieces, folder, relax, ensemble, expected)
         finally:
-            if not any(folder.glob("*.h5")):  # nothing to go on from
+            if not any(folder.glob("*.h5")):  # nothing to resume from
                 shutil.rmtree(folder)
-        if outcome.n_relaxed:
-            _put_together(parts, output, {**attrs, EXPECTED: outcome.n_expected, **_counts(outcome.ensembles)})
+        if result.n_relaxed:
+            _join_parts(parts, output, {**attrs, EXPECTED: result.n_expected, **_counts(result.ensembles)})
         report = output.with_name(f"{output.name}.left_out.csv")
         report.unlink(missing_ok=True)
-        if len(outcome.left_out) > (0 if outcome.n_relaxed else 1):  # the message has the first one
-            write_left_out(report, outcome.left_out)
+        if len(result.left_out) > (0 if result.n_relaxed else 1):  # a single record is named in the message below
+            write_left_out(report, result.left_out)
         shutil.rmtree(folder, ignore_errors=True)
-    if not outcome.n_relaxed:
-        left_out = outcome.left_out
+    if not result.n_relaxed:
+        left_out = result.left_out
         first = f" (first: {place_of(left_out[0], run['input'])}: {left_out[0].reason})" if left_out else ""
-        if outcome.ensembles:
-            raise UserError(f"{run['input']}: no conformer makes an ensemble{first}")
-        raise UserError(f"{run['input']}: holds no molecules that can be relaxed{first}")
-    return outcome
+        if result.ensembles:
+            raise UserError(f"{run['input']}: no conformer is fit for an ensemble{first}")
+        raise UserError(f"{run['input']}: has no molecules that can be relaxed{first}")
+    return result
 
 
 @contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Keep other processes from the output and its parts.
+def _exclusive(output: Path) -> Iterator[None]:
+    """Lock the output and its parts against other processes.
 
     Raises:
-        UserError: another one is at work on it.
+        UserError: another process writes this output.
     """
     with LockedFile(output.with_name(f".{output.name}.lock"), wait=False) as lock:
         try:
@@ -135,30 +136,30 @@ def _alone(output: Path) -> Iterator[None]:
 
 def _relaxed_parts(
     pieces: Iterable[Piece], folder: Path, relax: Relax, ensemble: Ensemble | None, expected: int | None
-) -> tuple[list[Path], Outcome]:
-    """Files of all pieces, those of an earlier run among them, and what they hold."""
-    outcome, parts = Outcome(), []
+) -> tuple[list[Path], LibraryResult]:
+    """Relax the pieces that an earlier run has not; return the parts of all pieces and what they contain."""
+    result, parts = LibraryResult(), []
     before = sum(int(read_columns(part)[1][EXPECTED]) for part in folder.glob("*.h5"))
     with progress_bar(expected, "conformations", before) as advance:
         for i, piece in enumerate(pieces):
             part, report = folder / f"{i:06d}.h5", folder / f"{i:06d}.csv"
             if part.is_file():
-                logger.info("%s: done before", part)
+                logger.info("%s: done by an earlier run", part)
             else:
                 logger.info("piece %d: %d conformations", i + 1, len(piece.conformations))
                 _relax_piece(piece, part, report, relax, ensemble, advance)
                 advance(piece.n_expected - len(piece.conformations))
-            outcome = _added(outcome, part, report)
-            logger.info("%d conformations relaxed, %d records left out", outcome.n_relaxed, len(outcome.left_out))
+            result = _added(result, part, report)
+            logger.info("%d conformations relaxed, %d records left out", result.n_relaxed, len(result.left_out))
             parts.append(part)
-    outcome.left_out.sort(key=lambda out: out.line)
-    return parts, outcome
+    result.left_out.sort(key=lambda out: out.line)
+    return parts, result
 
 
 def _relax_piece(
     piece: Piece, part: Path, report: Path, relax: Relax, ensemble: Ensemble | None, advance: Callable[[], None]
 ) -> None:
-    """Write the part of a piece, after the report of what was left out."""
+    """Relax a piece and write its part, after the report of its left-out records."""
     conformations, left_out = piece.conformations, piece.left_out
     counts: Counter[str] = Counter()
     if len(conformations):
@@ -166,15 +167,15 @@ def _relax_piece(
         if PROPERTIES in conformations.values:
             relaxed = relaxed.with_columns(values={PROPERTIES: conformations.values[PROPERTIES]})
         if ensemble is not None:
-            left_out = sorted([*left_out, *_in_no_ensemble(relaxed, piece.lines)], key=lambda out: out.line)
+            left_out = sorted([*left_out, *_unfit(relaxed, piece.lines)], key=lambda out: out.line)
             relaxed, counts = ensembles(relaxed, ensemble)
         conformations = relaxed
     write_left_out(report, left_out)
     write(part, conformations, **{EXPECTED: piece.n_expected}, **_counts(counts))
 
 
-def _in_no_ensemble(relaxed: ConformationSet, lines: list[int]) -> list[LeftOut]:
-    """Conformers that no ensemble takes, and why."""
+def _unfit(relaxed: ConformationSet, lines: list[int]) -> list[LeftOut]:
+    """Return the conformers that are unfit for ensembles, with the reason."""
     steps, changes = relaxed.values["n_steps"], relaxed.values[CHANGED]
     left_out = []
     for i, why in enumerate(unfit_for_ensembles(relaxed)):
@@ -182,19 +183,19 @@ def _in_no_ensemble(relaxed: ConformationSet, lines: list[int]) -> list[LeftOut]
             text = {
                 "not_finite": "its energy or forces stopped being finite numbers",
                 "not_converged": f"it did not converge in {steps[i]} steps",
-                "changed": f"it is not the molecule any more: {changes[i]}",
+                "changed": f"it is no longer the molecule: {changes[i]}",
             }[why]
             left_out.append(LeftOut(lines[i], relaxed.id[i], relaxed.mapped_smiles[i], text))
     return left_out
 
 
 def _counts(outcomes: Counter[str]) -> dict[str, int]:
-    """What became of conformers as root attributes; none where all were to be kept."""
+    """Return the numbers of conformers by outcome as root attributes; none without an ensemble."""
     return {f"conformers_{name}": outcomes[name] for name in OUTCOMES if outcomes}
 
 
 def fingerprint(*paths: str | Path) -> str:
-    """Hash of the contents of files."""
+    """Return a hash of the contents of files, as hexadecimal digits."""
     digest = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as stream:
@@ -203,7 +204,11 @@ def fingerprint(*paths: str | Path) -> str:
 
 
 def _parts_folder(output: Path, run: Mapping[str, Any], restart: bool) -> Path:
-    """The folder of a run's parts, new or of the same run cut off."""
+    """Return the folder for the parts of a run, created if it does not exist.
+
+    Raises:
+        UserError: the folder holds parts of another run.
+    """
     folder = output.with_name(f"{output.name}.parts")
     record, text = folder / "run.json", json.dumps(dict(run), sort_keys=True, indent=2) + "\n"
     if restart and record.is_file() and record.read_text(encoding="utf-8") != text:
@@ -212,11 +217,14 @@ def _parts_folder(output: Path, run: Mapping[str, Any], restart: bool) -> Path:
     if not record.is_file():
         record.write_text(text, encoding="utf-8")
     elif record.read_text(encoding="utf-8") != text:
-        raise UserError(f"{folder}: of a run with other input, model or options; type that one again, or remove it")
+        raise UserError(
+            f"{folder}: parts of a run with other input, model or options; repeat that command, or remove the folder"
+        )
     return folder
 
 
-def _added(outcome: Outcome, part: Path, report: Path) -> Outcome:
+def _added(result: LibraryResult, part: Path, report: Path) -> LibraryResult:
+    """Return the result with a part added; the dictionaries of `result` are changed in place."""
     relaxed = read(part)
     reasons = relaxed.values.get("stop_reason", np.zeros(0))
     with open(report, newline="", encoding="utf-8") as stream:
@@ -224,25 +232,26 @@ def _added(outcome: Outcome, part: Path, report: Path) -> Outcome:
     counts = Counter({name: int(relaxed.attrs.get(f"conformers_{name}", 0)) for name in OUTCOMES})
     for how, name in zip(relaxed.values.get(CHANGED, ()), relaxed.molecule, strict=True):
         if how:
-            outcome.changed.setdefault(name, how)
+            result.changed.setdefault(name, how)
     for reason, name in zip(relaxed.values.get("unlike_training", ()), relaxed.molecule, strict=False):
         if reason:
-            outcome.unlike.setdefault(reason, {})[name] = None
-    return Outcome(
-        outcome.n_expected + int(relaxed.attrs[EXPECTED]),
-        outcome.n_relaxed + len(reasons),
-        outcome.n_not_converged + int((reasons != StopReason.CONVERGED).sum()),
-        [*outcome.left_out, *rows],
-        outcome.ensembles + counts,
-        outcome.changed,
-        outcome.unlike,
-        outcome.n_left_saddle_point + int(np.sum(relaxed.values.get("left_saddle_point", 0))),
+            result.unlike.setdefault(reason, {})[name] = None
+    return LibraryResult(
+        result.n_expected + int(relaxed.attrs[EXPECTED]),
+        result.n_relaxed + len(reasons),
+        result.n_not_converged + int((reasons != StopReason.CONVERGED).sum()),
+        [*result.left_out, *rows],
+        result.ensembles + counts,
+        result.changed,
+        result.unlike,
+        result.n_left_saddle_point + int(np.sum(relaxed.values.get("left_saddle_point", 0))),
     )
 
 
-def _put_together(parts: list[Path], output: Path, attrs: Mapping[str, Any]) -> None:
-    """Write the parts to one file, with `relative_energy`: a molecule may be in several of them."""
-    best: dict[str, tuple[bool, float]] = {}  # by molecule, whole ones before those that are not it any more
+def _join_parts(parts: list[Path], output: Path, attrs: Mapping[str, Any]) -> None:
+    """Join the parts to one file and add `relative_energy`, as a molecule may be in several parts."""
+    # (changed, energy in hartree) by molecule: conformations that are still the molecule come first
+    best: dict[str, tuple[bool, float]] = {}
     energies = []
     for part in parts:
         of_part = _energies(part)
@@ -263,7 +272,7 @@ def _put_together(parts: list[Path], output: Path, attrs: Mapping[str, Any]) -> 
 
 
 def _energies(part: Path) -> tuple[NDArray, ...]:
-    """Molecule, energy (hartree), stop reason and change of each conformation of a part."""
+    """Return molecule, energy (hartree), stop reason and change of each conformation of a part."""
     names = [f"conformation/{name}" for name in ("molecule", "nnp_energy_last", "stop_reason", CHANGED)]
-    columns, _ = read_columns(part, *names)  # an empty part has molecules only, none
+    columns, _ = read_columns(part, *names)  # an empty part lacks the other columns
     return tuple(columns.get(name, np.zeros(0)) for name in names)

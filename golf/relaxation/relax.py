@@ -1,6 +1,6 @@
-"""Conformations relaxed with a potential, all of them to their end, and the states kept along the way.
+"""Relax a set of conformations with a potential, and keep geometries along the way.
 
-The engine is `golf.relaxation.engine`, which serves a GOLF round (`golf.study.selection`), too.
+The engine is `golf.relaxation.engine`, which the GOLF rounds (`golf.study.selection`) use as well.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from golf.chem.mmff import MMFFSurrogate, SurrogateError
 from golf.core.conformations import ConformationSet, Frames, StopReason
 from golf.core.labels import with_labels_of
 from golf.core.progress import progress_bar
-from golf.relaxation.engine import ForceProvider, Geometry, Optimizer, SlotRelaxer, Trajectory
+from golf.relaxation.engine import ForceProvider, Geometry, Optimizer, Relaxation, RelaxationEngine
 from golf.relaxation.saddle_points import LOWER, TRIES, evaluations, is_symmetric, way_down
 
 logger = logging.getLogger(__name__)
@@ -40,24 +40,24 @@ def relax(
     keep_of: Collection[int] = (),
     advance: Callable[[], None] | None = None,
 ) -> ConformationSet:
-    """Relax every conformation with a potential, past saddle points that a symmetric start ends in.
+    """Relax every conformation with a potential, and go on from saddle points in which symmetric starts end.
 
     Args:
-        surrogate: if given, its energies of the first and final geometries are recorded; it stops nothing.
-        keep_of: indices of the conformations whose states at `keep_steps` and at the end become frames.
-        advance: called with each conformation that is finished; None: they have a progress bar of their own.
+        surrogate: if given, its energies of the first and last geometries are recorded; it does not end relaxations.
+        keep_of: indices of the conformations whose geometries at `keep_steps` and at the end become frames.
+        advance: called after each finished conformation; None: show a progress bar.
 
-    The other arguments are those of `SlotRelaxer`.
+    The other arguments are those of `golf.relaxation.engine.RelaxationEngine`.
 
     Returns:
-        The same conformations in the same order without labels; position is the last geometry with finite energy and
-        forces, with `initial_position` and the columns of relaxations.
+        The same conformations in the same order without labels. `position` is the last geometry with finite energy and
+        forces; `initial_position` and the columns of relaxations are added.
 
     Raises:
         UserError: an argument is out of range.
     """
-    engine = partial(
-        SlotRelaxer,
+    engine_of = partial(
+        RelaxationEngine,
         potential=potential,
         surrogate=None,
         force_threshold=force_threshold,
@@ -66,21 +66,21 @@ def relax(
         slots=slots,
         optimizer=optimizer,
     )
-    relaxer = engine(conformations, keep_steps=keep_steps if keep_of else ())
-    finished: dict[int, Trajectory] = {}
+    engine = engine_of(conformations, keep_steps=keep_steps if keep_of else ())
+    finished: dict[int, Relaxation] = {}
     wanted = frozenset(keep_of)
-    own = progress_bar(len(conformations), "conformations") if advance is None else nullcontext(advance)
-    with own as done:
-        for trajectory in relaxer.run(range(len(conformations))):
-            kept = trajectory.states if trajectory.start in wanted else ()
-            finished[trajectory.start] = replace(trajectory, states=kept)
+    progress = progress_bar(len(conformations), "conformations") if advance is None else nullcontext(advance)
+    with progress as done:
+        for relaxation in engine.run(range(len(conformations))):
+            kept = relaxation.states if relaxation.start in wanted else ()
+            finished[relaxation.start] = replace(relaxation, states=kept)
             done()
-    left = _past_saddle_points(conformations, potential, engine, finished)
+    left = _leave_saddle_points(conformations, potential, engine_of, finished)
     ordered = [finished[i] for i in range(len(conformations))]
-    reasons = Counter(trajectory.stop_reason.name.lower() for trajectory in ordered)
+    reasons = Counter(relaxation.stop_reason.name.lower() for relaxation in ordered)
     logger.info("stop reasons: %s", ", ".join(f"{name} {n}" for name, n in sorted(reasons.items())) or "none")
     relaxed = conformations.bare().with_columns(
-        position=np.concatenate([np.zeros((0, 3)), *(trajectory.last.positions for trajectory in ordered)]),
+        position=np.concatenate([np.zeros((0, 3)), *(relaxation.last.positions for relaxation in ordered)]),
         atoms={"initial_position": conformations.position, "nnp_force": _last_forces(ordered)},
         values={
             "left_saddle_point": [i in left for i in range(len(ordered))],
@@ -93,23 +93,24 @@ def relax(
     return relaxed.with_columns(values={"kept": [i in wanted for i in range(len(relaxed))]}, frames=_frames(ordered))
 
 
-def _past_saddle_points(
+def _leave_saddle_points(
     conformations: ConformationSet,
     potential: ForceProvider,
-    engine: Callable[[ConformationSet], SlotRelaxer],
-    finished: dict[int, Trajectory],
+    engine_of: Callable[[ConformationSet], RelaxationEngine],
+    finished: dict[int, Relaxation],
 ) -> set[int]:
-    """Relax on what converged to a saddle point because its start is symmetric; see golf/relaxation/saddle_points.py.
+    """Relax further what converged to a saddle point because of a symmetric start (golf/relaxation/saddle_points.py).
 
     Args:
-        finished: by index; those that end lower now are replaced, with the steps and evaluations of both.
+        engine_of: builds an engine for the conformations to be relaxed further.
+        finished: relaxations by index; those that now end lower are replaced, with the steps and evaluations of both.
 
     Returns:
-        Their indices.
+        The indices of the replaced relaxations.
     """
     numbers = [conformations.number[conformations.rows(i)] for i in range(len(conformations))]
     starts = conformations.positions_by_conformation()
-    open_ones = [
+    candidates = [
         i
         for i, positions in enumerate(starts)
         if finished[i].stop_reason == StopReason.CONVERGED and is_symmetric(numbers[i], positions)
@@ -117,36 +118,36 @@ def _past_saddle_points(
     left: set[int] = set()
     for _ in range(TRIES):
         aside: dict[int, NDArray[np.float64]] = {}
-        for i in open_ones:
-            finished[i], further_start = _looked_at(potential, numbers[i], finished[i])
+        for i in candidates:
+            finished[i], further_start = _checked(potential, numbers[i], finished[i])
             if further_start is not None:
                 aside[i] = further_start
         if not aside:
             break
-        open_ones = []
+        candidates = []
         again = conformations.subset([*aside]).with_columns(position=np.concatenate([*aside.values()]))
-        for further in engine(again).run(range(len(again))):
+        for further in engine_of(again).run(range(len(again))):
             i = [*aside][further.start]
             finished[i], lower = _joined(finished[i], further)
             if lower:
                 left.add(i)
             if lower and finished[i].stop_reason == StopReason.CONVERGED:
-                open_ones.append(i)
+                candidates.append(i)
     return left
 
 
-def _looked_at(
-    potential: ForceProvider, numbers: NDArray, end: Trajectory
-) -> tuple[Trajectory, NDArray[np.float64] | None]:
-    """Look at the curvature of a converged end; where the relaxation has to go on, if it is a saddle point."""
+def _checked(
+    potential: ForceProvider, numbers: NDArray, end: Relaxation
+) -> tuple[Relaxation, NDArray[np.float64] | None]:
+    """Check the curvature at a converged end; return the counted relaxation and, at a saddle point, a new start."""
     n_evaluations = end.n_force_evaluations + evaluations(len(numbers))
     return replace(end, n_force_evaluations=n_evaluations), way_down(potential, numbers, end.last.positions)
 
 
-def _joined(before: Trajectory, further: Trajectory) -> tuple[Trajectory, bool]:
-    """One trajectory of two, and whether the second ended lower; else the first stays, with the evaluations of both.
+def _joined(before: Relaxation, further: Relaxation) -> tuple[Relaxation, bool]:
+    """Join two relaxations, and tell whether the second ended lower; if not, keep the first.
 
-    Of the second, the last state is kept where states are.
+    The evaluations of both are counted either way. If geometries are kept, the last one of the second is kept as well.
     """
     n_evaluations = before.n_force_evaluations + further.n_force_evaluations
     if not further.last.nnp_energy < before.last.nnp_energy - LOWER:
@@ -164,51 +165,51 @@ def _joined(before: Trajectory, further: Trajectory) -> tuple[Trajectory, bool]:
 
 
 def _columns(
-    conformations: ConformationSet, ordered: Sequence[Trajectory], surrogate: MMFFSurrogate | None
+    conformations: ConformationSet, ordered: Sequence[Relaxation], surrogate: MMFFSurrogate | None
 ) -> dict[str, list]:
-    """What is recorded of the relaxation of each conformation."""
+    """Return the columns that record the relaxation of each conformation."""
     values: dict[str, list] = {
-        "stop_reason": [trajectory.stop_reason for trajectory in ordered],
-        "n_steps": [trajectory.n_steps for trajectory in ordered],
-        "n_force_evaluations": [trajectory.n_force_evaluations for trajectory in ordered],
-        "nnp_energy_first": [trajectory.first.nnp_energy for trajectory in ordered],
-        "nnp_energy_last": [trajectory.last.nnp_energy for trajectory in ordered],
-        "largest_force": [trajectory.last.largest_force for trajectory in ordered],
+        "stop_reason": [relaxation.stop_reason for relaxation in ordered],
+        "n_steps": [relaxation.n_steps for relaxation in ordered],
+        "n_force_evaluations": [relaxation.n_force_evaluations for relaxation in ordered],
+        "nnp_energy_first": [relaxation.first.nnp_energy for relaxation in ordered],
+        "nnp_energy_last": [relaxation.last.nnp_energy for relaxation in ordered],
+        "largest_force": [relaxation.last.largest_force for relaxation in ordered],
     }
     if surrogate is not None:
-        for column, ends in (("first", [t.first for t in ordered]), ("last", [t.last for t in ordered])):
+        for column, ends in (("first", [r.first for r in ordered]), ("last", [r.last for r in ordered])):
             values[f"surrogate_energy_{column}"] = [
                 _recorded_energy(surrogate, conformations, i, geometry) for i, geometry in enumerate(ends)
             ]
     return values
 
 
-def _last_forces(ordered: Sequence[Trajectory]) -> NDArray[np.float64]:
-    """Forces [A, 3] hartree/angstrom at the last geometries; NaN where there never was a finite one."""
-    ends = [trajectory.last for trajectory in ordered]
+def _last_forces(ordered: Sequence[Relaxation]) -> NDArray[np.float64]:
+    """Return forces [A, 3] in hartree/angstrom at the last geometries; NaN if none was finite."""
+    ends = [relaxation.last for relaxation in ordered]
     forces = [np.full_like(end.positions, np.nan) if end.forces is None else end.forces for end in ends]
     return np.concatenate([np.zeros((0, 3)), *forces])
 
 
-def _frames(trajectories: Sequence[Trajectory]) -> Frames:
-    """The kept states, with the energies and forces of the potential."""
+def _frames(relaxations: Sequence[Relaxation]) -> Frames:
+    """Return the kept geometries with the energies and forces of the potential."""
     return Frames.build(
         (i, step, state.nnp_energy, state.positions, state.forces)
-        for i, trajectory in enumerate(trajectories)
-        for step, state in trajectory.states
+        for i, relaxation in enumerate(relaxations)
+        for step, state in relaxation.states
         if state.forces is not None
     )
 
 
 def kept_states(relaxed: ConformationSet) -> ConformationSet:
-    """The kept states of relaxations as conformations.
+    """Return the kept geometries of relaxations as conformations to be labelled.
 
     Args:
         relaxed: what `relax` returned, its ends labelled or not.
 
     Returns:
-        Ids `{id}/step-{step}`, with `start_id`, `step`, `nnp_energy` and `nnp_force`, to be labelled. Last states have
-        the labels of the ends, where there are any.
+        Conformations with ids `{id}/step-{step}` and columns `start_id`, `step`, `nnp_energy` and `nnp_force`. Last
+        geometries have the labels of the ends, if there are any.
     """
     frames = relaxed.frames or Frames.build([])
     records = []
@@ -232,7 +233,7 @@ def kept_states(relaxed: ConformationSet) -> ConformationSet:
 
 
 def _recorded_energy(surrogate: MMFFSurrogate, conformations: ConformationSet, i: int, geometry: Geometry) -> float:
-    """For the record only, where the surrogate decides nothing: NaN where it has no energy."""
+    """Return the surrogate energy of a geometry in hartree, or NaN with a warning if it cannot be computed."""
     try:
         return surrogate.energy(conformations.mapped_smiles[i], geometry.positions, conformations.id[i])
     except SurrogateError as error:

@@ -1,13 +1,14 @@
-"""Saddle points that a symmetric start ends in: forces never leave a mirror plane or an axis that atoms share.
+"""Find and leave saddle points in which symmetric starts end, because forces never break a mirror plane or an axis.
 
 A planar methylamine, an eclipsed methanol or a flat biphenyl relaxes to the saddle point that has its symmetry, and
-passes for converged. So ends of symmetric starts are looked at: where the energy falls off to a side, the relaxation
-goes on from there. (Shaking the start by 0.01 angstrom is not enough: 3 of 4 relaxations of eclipsed methanol still
-ended 0.90 kcal/mol up.) An end at the step limit does not pass for a minimum, and stays as it is. Conformers that ETKDG
-makes are seldom so symmetric (flat benzene is), and others cost no evaluation more.
+counts as converged. Therefore the curvature is checked at the ends of symmetric starts: where the energy falls off to a
+side, the relaxation goes on from there. (Perturbing the start by 0.01 angstrom is not enough: 3 of 4 relaxations of
+eclipsed methanol still ended 0.90 kcal/mol too high.) Ends at the step limit are no candidates for minima and stay as
+they are. ETKDG conformers are seldom so symmetric (flat benzene is); for other conformers the check costs no
+evaluations.
 
-What the network itself takes for a minimum stays one. Networks that have never seen a flat geometry may have a sharp
-minimum there: the published GOLF-1k has one for ammonia, 6 kcal/mol below the pyramid.
+A minimum of the network counts as one, even if DFT has none there. Networks that were never trained on flat geometries
+may have a sharp minimum at one: the published GOLF-1k has one for ammonia, 6 kcal/mol below the pyramid.
 """
 
 from __future__ import annotations
@@ -24,31 +25,34 @@ if TYPE_CHECKING:
     from golf.relaxation.engine import ForceProvider
 
 TOLERANCE = 3e-4
-"""angstrom: files of four decimals keep a symmetry to 1e-4, conformers of ETKDG miss it by some 1e-3 to 1e-2."""
+"""Tolerance of a symmetry in angstrom. Files of four decimals keep a symmetry to 1e-4; ETKDG conformers miss it by
+about 1e-3 to 1e-2."""
 
 STEP = 0.01
-"""angstrom, for second derivatives: the rounding of float32 makes 0.03 kcal/mol/angstrom^2 of them."""
+"""Displacement for second derivatives in angstrom, at which float32 rounding is 0.03 kcal/mol/angstrom^2."""
 
 FALLS = hartree(0.3)
-"""hartree/angstrom^2: less is flat. The torsion of methanol's saddle point has 5 kcal/mol/angstrom^2."""
+"""Negative curvature in hartree/angstrom^2 below which the energy counts as flat. The torsion at methanol's saddle
+point has 5 kcal/mol/angstrom^2."""
 
 ASIDE = 0.25
-"""angstrom: how far from a saddle point the relaxation goes on, by the atom that moves most."""
+"""Distance from the saddle point, in angstrom by the atom that moves most, at which the relaxation goes on."""
 
 LOWER = hartree(0.001)
-"""hartree: a saddle point has been left where the new end is lower by more than this, which is above rounding."""
+"""Fall in energy (hartree, well above rounding) that counts as having left a saddle point."""
 
 ATOMS_AT_ONCE = 2048
-"""Of displaced molecules, so that memory is bounded: less than the 128 slots of a relaxation have."""
+"""Atoms of displaced molecules in one batch, which bounds memory: fewer than the 128 slots of a relaxation hold."""
 
 TRIES = 4
-"""A planar cyclohexane falls off in three directions, and may come to a saddle point of less symmetry first."""
+"""How often a relaxation goes on: planar cyclohexane has three falling directions, and may pass through saddle points
+of lower symmetry."""
 
 
 def is_symmetric(numbers: NDArray, positions: NDArray) -> bool:
-    """Tell whether a geometry has a symmetry: it is flat, or two atoms see the others at the same distances.
+    """Tell whether a geometry is symmetric: it is flat, or two atoms have the same distances to all others.
 
-    Molecules of two atoms, and of three unless they are linear, have no motion that a symmetry could hide.
+    Molecules of two atoms, and nonlinear ones of three, have no motion that a symmetry could hide.
 
     Args:
         numbers: [n] atomic numbers.
@@ -71,13 +75,14 @@ def is_symmetric(numbers: NDArray, positions: NDArray) -> bool:
 
 
 def way_down(potential: ForceProvider, numbers: NDArray, positions: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Find positions [n, 3] aside of a saddle point, towards where the energy falls off; None at a minimum.
+    """Return positions [n, 3] in angstrom beside a saddle point, where the energy falls off; None at a minimum.
 
-    That takes `evaluations(n)` evaluations of the molecule.
+    This takes `evaluations(n)` evaluations of the molecule.
 
     Args:
+        potential: energies and forces.
         numbers: [n] atomic numbers.
-        positions: [n, 3] angstrom, without forces.
+        positions: [n, 3] angstrom, where the forces vanish.
     """
     motions = _internal(positions)
     curvatures, modes = np.linalg.eigh(motions.T @ _second_derivatives(potential, numbers, positions) @ motions)
@@ -89,21 +94,21 @@ def way_down(potential: ForceProvider, numbers: NDArray, positions: NDArray[np.f
 
 
 def evaluations(n_atoms: int) -> int:
-    """Count the evaluations that `way_down` takes."""
+    """Return the number of evaluations that `way_down` takes."""
     return 6 * n_atoms
 
 
 def _moved(positions: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Positions [n, 3] moved along a direction [3 n] until an atom is `ASIDE`."""
+    """Move positions [n, 3] along a direction [3 n] until an atom has moved by `ASIDE`."""
     steps = direction.reshape(-1, 3)
     return positions + steps * (ASIDE / np.linalg.norm(steps, axis=1).max())
 
 
 def _second_derivatives(potential: ForceProvider, numbers: NDArray, positions: NDArray) -> NDArray[np.float64]:
-    """[3 n, 3 n] hartree/angstrom^2, from differences of forces in both directions."""
+    """Return second derivatives [3 n, 3 n] in hartree/angstrom^2 by central differences of forces."""
     n, size = len(numbers), positions.size
     steps = STEP * np.eye(size).reshape(size, n, 3)
-    moved = np.stack([positions + steps, positions - steps], axis=1).reshape(2 * size, n, 3)  # two by two
+    moved = np.stack([positions + steps, positions - steps], axis=1).reshape(2 * size, n, 3)  # in pairs
     at_once = max(1, ATOMS_AT_ONCE // n)
     parts = [_forces(potential, numbers, moved[k : k + at_once]) for k in range(0, len(moved), at_once)]
     plus, minus = np.concatenate(parts).reshape(size, 2, size).swapaxes(0, 1)
@@ -112,7 +117,7 @@ def _second_derivatives(potential: ForceProvider, numbers: NDArray, positions: N
 
 
 def _forces(potential: ForceProvider, numbers: NDArray, geometries: NDArray) -> NDArray[np.float64]:
-    """[m, n, 3] hartree/angstrom at geometries [m, n, 3] angstrom of one molecule."""
+    """Return forces [m, n, 3] in hartree/angstrom at geometries [m, n, 3] (angstrom) of one molecule."""
     m, n = geometries.shape[:2]
     elements = torch.from_numpy(np.tile(numbers.astype(np.int64), m)).to(potential.device)
     positions = torch.from_numpy(geometries.reshape(m * n, 3)).to(potential.device)
@@ -121,9 +126,9 @@ def _forces(potential: ForceProvider, numbers: NDArray, geometries: NDArray) -> 
 
 
 def _internal(positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Orthonormal motions [3 n, m] of a molecule that neither move nor turn it as a whole."""
+    """Return orthonormal motions [3 n, m] of a molecule that neither translate nor rotate it."""
     centred = positions - positions.mean(axis=0)
     turns = [np.cross(axis, centred).ravel() for axis in np.eye(3)]
     moves = np.stack([*(np.tile(axis, len(centred)) for axis in np.eye(3)), *turns], axis=1)  # [3 n, 6]
     basis, sizes, _ = np.linalg.svd(moves)
-    return basis[:, int((sizes > TOLERANCE).sum()) :]  # a linear molecule has but two rotations
+    return basis[:, int((sizes > TOLERANCE).sum()) :]  # a linear molecule has only two rotations

@@ -16,7 +16,7 @@ import numpy as np
 
 from golf.chem.mmff import MMFFSurrogate
 from golf.core.conformations import ConformationSet, Status, StopReason
-from golf.relaxation.engine import ForceProvider, Geometry, Optimizer, SlotRelaxer, Trajectory
+from golf.relaxation.engine import ForceProvider, Geometry, Optimizer, Relaxation, RelaxationEngine
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Selected:
         n_steps: of the trajectory where the surrogate judged it, else those up to the conformation.
     """
 
-    trajectory: Trajectory
+    trajectory: Relaxation
     geometry: Geometry
     n_steps: int
 
@@ -77,7 +77,7 @@ def select_conformations(
     Args:
         surrogate: judges every step; None: nothing does.
         starts: training conformations. One whose `status` says that a label was tried is not selected itself.
-        force_threshold, slots, optimizer: see `golf.relaxation.engine.SlotRelaxer`.
+        force_threshold, slots, optimizer: see `golf.relaxation.engine.RelaxationEngine`.
 
     Returns:
         The selected conformations with ids `{molecule}/r{round}-{k}`, in the order in which they were found, and the
@@ -88,7 +88,7 @@ def select_conformations(
         UserError: an argument is out of range.
         SurrogateError: the surrogate has no energy for a geometry.
     """
-    relaxer = SlotRelaxer(
+    relaxer = RelaxationEngine(
         starts,
         potential,
         surrogate,
@@ -132,11 +132,11 @@ def select_conformations(
     return _selected_set(starts, selected, round_number).with_columns(**asdict(counts)), counts
 
 
-def _before(trajectory: Trajectory) -> Selected:
+def _before(trajectory: Relaxation) -> Selected:
     return Selected(trajectory, trajectory.before, trajectory.n_steps)
 
 
-def _drawn(trajectory: Trajectory, seed: Sequence[int]) -> Selected:
+def _drawn(trajectory: Relaxation, seed: Sequence[int]) -> Selected:
     """One of the states after the start, or the start where there is no other."""
     states = [(step, geometry) for step, geometry in trajectory.states if step > 0]
     if not states:

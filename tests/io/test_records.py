@@ -369,7 +369,7 @@ def test_what_is_not_the_molecule_any_more_is_said_and_in_no_ensemble(tmp_path, 
             not changed and not outcome.changed and (outcome.ensembles["kept"], outcome.ensembles["changed"]) == (4, 2)
         )
         assert {out.name for out in outcome.left_out} == {"acid/0000", "alcohol/0001"}
-        assert all(out.reason.startswith("it is not the molecule any more: ") for out in outcome.left_out)
+        assert all(out.reason.startswith("it is no longer the molecule: ") for out in outcome.left_out)
     relative = [float(mol.GetProp("relative_energy_kcal_mol")) for mol in mols if mol.GetProp("_Name") not in changed]
     assert relative == [0.0] * 4
 

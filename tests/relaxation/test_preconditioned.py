@@ -150,7 +150,7 @@ def test_without_parameters_of_mmff_it_goes_on_without(starts):
 @pytest.mark.parametrize(
     ("optimizer", "message"),
     [
-        (Optimizer("fire"), "optimizer: 'fire' is not known; use one of lbfgs, preconditioned"),
+        (Optimizer("fire"), "optimizer: 'fire' is unknown; use one of lbfgs, preconditioned"),
         (Optimizer(max_step_length=0.0), "max_step_length is 0.0; it must be positive"),
         (Optimizer("preconditioned", history=0), "history is 0; it must be positive"),
     ],

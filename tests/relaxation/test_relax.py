@@ -8,7 +8,7 @@ from golf.core.errors import UserError
 from golf.core.hdf5 import read, write
 from golf.core.units import hartree
 from golf.nnp.potential import Architecture, Potential
-from golf.relaxation.engine import SlotRelaxer
+from golf.relaxation.engine import RelaxationEngine
 from golf.relaxation.relax import relax
 from support.mmff_labels import boronic_acid
 from support.mmff_potential import MMFFPotential, Springs, conformers, stretch
@@ -156,7 +156,9 @@ def test_stops_where_the_surrogate_energy_rises():
     wrong = MMFFPotential(starts, stretch(3.0))
     recorded = relax(minima, wrong, surrogate=mmff, slots=8, **LIMITS)
     assert (recorded.values["stop_reason"] == StopReason.CONVERGED).all()
-    stopped = list(SlotRelaxer(minima, wrong, mmff, iterations_per_step=1, slots=8, **LIMITS).run(range(len(minima))))
+    stopped = list(
+        RelaxationEngine(minima, wrong, mmff, iterations_per_step=1, slots=8, **LIMITS).run(range(len(minima)))
+    )
     assert len(stopped) == len(minima)
     for trajectory in stopped:
         assert (trajectory.stop_reason, trajectory.n_steps) == (StopReason.SURROGATE_RISE, 1)
@@ -165,13 +167,19 @@ def test_stops_where_the_surrogate_energy_rises():
 
 def test_a_failing_surrogate_raises():
     with pytest.raises(SurrogateError, match="boronic/0000"):
-        list(SlotRelaxer(boronic_acid(), Springs(), MMFFSurrogate(), iterations_per_step=1, slots=1, **LIMITS).run([0]))
+        list(
+            RelaxationEngine(boronic_acid(), Springs(), MMFFSurrogate(), iterations_per_step=1, slots=1, **LIMITS).run(
+                [0]
+            )
+        )
     assert relax(boronic_acid(), Springs(), slots=1, **LIMITS).values["stop_reason"][0] == StopReason.CONVERGED
 
 
 def test_geometry_before_the_last_step():
     starts = conformers(["OCC(F)CN"], 1)
-    relaxer = SlotRelaxer(starts, Springs(), None, force_threshold=1e-9, max_steps=4, iterations_per_step=3, slots=1)
+    relaxer = RelaxationEngine(
+        starts, Springs(), None, force_threshold=1e-9, max_steps=4, iterations_per_step=3, slots=1
+    )
     (trajectory,) = relaxer.run([0])
     for geometry, n_steps in ((trajectory.before, 3), (trajectory.last, 4)):
         final = relax(starts, Springs(), force_threshold=1e-9, max_steps=n_steps, iterations_per_step=3, slots=1)
@@ -196,5 +204,5 @@ def test_sizes_must_be_positive(name):
 def test_start_positions_must_be_finite():
     starts = conformers(["CO"], 2)
     starts.position[-1] = np.nan
-    with pytest.raises(UserError, match="'CO/0001': positions that are not finite"):
+    with pytest.raises(UserError, match="'CO/0001': positions are not finite"):
         relax(starts, Springs(), slots=1, **LIMITS)

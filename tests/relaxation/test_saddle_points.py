@@ -11,7 +11,7 @@ from golf.core.units import hartree
 from golf.io.identity import derived_bonds
 from golf.nnp.potential import Potential
 from golf.nnp.published import import_checkpoint
-from golf.relaxation.engine import Optimizer, SlotRelaxer
+from golf.relaxation.engine import Optimizer, RelaxationEngine
 from golf.relaxation.relax import relax
 from golf.relaxation.saddle_points import is_symmetric, way_down
 from support.mmff_potential import conformers
@@ -88,7 +88,7 @@ class Counted:
 
 def without_a_look(starts, potential, **settings):
     """Relaxations that end where the engine ends."""
-    relaxer = SlotRelaxer(starts, potential, None, iterations_per_step=1, **settings)
+    relaxer = RelaxationEngine(starts, potential, None, iterations_per_step=1, **settings)
     return sorted(relaxer.run(range(len(starts))), key=lambda trajectory: trajectory.start)
 
 

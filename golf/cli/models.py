@@ -81,7 +81,7 @@ def _train(options: argparse.Namespace) -> None:
     from golf.nnp.potential import Architecture
     from golf.study.config import architecture, sha256
     from golf.training.own_labels import train_on_labels
-    from golf.training.recipe import Machine, Outputs, TrainingOptions
+    from golf.training.recipe import Machine, NothingToTrainOn, Outputs, TrainingOptions
 
     check_output(options, (".pt",))
     split = {"validation_fraction": options.validation_fraction, "validation_split": options.by}
@@ -91,17 +91,21 @@ def _train(options: argparse.Namespace) -> None:
     # Metrics without a model come from a training that stopped or diverged, and may be overwritten
     if metrics.exists() and not options.force and not (metrics.is_file() and is_metrics(metrics)):
         raise UserError(f"{metrics}: already exists; give another name, or --force to replace it")
-    summary = train_on_labels(
-        str(options.labels),
-        outputs,
-        architecture=Architecture(**architecture(config)),
-        given_energies=config["nnp"]["reference_energies"],
-        options=TrainingOptions(**config["training"]),
-        initial=None if options.initial is None else str(options.initial),
-        config_sha256=sha256(config),
-        seed=options.seed,
-        machine=Machine(options.cores, options.device),
-    )
+    try:
+        summary = train_on_labels(
+            str(options.labels),
+            outputs,
+            architecture=Architecture(**architecture(config)),
+            given_energies=config["nnp"]["reference_energies"],
+            options=TrainingOptions(**config["training"]),
+            initial=None if options.initial is None else str(options.initial),
+            config_sha256=sha256(config),
+            seed=options.seed,
+            machine=Machine(options.cores, options.device),
+        )
+    except NothingToTrainOn as error:
+        remedy = "give --by conformation, labels of more molecules, or a smaller --validation-fraction"
+        raise UserError(f"{options.labels}: {error}; {remedy}") from None
     print(summary)
 
 
@@ -137,30 +141,36 @@ def _learning_curve(options: argparse.Namespace) -> None:
     from golf.study.config import architecture, sha256
     from golf.training.learning_curve import learning_curve, verdict, write_curve
     from golf.training.own_labels import read_labels
-    from golf.training.recipe import Machine, TrainingOptions, reference_energies
+    from golf.training.recipe import Machine, NothingToTrainOn, TrainingOptions, reference_energies
 
     check_output(options, (".csv",))
     fractions = sorted(options.fractions)
     if len(fractions) < 2 or not all(0.0 < fraction <= 1.0 for fraction in fractions):
         raise UserError("--fractions: needs at least two numbers above 0 and up to 1; give these")
     config = _training_config(options, validation_fraction=options.validation_fraction, validation_split="molecule")
+    if not options.validation_fraction > 0.0:
+        raise UserError("--validation-fraction 0: a learning curve needs validation molecules; raise the fraction")
     labelled = read_labels(options.labels)
     work = options.output.with_suffix(".work")
     points = []
-    for point in learning_curve(
-        labelled,
-        fractions,
-        work=work,
-        architecture=Architecture(**architecture(config)),
-        energies=reference_energies(labelled, config["nnp"]["reference_energies"], options.labels),
-        options=TrainingOptions(**config["training"]),
-        config_sha256=sha256(config),
-        seed=options.seed,
-        machine=Machine(options.cores, options.device),
-    ):
-        error = f"force error {point.force_error:.2f} kcal/mol/angstrom"
-        print(f"{counted(point.n_labels, 'label')}: {error}", flush=True)
-        points.append(point)
+    try:
+        for point in learning_curve(
+            labelled,
+            fractions,
+            work=work,
+            architecture=Architecture(**architecture(config)),
+            energies=reference_energies(labelled, config["nnp"]["reference_energies"], options.labels),
+            options=TrainingOptions(**config["training"]),
+            config_sha256=sha256(config),
+            seed=options.seed,
+            machine=Machine(options.cores, options.device),
+        ):
+            error = f"force error {point.force_error:.2f} kcal/mol/angstrom"
+            print(f"{counted(point.n_labels, 'label')}: {error}", flush=True)
+            points.append(point)
+    except NothingToTrainOn as error:
+        remedy = "give labels of more molecules, or a smaller fraction"
+        raise UserError(f"--validation-fraction {options.validation_fraction:g}: {error}; {remedy}") from None
     write_curve(options.output, points)
     for point in points:
         for suffix in (".checkpoint.pt", ".csv"):

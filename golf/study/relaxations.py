@@ -16,7 +16,8 @@ from golf.nnp.potential import load, pick_device
 from golf.relaxation.engine import Optimizer
 from golf.relaxation.relax import relax
 from golf.study.selection import select_conformations
-from golf.training.recipe import Machine, check_level, split_validation
+from golf.study.trainings import split_of_study
+from golf.training.recipe import Machine, check_level
 
 
 def _built(relaxation: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def training_starts(labels: str, *, validation_fraction: float, validation_split
     labelled = read(labels)
     if validation_split == "conformation":
         return labelled
-    return split_validation(labelled, validation_fraction, seed, validation_split)[0]
+    return split_of_study(labelled, validation_fraction, seed, validation_split)[0]
 
 
 def relax_test(

@@ -10,7 +10,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from golf.core.conformations import concatenate
+from golf.core.conformations import ConformationSet, concatenate
+from golf.core.errors import UserError
 from golf.core.files import written_whole
 from golf.core.hdf5 import read
 from golf.core.level import LEVEL_ATTRS, LevelOfTheory
@@ -18,6 +19,7 @@ from golf.nnp.potential import Architecture, Provenance, load
 from golf.training.loop import Schedule
 from golf.training.recipe import (
     Machine,
+    NothingToTrainOn,
     Outputs,
     TrainingOptions,
     check_level,
@@ -39,6 +41,21 @@ def reference_energies_to_file(labels: str, given: Mapping[str, float] | None, o
         temporary.write_text(json.dumps(energies, indent=2) + "\n", encoding="utf-8")
 
 
+def split_of_study(
+    labelled: ConformationSet, fraction: float, seed: int, by: str
+) -> tuple[ConformationSet, ConformationSet | None]:
+    """Split labels as `golf.training.recipe.split_validation` does, with errors that name the key.
+
+    Raises:
+        UserError: no molecules are left for training.
+    """
+    try:
+        return split_validation(labelled, fraction, seed, by)
+    except NothingToTrainOn as error:
+        remedy = "split by conformation, or label more molecules"
+        raise UserError(f"key training.validation_split: {error}; {remedy}") from None
+
+
 def train_baseline(
     labels: str,
     reference_energies: str,
@@ -52,7 +69,7 @@ def train_baseline(
 ) -> None:
     """A new network on the initial labels."""
     labelled = read(labels)
-    training, validation = split_validation(labelled, options.validation_fraction, seed, options.validation_split)
+    training, validation = split_of_study(labelled, options.validation_fraction, seed, options.validation_split)
     provenance = Provenance({name: str(labelled.attrs[name]) for name in LEVEL_ATTRS}, config_sha256, seed)
     start = new_potential(
         training, json.loads(Path(reference_energies).read_text(encoding="utf-8-sig")), architecture, provenance
@@ -94,7 +111,7 @@ def continue_baseline(
     machine: Machine,
 ) -> None:
     """As many further updates as the GOLF rounds have, at their learning rate, on the initial labels alone."""
-    training, validation = split_validation(read(labels), options.validation_fraction, seed, options.validation_split)
+    training, validation = split_of_study(read(labels), options.validation_fraction, seed, options.validation_split)
     settings = options.settings(updates, Schedule(learning_rate, updates), seed)
     start = continued(load(model), config_sha256, seed, training)
     train_to_file(start, training, settings, outputs, machine, options, model=model, validation=validation)
@@ -120,7 +137,7 @@ def train_round(
 
     Where no round has brought a label that can be trained on, the initial ones alone are used.
     """
-    initial, validation = split_validation(
+    initial, validation = split_of_study(
         read(initial_labels), options.validation_fraction, seed, options.validation_split
     )
     new = concatenate([read(path) for path in new_labels])

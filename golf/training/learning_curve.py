@@ -1,7 +1,7 @@
-"""Are there enough initial labels? Trainings on subsets, their error on other molecules, and what more would bring.
+"""Find out whether more initial labels would help: train on subsets, and fit the error on held-out molecules.
 
 The error of a network falls with the number of labels n like a n^-b until something else limits it (Hestness et al.,
-arXiv:1712.00409). Twice the labels then leave 2^-b of the error.
+arXiv:1712.00409). Twice as many labels then multiply the error by 2^-b.
 """
 
 from __future__ import annotations
@@ -26,25 +26,24 @@ from golf.training.recipe import Machine, TrainingOptions, new_potential, split_
 logger = logging.getLogger(__name__)
 
 HELPS = 0.10
-"""Share of the error that twice the labels have to remove for more of them to help a lot."""
+"""More labels help a lot if twice as many remove at least this share of the error."""
 
 UNDERTRAINED = 0.8
-"""Of the error on other molecules: a network that is no better on its own labels has not learnt these yet."""
+"""A network has not learned its labels if its error on them is above this share of the error on other molecules."""
 
-
-LEARNT = 0.5
-"""Of the error on other molecules: a network that is so much better on its own labels has learnt these."""
+LEARNED = 0.5
+"""A network has learned its labels if its error on them is below this share of the error on other molecules."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Mean absolute errors on the validation molecules after a training on a subset."""
+    """A point of the learning curve: mean absolute errors after training on a subset."""
 
     fraction: float
     n_labels: int
     force_error: float  # kcal/mol/angstrom
     energy_error: float  # kcal/mol
-    training_force_error: float  # kcal/mol/angstrom, on the labels that it was trained on
+    training_force_error: float  # kcal/mol/angstrom, on the training labels
 
 
 COLUMNS = (
@@ -68,30 +67,32 @@ def learning_curve(
     seed: int,
     machine: Machine,
 ) -> Iterator[Point]:
-    """Train on growing subsets of the labels, each part of the next, all with the same settings.
+    """Train on nested subsets of the labels, smallest first, with the same settings; yield a point for each.
 
     Args:
-        labelled: conformations with a label; some of their molecules are kept for validation.
-        fractions: of the remaining conformations, increasing.
-        work: folder for checkpoints, from which an interrupted curve goes on.
-        energies: hartree, by symbol; the same for all subsets, so that the network alone is compared.
+        labelled: conformations with a label; some of their molecules are held out for validation.
+        fractions: sizes of the subsets as increasing shares of the remaining conformations.
+        work: folder for checkpoints, from which an interrupted curve resumes.
+        architecture: architecture of the network.
+        energies: reference energies in hartree by symbol, the same for all subsets, so that only the network differs.
+        options: settings of the trainings; the validation fraction must be above 0.
+        config_sha256: hash of the configuration, to record in the models.
+        seed: seed of weights, batches, split and subsets.
+        machine: threads, device and deadline.
 
     Raises:
-        UserError: a subset is empty or has the size of another, or there is no molecule to spare for validation.
+        UserError: a subset is empty or as large as another one, or a training diverged.
+        NothingToTrainOn: no molecule is left for training.
     """
-    training, validation = split_validation(
-        labelled,
-        options.validation_fraction,
-        seed,
-        "molecule",
-        where=f"--validation-fraction {options.validation_fraction:g}",
-        remedy="give labels of more molecules, or a smaller fraction",
-    )
+    training, validation = split_validation(labelled, options.validation_fraction, seed, "molecule")
     if validation is None:
-        raise UserError("--validation-fraction 0: a learning curve needs validation molecules; give more")
+        raise ValueError("a learning curve needs a validation fraction above 0")
     sizes = [round(fraction * len(training)) for fraction in fractions]
     if sizes[0] < 1 or len(set(sizes)) < len(sizes):
-        raise UserError(f"--fractions: give {sizes} of {len(training)} labels; these have to be different, at least 1")
+        raise UserError(
+            f"subsets of {', '.join(map(str, sizes))} of {len(training)} labels: sizes must differ and be at least 1;"
+            " choose other fractions"
+        )
     order = np.random.default_rng(seed).permutation(len(training))
     schedule = Schedule(options.learning_rate, options.updates, warmup_updates=options.warmup_updates)
     for fraction, size in zip(fractions, sizes, strict=True):
@@ -117,45 +118,45 @@ def learning_curve(
 
 
 def power_law(points: Sequence[Point]) -> tuple[float, float]:
-    """a (kcal/mol/angstrom) and b of the force error a n^-b, by least squares of its logarithm."""
+    """Fit the force error as a n^-b by least squares of its logarithm; return a (kcal/mol/angstrom) and b."""
     n, error = (np.log([getattr(point, name) for point in points]) for name in ("n_labels", "force_error"))
     slope, intercept = np.polyfit(n, error, 1)
     return math.exp(intercept), -float(slope)
 
 
 def verdict(points: Sequence[Point]) -> str:
-    """One sentence: would more initial labels still help a lot? They do where twice as many remove `HELPS`."""
+    """Judge in one sentence whether more initial labels would help a lot: twice as many remove a share `HELPS`."""
     a, b = power_law(points)
     n = points[-1].n_labels
     last = points[-1]
-    if b <= 0.0 and last.training_force_error < LEARNT * last.force_error:
+    if b <= 0.0 and last.training_force_error < LEARNED * last.force_error:
         return (
-            f"Conformations of more or other molecules are needed: the network has learnt its {n} labels, with a force"
-            f" error on them of {last.training_force_error:.2f} kcal/mol/angstrom, but on molecules that were not"
-            f" trained on it is {last.force_error:.2f}, and does not fall from {points[0].n_labels} to {n} labels."
+            f"Conformations of more or other molecules are needed: the network has learned its {n} labels (force error"
+            f" {last.training_force_error:.2f} kcal/mol/angstrom), but its error on held-out molecules is"
+            f" {last.force_error:.2f} and does not fall from {points[0].n_labels} to {n} labels."
         )
     if b <= 0.0:
         return (
-            f"The force error does not fall from {points[0].n_labels} to {n} labels, so this curve says nothing about"
-            " more of them: give more --updates, or look at the labels."
+            f"The force error does not fall from {points[0].n_labels} to {n} labels, so the benefit of more labels is"
+            " unknown: train for more updates, or check the labels."
         )
     fewer = 1.0 - 2.0**-b
     if fewer < HELPS and last.training_force_error > UNDERTRAINED * last.force_error:
         return (
-            f"The network has not learnt the {n} labels that it has: its force error on them is"
-            f" {last.training_force_error:.2f} kcal/mol/angstrom, on other molecules {last.force_error:.2f}. Whether"
-            " more labels would help cannot be said: give more --updates."
+            f"The network has not learned its {n} labels: its force error is {last.training_force_error:.2f}"
+            f" kcal/mol/angstrom on them and {last.force_error:.2f} on held-out molecules. The benefit of more labels"
+            " is unknown: train for more updates."
         )
     help_ = "would still help a lot" if fewer >= HELPS else "would not help a lot"
     return (
-        f"More initial labels {help_}: by the fit {a:.3g} n^-{b:.2f}, {2 * n} instead of {n} would lower the force"
-        f" error on molecules that were not trained on from {a * n**-b:.2f} to {a * (2 * n) ** -b:.2f}"
-        f" kcal/mol/angstrom, by {100 * fewer:.0f} % (the criterion is {100 * HELPS:.0f} %)."
+        f"More initial labels {help_}: by the fit {a:.3g} n^-{b:.2f}, {2 * n} instead of {n} labels would lower the"
+        f" force error on held-out molecules from {a * n**-b:.2f} to {a * (2 * n) ** -b:.2f} kcal/mol/angstrom,"
+        f" by {100 * fewer:.0f} % (the criterion is {100 * HELPS:.0f} %)."
     )
 
 
 def write_curve(path: str | Path, points: Sequence[Point]) -> None:
-    """CSV with a row per subset."""
+    """Write the points as CSV, one row per subset."""
     with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(COLUMNS)

@@ -1,12 +1,13 @@
-"""Training of a potential: loss, schedule, averaged weights; resumable to the bit.
+"""Train a potential: loss, learning rate schedule and averaged weights, resumable bit for bit.
 
-One function, `train`, serves the baseline, every GOLF round and the control. Adam on the loss of DESIGN section 5,
+One function, `train`, serves the baseline, every GOLF round and the controls. It runs Adam on the loss (GOLF, ICLR
+2024; docs/method.md)
     L = w_F mean over molecules (1/n sum over atoms |F - F_label|^2) + w_E mean over molecules (E - E_label)^2,
-in hartree and angstrom (GOLF, ICLR 2024). On a CPU the gradient is summed over pieces of a batch that fit into the
-caches, each computed by one thread; the pieces, and so the weights, do not depend on the number of threads.
+in hartree and angstrom. On a CPU the gradient is summed over pieces of a batch that fit into the caches, each computed
+by one thread. The pieces, and thus the weights, do not depend on the number of threads.
 
-The weights that are returned, validated and saved are an exponential moving average of those that the optimizer moves;
-training goes on from the latter, which travel in the training state.
+The weights that are returned, validated and saved are an exponential moving average of those that the optimizer
+changes. Training continues from the latter, which are saved in the training state.
 """
 
 from __future__ import annotations
@@ -43,20 +44,20 @@ MAIN, INITIAL = 0, 1  # streams of batches
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss stopped being a finite number."""
+    """The loss is no longer finite."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate: linear warm-up, then a cosine to zero, over all the trainings that share it (the GOLF rounds)."""
+    """Learning rate schedule: linear warm-up, then a cosine to zero over all trainings that share it (GOLF rounds)."""
 
     learning_rate: float
     total_updates: int  # of all trainings that share the cosine
-    first_update: int = 0  # where this training stands on it
+    first_update: int = 0  # updates of earlier trainings on the same cosine
     warmup_updates: int = 0
 
     def rate(self, update: int) -> float:
-        """Learning rate of an update of this training, counted from 0."""
+        """Return the learning rate of an update of this training, counted from 0."""
         k = self.first_update + update
         warm = min(1.0, (k + 1) / self.warmup_updates) if self.warmup_updates else 1.0
         return self.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * min(1.0, k / self.total_updates)))
@@ -64,14 +65,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a training does, but for the data."""
+    """Settings of one training that, together with the data and the start, determine its result."""
 
     n_updates: int
     batch_size: int
     schedule: Schedule
-    initial_fraction: float = 0.0  # share of each batch that is drawn from the initial set
+    initial_fraction: float = 0.0  # share of each batch drawn from the initial labels
     gradient_clip: float = 1.0  # largest gradient norm of the loss, in units of the potential's scale
-    ema_decay: float = 0.99  # of the averaged weights; 0: no averaging
+    ema_decay: float = 0.99  # decay of the moving average of the weights; 0: no averaging
     force_weight: float = 0.99
     energy_weight: float = 0.01
     interval: int = 500  # updates between rows of the metrics
@@ -81,11 +82,15 @@ class Settings:
 def loss_of(
     energy: Tensor, forces: Tensor, batch: Batch, energy_label: Tensor, force_label: Tensor, settings: Settings
 ) -> Tensor:
-    """The loss (see the module's text), float64: Eh^2/A^2 and Eh^2 added with their weights; a mean over molecules.
+    """Return the loss defined in the module's docstring, float64: weighted hartree^2/angstrom^2 plus hartree^2.
 
     Args:
-        energy, energy_label: [n] hartree.
-        forces, force_label: [A, 3] hartree/angstrom.
+        energy: [n] hartree, of the network.
+        forces: [A, 3] hartree/angstrom, of the network.
+        batch: n molecules with A atoms.
+        energy_label: [n] hartree.
+        force_label: [A, 3] hartree/angstrom.
+        settings: source of the weights.
     """
     squared = (forces - force_label).square().sum(dim=1).to(torch.float64)  # [A]
     per_molecule = torch.zeros_like(energy).index_add(0, batch.molecule, squared) / batch.n_atoms
@@ -94,7 +99,7 @@ def loss_of(
 
 
 def errors(potential: Potential, molecules: LabelledMolecules) -> tuple[float, float]:
-    """Mean absolute errors of force components (kcal/mol/angstrom) and energies (kcal/mol)."""
+    """Return the mean absolute errors of force components (kcal/mol/angstrom) and energies (kcal/mol)."""
     force_error = energy_error = 0.0
     for chunk in torch.arange(len(molecules), device=potential.device).split(VALIDATION_BATCH):
         batch, energy_label, force_label = molecules.select(chunk)
@@ -121,25 +126,28 @@ def train(
 ) -> tuple[Potential, dict[str, Any]]:
     """Train a copy of a potential on the labels with `Status.OK`.
 
-    Killed at any time and called again with the same arguments, it goes on from the checkpoint and ends in the weights
-    of an undisturbed run, bit by bit on the same machine. A checkpoint of other data
-    or settings is ignored with a warning.
+    A process that is killed at any time and called again with the same arguments resumes from the checkpoint and ends
+    with the weights of an uninterrupted run, bit for bit on the same machine. A checkpoint of other data or settings is
+    ignored with a warning.
 
     Args:
-        start: where to start; unchanged.
-        main: most labels of a batch come from here.
-        checkpoint: written every `checkpoint_seconds` and at the end; may be deleted once the result is saved.
-        metrics: CSV with a row per `settings.interval` updates, errors of the averaged weights.
-        initial: D_0, of which `settings.initial_fraction` of a batch is drawn.
-        validation: labels that are not trained on.
-        state: the state returned by the training that `start` comes from, to go on with its optimizer and weights.
-        threads: pieces of a batch at a time, on a CPU.
+        start: potential to start from; it is not changed.
+        main: training set from which most of a batch is drawn.
+        settings: settings of the training.
+        checkpoint: file written every `checkpoint_seconds` and at the end; may be deleted once the result is saved.
+        metrics: CSV with one row per `settings.interval` updates, with errors of the averaged weights.
+        initial: initial labels D_0, from which `settings.initial_fraction` of a batch is drawn.
+        validation: held-out labels.
+        state: training state of `start`, to continue its optimizer and weights; None: start a new optimizer.
+        checkpoint_seconds: seconds between checkpoints.
+        threads: number of pieces of a batch computed at a time on a CPU.
+        device: "cpu" or "cuda".
 
     Returns:
-        The trained potential (averaged weights) and the state to train it further (see `Potential.save`).
+        The trained potential (averaged weights) and its training state (see `Potential.save`).
 
     Raises:
-        UserError: there is nothing to train on.
+        UserError: a training set has no labels.
         TrainingDiverged: the loss is not finite.
     """
     with worker_pool(threads) as pool:
@@ -172,13 +180,13 @@ def train(
 
 @dataclass(frozen=True)
 class _Data:
-    """Molecules of all streams, one after the other, and for each stream where it begins, its length and its share."""
+    """The concatenated molecules of all streams, and the position, length and share of each stream."""
 
     molecules: LabelledMolecules
-    streams: Mapping[int, tuple[int, int, int]]  # first molecule, how many there are, how many a batch draws
+    streams: Mapping[int, tuple[int, int, int]]  # first molecule, number of molecules, number drawn for a batch
 
     def draw(self, step: int, seed: tuple[int, ...]) -> Tensor:
-        """Indices of the molecules of a batch."""
+        """Draw the indices of the molecules of a batch."""
         parts = [first + drawn(n, size, step, (*seed, stream)) for stream, (first, n, size) in self.streams.items()]
         return torch.from_numpy(np.concatenate(parts))
 
@@ -204,11 +212,15 @@ class _Run:
         self._started = time.monotonic()
 
     def data(self, main: ConformationSet, initial: ConformationSet | None) -> _Data:
-        """What batches are drawn from."""
+        """Prepare the training sets that batches are drawn from.
+
+        Raises:
+            UserError: a training set has no labels.
+        """
         settings = self.settings
         from_initial = round(settings.initial_fraction * settings.batch_size) if initial is not None else 0
         if initial is not None and 0 < settings.initial_fraction < 1 and settings.batch_size > 1:
-            from_initial = min(max(1, from_initial), settings.batch_size - 1)  # both streams are in every batch
+            from_initial = min(max(1, from_initial), settings.batch_size - 1)  # every batch draws from both streams
         parts: list[LabelledMolecules] = []
         streams: dict[int, tuple[int, int, int]] = {}
         for stream, part, size in ((MAIN, main, settings.batch_size - from_initial), (INITIAL, initial, from_initial)):
@@ -223,14 +235,14 @@ class _Run:
         return _Data(LabelledMolecules.concatenate(parts), streams)
 
     def step(self, data: _Data, pool: Executor) -> None:
-        """One update."""
+        """Run one update."""
         settings = self.settings
         indices = data.draw(self.update, (settings.seed, self.earlier_updates))
         value, gradients, force_error, n_components = self._gradients(data.molecules, indices, pool)
         if not math.isfinite(value):
             raise TrainingDiverged(
                 f"the loss of update {self.update + 1} is {value}; lower the learning rate"
-                f" (now {settings.schedule.rate(self.update):g}) or look for wrong labels"
+                f" (now {settings.schedule.rate(self.update):g}) or check the labels"
             )
         for group in self.optimizer.param_groups:
             group["lr"] = settings.schedule.rate(self.update)
@@ -239,7 +251,7 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.parameters, settings.gradient_clip)
         self.optimizer.step()
         self.update += 1
-        # A young average forgets its start sooner, else the first (random) weights would stay in it
+        # A young average decays faster, otherwise the initial random weights would stay in it
         total = self.earlier_updates + self.update
         decay = min(settings.ema_decay, (1.0 + total) / (10.0 + total))
         with torch.no_grad():
@@ -252,14 +264,17 @@ class _Run:
     def _gradients(
         self, molecules: LabelledMolecules, indices: Tensor, pool: Executor
     ) -> tuple[float, list[Tensor], float, int]:
-        """Loss of a batch and its gradient (in units of the potential's scale), sum of force errors, components."""
+        """Return the loss of a batch, its gradient (in units of the potential's scale), and force errors.
+
+        The last two values are the sum of absolute errors of force components (hartree/angstrom) and their number.
+        """
         potential, settings = self.potential, self.settings
 
         def part(bounds: tuple[int, int]) -> tuple[float, Sequence[Tensor], float, int]:
             batch, energy_label, force_label = molecules.select(indices[slice(*bounds)].to(potential.device))
             energy, forces = potential.network_energy_and_forces(batch, for_training=True)
             loss = loss_of(energy, forces, batch, energy_label, force_label, settings) * (len(energy) / len(indices))
-            # Adam does not see the factor; clipping does
+            # The factor has no effect on Adam, but on the clipping
             gradients = torch.autograd.grad(loss / potential.scale**2, self.parameters, materialize_grads=True)
             error = (forces.detach() - force_label).abs().sum(dtype=torch.float64)
             return float(loss.detach()), gradients, float(error), force_label.numel()
@@ -277,7 +292,7 @@ class _Run:
         return loss, list(gradients), error, n_components
 
     def row(self, held_out: LabelledMolecules | None) -> dict[str, float]:
-        """A row of the metrics; starts the next one."""
+        """Return a row of the metrics, and start the next row."""
         sums, self._sums = self._sums, dict.fromkeys(self._sums, 0.0)
         found = errors(self.average, held_out) if held_out is not None and len(held_out) else (math.nan, math.nan)
         return {
@@ -294,7 +309,7 @@ class _Run:
         return self._seconds_before + time.monotonic() - self._started
 
     def training_state(self) -> dict[str, Any]:
-        """What the next training needs to go on: tensors and numbers on the CPU."""
+        """Return the state that a later training continues from: tensors and numbers on the CPU."""
         return {
             "network": _on_cpu(self.potential.network.state_dict()),
             "optimizer": _on_cpu(self.optimizer.state_dict()),
@@ -302,12 +317,12 @@ class _Run:
         }
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything that `restore` needs."""
+        """Return everything that `restore` needs."""
         state = self.training_state() | {"average": _on_cpu(self.average.network.state_dict())}
         return state | {"update": self.update, "sums": dict(self._sums), "seconds": self._seconds()}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Go on where `snapshot` was taken."""
+        """Restore the state at which a snapshot was taken."""
         self.potential.network.load_state_dict(snapshot["network"])
         self.average.network.load_state_dict(snapshot["average"])
         self.optimizer.load_state_dict(snapshot["optimizer"])
@@ -318,7 +333,7 @@ class _Run:
 
 
 def _on_cpu(value: Any) -> Any:
-    """A copy with every tensor detached and on the CPU."""
+    """Return a copy with every tensor detached and on the CPU."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):
@@ -335,7 +350,7 @@ def _fingerprint(
     data: _Data,
     held_out: LabelledMolecules | None,
 ) -> str:
-    """Hash of all that determines the result."""
+    """Return a hash of everything that determines the result."""
     digest = hashlib.sha256(json.dumps([asdict(settings), asdict(start.architecture), start.scale]).encode())
     digest.update(f"{data.streams} {data.molecules.digest()} {held_out and held_out.digest()}".encode())
     for weights in (start.network.state_dict(), {} if state is None else state["network"]):

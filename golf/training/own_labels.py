@@ -1,4 +1,4 @@
-"""A training outside of a study: on any labelled file, from new weights or from those of a model."""
+"""Train outside of a study: on any labelled file, from new weights or from those of a model."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from golf.training.recipe import (
 
 
 def read_labels(path: str | Path) -> ConformationSet:
-    """The conformations of a file that have a label (status ok).
+    """Read the conformations of a file that have a label (status ok).
 
     Raises:
-        UserError: the file is missing, of another kind or level of theory not stated, none has a label, or one of
-            them has numbers that are not finite; names it.
+        UserError: the file is missing or of another kind, does not state its level of theory, has no labels, or one of
+            its labelled conformations is inconsistent or has values that are not finite.
     """
     if suffix_of(path) != ".h5":
         raise UserError(f"{path}: not a labelled .h5 file; make one with golf label")
@@ -44,7 +44,7 @@ def read_labels(path: str | Path) -> ConformationSet:
         raise UserError(f"{path}: none of {len(everything)} conformations has a label (status ok); label some first")
     missing = [name for name in LEVEL_ATTRS if name not in labelled.attrs]
     if missing:
-        raise UserError(f"{path}: has no attribute {missing[0]}, so its level of theory is not known; label it again")
+        raise UserError(f"{path}: has no attribute {missing[0]}, so its level of theory is unknown; label it again")
     columns = {
         "positions": np.isfinite(labelled.position).all(axis=1),
         "forces": np.isfinite(labelled.atoms["force"]).all(axis=1),
@@ -53,14 +53,14 @@ def read_labels(path: str | Path) -> ConformationSet:
     for what, finite in columns.items():
         if not finite.all():
             i = int(np.searchsorted(labelled.offset, int(np.argmin(finite)), side="right")) - 1
-            raise UserError(f"{path}: {labelled.id[i]}: {what} not finite numbers; remove it or label it again")
+            raise UserError(f"{path}: {labelled.id[i]}: {what} not finite; remove the conformation or label it again")
     for out in consistent(labelled)[1]:
         raise UserError(f"{path}: {out.name}: {out.reason}")
     return labelled
 
 
 def level_of(labelled: ConformationSet) -> dict[str, str]:
-    """Level of theory of the labels, as a model records it."""
+    """Return the level of theory of labels, as attributes that a model records."""
     return {name: str(labelled.attrs[name]) for name in LEVEL_ATTRS}
 
 
@@ -76,28 +76,28 @@ def train_on_labels(
     seed: int,
     machine: Machine,
 ) -> str:
-    """Train on the labels of a file; killed and called again, it goes on from its checkpoint.
+    """Train on the labels of a file; an interrupted training resumes from its checkpoint when called again.
 
     Args:
-        architecture, given_energies: of a new network; without a meaning where there is an initial model.
-        given_energies: hartree, by symbol; None: fitted to the labels.
-        initial: model to start from, with its optimizer where it has one.
+        path: labelled conformations (.h5).
+        outputs: output files.
+        architecture: architecture of a new network; ignored if an initial model is given.
+        given_energies: reference energies in hartree by symbol; None: fit them. Ignored if an initial model is given.
+        options: settings of the training.
+        initial: model file to start from, with its optimizer state if it has one; None: start from new weights.
+        config_sha256: hash of the configuration, to record in the model.
+        seed: seed of weights, batches and split.
+        machine: threads, device and deadline.
 
     Returns:
-        One line on what was trained, and its errors on the validation set.
+        One line that summarizes the training and its errors on the validation set.
 
     Raises:
         UserError: the labels or the model cannot be used, or the training diverged.
+        NothingToTrainOn: the validation split leaves no molecules for training.
     """
     labelled = read_labels(path)
-    training, validation = split_validation(
-        labelled,
-        options.validation_fraction,
-        seed,
-        options.validation_split,
-        where=path,
-        remedy="give --by conformation, labels of more molecules, or a smaller --validation-fraction",
-    )
+    training, validation = split_validation(labelled, options.validation_fraction, seed, options.validation_split)
     if initial is None:
         provenance = Provenance(level_of(labelled), config_sha256, seed)
         energies = reference_energies(labelled, given_energies, path)
@@ -112,13 +112,13 @@ def train_on_labels(
         )
     except TrainingDiverged as error:
         raise UserError(f"{path}: {error}") from None
-    said = f"{outputs.model}: {options.updates} updates on {_counted(training)}"
+    summary = f"{outputs.model}: {options.updates} updates on {_counted(training)}"
     if validation is None:
-        return said
+        return summary
     force, energy = errors(trained, trained.molecules(validation))
     return (
-        f"{said}; on {_counted(validation)} kept for validation, force error {force:.2f} kcal/mol/angstrom,"
-        f" energy error {energy:.2f} kcal/mol (mean absolute)"
+        f"{summary}; mean absolute errors on {_counted(validation)} held out for validation: forces"
+        f" {force:.2f} kcal/mol/angstrom, energies {energy:.2f} kcal/mol"
     )
 
 
@@ -127,8 +127,8 @@ def _initial_model(initial: str, labelled: ConformationSet, path: str) -> Potent
     difference = level_difference(start.provenance.level, labelled.attrs)
     if difference:
         raise UserError(
-            f"{initial}: its training data and {path} differ in {difference}; labels of different levels do not mix, "
-            "train a new model"
+            f"{initial}: its training data and {path} differ in {difference}; train a new model, because labels of "
+            "different levels of theory must not be mixed"
         )
     start.check_elements(labelled, path)
     return start

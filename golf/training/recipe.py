@@ -1,4 +1,4 @@
-"""What every training starts from and writes: validation split, reference energies, new or continued network, files."""
+"""The parts that all trainings share: validation split, reference energies, new or continued network, output files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Section `training` of the configuration; see its schema."""
+    """Section `training` of the configuration; see schemas/config.schema.yaml."""
 
     updates: int
     batch_size: int
@@ -51,7 +50,7 @@ class TrainingOptions:
     checkpoint_seconds: float
 
     def settings(self, n_updates: int, schedule: Schedule, seed: int, initial_fraction: float = 0.0) -> Settings:
-        """Settings of one training."""
+        """Return the settings of one training of `n_updates` updates."""
         return Settings(
             n_updates=n_updates,
             batch_size=self.batch_size,
@@ -68,50 +67,52 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Files of one training; its checkpoint and its lock lie beside the model."""
+    """Output files of one training; its checkpoint and its lock are beside the model."""
 
     model: str
     metrics: str
 
     @property
     def checkpoint(self) -> Path:
-        """Where the training is resumed from."""
+        """File from which the training resumes."""
         return Path(self.model).with_suffix(".checkpoint.pt")
 
     @property
     def lock(self) -> Path:
-        """Held by the one process that trains."""
+        """Lock that the training process holds."""
         return Path(self.model).with_suffix(".lock")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a training runs, and until when."""
+    """The threads and the device on which the network runs, and the deadline."""
 
     threads: int
     device: str  # auto, cpu or cuda
     deadline: Deadline = field(default_factory=Deadline)
 
 
+class NothingToTrainOn(Exception):
+    """The validation split leaves no molecules for training; callers add which setting to change."""
+
+
 def split_validation(
-    labelled: ConformationSet,
-    fraction: float,
-    seed: int,
-    by: str,
-    *,
-    where: str = "key training.validation_split",
-    remedy: str = "split by conformation, or label more molecules",
+    labelled: ConformationSet, fraction: float, seed: int, by: str
 ) -> tuple[ConformationSet, ConformationSet | None]:
-    """Training and validation part of the initial labels; the same split in every training of a study.
+    """Split labelled conformations into a training and a validation set, the same way in every training of a study.
 
     Args:
-        fraction: of the conformations, or of the molecules, that have a label.
-        by: conformation, or molecule: then no conformation of a validation molecule is trained on, and there is at
-            least one such molecule unless the fraction is 0.
-        where, remedy: of the message where that fails; as given, those of a study.
+        labelled: conformations; those without a label are never in the validation set.
+        fraction: share of the conformations, or of the molecules, with a label that is held out.
+        seed: seed of the split.
+        by: "conformation"; or "molecule": then no conformation of a validation molecule is trained on, and at least one
+            molecule is held out unless the fraction is 0.
+
+    Returns:
+        The training set and the validation set; None instead of an empty validation set.
 
     Raises:
-        UserError: a split by molecule leaves none to train on.
+        NothingToTrainOn: a split by molecule leaves none to train on.
     """
     good = np.flatnonzero(labelled.values["status"] == Status.OK)
     rng = np.random.default_rng(seed)
@@ -122,9 +123,8 @@ def split_validation(
         molecules = sorted({labelled.molecule[i] for i in good})
         n_validation = max(1, round(fraction * len(molecules)))
         if n_validation >= len(molecules):
-            raise UserError(
-                f"{where}: {n_validation} of {len(molecules)} molecules for validation leaves none to train on;"
-                f" {remedy}"
+            raise NothingToTrainOn(
+                f"{n_validation} of {len(molecules)} molecules for validation leaves none to train on"
             )
         mask = np.isin(labelled.molecule, rng.permutation(molecules)[:n_validation])
     return (labelled.subset(~mask), labelled.subset(mask)) if mask.any() else (labelled, None)
@@ -133,7 +133,12 @@ def split_validation(
 def reference_energies(
     labelled: ConformationSet, given: Mapping[str, float] | None, labels: str | Path
 ) -> dict[str, float]:
-    """The energy of each element (hartree, by symbol): as given, or fitted to the labels.
+    """Return the energy of each element in hartree by symbol: the given ones, or fitted to the labels.
+
+    Args:
+        labelled: labelled conformations.
+        given: energies in hartree by symbol; None: fit them.
+        labels: file of `labelled`, for messages.
 
     Raises:
         UserError: an element of the labels has no given energy, or there are no labels.
@@ -149,10 +154,13 @@ def reference_energies(
 def new_potential(
     training: ConformationSet, energies: Mapping[str, float], architecture: Architecture, provenance: Provenance
 ) -> Potential:
-    """A network with new weights, its scale, its wall and its domain those of the training set.
+    """Return a network with new weights whose scale, repulsive wall and domain follow from the training set.
 
     Args:
-        energies: hartree, by symbol.
+        training: labelled conformations.
+        energies: reference energies in hartree by symbol.
+        architecture: architecture of the network.
+        provenance: level of theory, configuration and seed to record.
     """
     torch.manual_seed(provenance.seed)
     potential = Potential(
@@ -167,7 +175,7 @@ def new_potential(
 
 
 def check_level(model: str, potential: Potential, level: LevelOfTheory) -> None:
-    """Raise UserError where the potential of a file was trained on labels of another level than the oracle's."""
+    """Raise a UserError if the model of a file was trained on labels of another level of theory than the oracle's."""
     difference = level_difference(potential.provenance.level, level.attrs())
     if difference:
         raise UserError(
@@ -177,12 +185,12 @@ def check_level(model: str, potential: Potential, level: LevelOfTheory) -> None:
 
 
 def has_labels(conformations: ConformationSet) -> bool:
-    """Whether there is anything to train on."""
+    """Tell whether any conformation has a label."""
     return "status" in conformations.values and bool((conformations.values["status"] == Status.OK).any())
 
 
 def continued(potential: Potential, config_sha256: str, seed: int, *training: ConformationSet) -> Potential:
-    """A potential that training goes on with: stamped as of now, its domain widened by that of the training sets."""
+    """Prepare a potential for further training: update its provenance, and widen its domain by the training sets."""
     potential.provenance = replace(potential.provenance, config_sha256=config_sha256, seed=seed)
     if potential.domain is not None:
         for part in training:
@@ -191,7 +199,7 @@ def continued(potential: Potential, config_sha256: str, seed: int, *training: Co
 
 
 def domain_of(potential: Potential, conformations: ConformationSet) -> Domain:
-    """What those of the conformations have that have a label."""
+    """Return the domain of the conformations that have a label."""
     labelled = conformations.subset(labelled_indices(conformations))
     return Domain.of(labelled, shortest_distances(potential.molecules(labelled)))
 
@@ -205,15 +213,23 @@ def train_to_file(
     options: TrainingOptions,
     *,
     model: str | None = None,
-    **sets: Any,
+    initial: ConformationSet | None = None,
+    validation: ConformationSet | None = None,
 ) -> Potential:
     """Train a potential, save it with its training state, and return it.
 
     Args:
-        model: file that `start` comes from, whose optimizer goes on; None: a new one.
-        sets: further arguments of `golf.training.loop.train`.
+        start: where to start.
+        main: training set from which most of a batch is drawn.
+        settings: settings of this training.
+        outputs: output files.
+        machine: threads, device and deadline.
+        options: source of the interval between checkpoints.
+        model: file that `start` comes from, whose optimizer state is continued; None: start a new optimizer.
+        initial: initial labels, of which `settings.initial_fraction` of a batch is drawn.
+        validation: labels that are held out.
     """
-    # Who waits here for a job that has outlived its Snakemake goes on from that one's last checkpoint.
+    # A process that waits here resumes from the last checkpoint of a job that has outlived its Snakemake.
     with LockedFile(outputs.lock, machine.deadline):
         potential, state = train(
             start,
@@ -225,7 +241,8 @@ def train_to_file(
             checkpoint_seconds=options.checkpoint_seconds,
             threads=machine.threads,
             device=pick_device(machine.device),
-            **sets,
+            initial=initial,
+            validation=validation,
         )
         potential.save(outputs.model, state)
         return potential

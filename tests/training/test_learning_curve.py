@@ -42,7 +42,7 @@ def test_the_fit_finds_the_law_that_made_the_errors():
         # 30 * 200^-0.4 = 3.60; 30 * 400^-0.4 = 2.73, which is 2^-0.4 = 0.758 of it
         (
             0.4,
-            "would still help a lot: by the fit 30 n.-0.40, 400 instead of 200 would lower .* from 3.60 to 2.73 .*24 %",
+            "would still help a lot: by the fit 30 n.-0.40, 400 instead of 200 labels .* from 3.60 to 2.73 .*24 %",
         ),
         (0.153, "would still help a lot"),
         (0.151, "would not help a lot"),
@@ -53,9 +53,9 @@ def test_more_labels_help_where_twice_as_many_remove_a_tenth(b, says):
     assert re.search(says, sentence) and sentence.count(". ") == 0 and sentence.endswith(".")
 
 
-def test_a_network_that_has_not_learnt_its_labels_says_nothing_about_more_of_them():
+def test_a_network_that_has_not_learned_its_labels_says_nothing_about_more_of_them():
     sentence = verdict(points(30.0, 0.1, 50, 100, 200, on_own_labels=0.9))
-    assert "has not learnt the 200 labels that it has" in sentence and "give more --updates" in sentence
+    assert "has not learned its 200 labels" in sentence and "train for more updates" in sentence
     assert "would still help a lot" in verdict(points(30.0, 0.4, 50, 100, 200, on_own_labels=0.9))
 
 
@@ -66,17 +66,21 @@ def test_a_network_that_has_not_learnt_its_labels_says_nothing_about_more_of_the
         (
             -0.2,
             0.1,
-            "of more or other molecules are needed: .* them of 0.58 kcal.* it is 5.77, and does not fall from 50",
+            "of more or other molecules are needed: .* error 0.58 kcal.* is 5.77 and does not fall from 50",
         ),
-        (-1e-6, 0.49, "of more or other molecules are needed: .* them of 0.98 kcal.* it is 2.00, "),
-        (-1e-6, 0.51, "does not fall from 50 to 200 labels, so this curve says nothing .*: give more --updates"),
-        (-0.2, 0.9, "does not fall .*: give more --updates"),
+        (-1e-6, 0.49, "of more or other molecules are needed: .* error 0.98 kcal.* is 2.00 "),
+        (
+            -1e-6,
+            0.51,
+            "does not fall from 50 to 200 labels, so the benefit .*: train for more updates",
+        ),
+        (-0.2, 0.9, "does not fall .*: train for more updates"),
     ],
 )
 def test_an_error_that_does_not_fall_is_of_the_molecules_or_of_the_training(b, own, says):
     sentence = verdict(points(2.0, b, 50, 100, 200, on_own_labels=own))
     assert re.search(says, sentence) and sentence.count(". ") == 0 and sentence.endswith(".")
-    assert ("--updates" in sentence) == (own > 0.5)
+    assert ("more updates" in sentence) == (own > 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +109,7 @@ def test_errors_on_other_molecules_fall_with_labels(folder, capsys):
     found = [float(row["validation_force_mae_kcal_per_mol_angstrom"]) for row in rows]
     assert found[0] > found[2] > 0.0
     own = [float(row["training_force_mae_kcal_per_mol_angstrom"]) for row in rows]
-    assert 0.0 < own[0] < found[0], "five labels are learnt by heart"
+    assert 0.0 < own[0] < found[0], "five labels are learned by heart"
     assert said[-1].startswith("More initial labels ") and len(said) == 4 and not (folder / "curve.work").exists()
     before = (folder / "curve.csv").read_text()
     assert curve(folder, "curve.csv", *options) == 2 and "exists" in capsys.readouterr().err
@@ -153,11 +157,11 @@ def test_wrong_input_is_one_line_and_status_2(folder, capsys):
         "error: --updates: 0 is less than": (labels, *out, "--updates", 0),
         "--fractions: needs at least two numbers above 0": (labels, *out, "--fractions", 1),
         "--fractions: needs at least two numbers above 0 and": (labels, *out, "--fractions", 0.5, 1.5),
-        "--fractions: give [0, 48] of 48 labels": (labels, *out, "--fractions", 0.001, 1),
-        "--fractions: give [24, 24] of 48 labels": (labels, *out, "--fractions", 0.5, 0.501),
+        "subsets of 0, 48 of 48 labels: sizes must differ": (labels, *out, "--fractions", 0.001, 1),
+        "subsets of 24, 24 of 48 labels: sizes must differ": (labels, *out, "--fractions", 0.5, 0.501),
         "needs validation molecules": (labels, *out, "--validation-fraction", 0),
         "out.txt: unknown suffix": (labels, "-o", folder / "out.txt"),
-        "missing does not exist or cannot": (labels, "-o", folder / "missing" / "out.csv"),
+        "missing does not exist or is not": (labels, "-o", folder / "missing" / "out.csv"),
     }.items():
         assert main(["learning-curve", *map(str, arguments)]) == 2
         printed = capsys.readouterr().err

@@ -17,7 +17,8 @@ from golf.core.conformations import ConformationSet, Status
 from golf.core.errors import UserError
 from golf.nnp.potential import load, load_training_state
 from golf.study.relaxations import select_round
-from golf.training.recipe import Machine, split_validation
+from golf.study.trainings import split_of_study
+from golf.training.recipe import Machine, NothingToTrainOn, split_validation
 from support import REPOSITORY
 from support.mmff_labels import labelled_conformers
 
@@ -232,10 +233,10 @@ def bad_inputs(folder, labelled):
         f"nan-f.h5: {third}: forces not finite": (nan_force, *out),
         f"nan-e.h5: {third}: energy not finite": (nan_energy, *out),
         "no-level.h5: has no attribute basis": (no_level, *out),
-        "there.pt: exists": (labels, "-o", folder / "there.pt"),
-        "metrics.csv: exists": (labels, "-o", folder / "metrics.pt"),
+        "there.pt: already exists": (labels, "-o", folder / "there.pt"),
+        "metrics.csv: already exists": (labels, "-o", folder / "metrics.pt"),
         "out.h5: unknown suffix": (labels, "-o", folder / "out.h5"),
-        "missing does not exist or cannot": (labels, "-o", folder / "missing" / "out.pt"),
+        "missing does not exist or is not": (labels, "-o", folder / "missing" / "out.pt"),
         "text.pt: not a model file": (labels, *out, "--initial", folder / "text.pt"),
         "other-level.h5 differ in method: hf and wb97x-d; ": (
             folder / "other-level.h5",
@@ -294,8 +295,10 @@ def test_a_split_by_conformation_is_of_labels(labelled):
     assert len(validation) == 5 and sorted(training.id + validation.id) == sorted(labelled.id)
     assert split_validation(labelled, 0.0, 1, "conformation")[1] is None
     assert split_validation(labelled, 0.0, 1, "molecule")[1] is None
-    with pytest.raises(UserError, match="^key training.validation_split: 4 of 4 .* on; split by conformation"):
+    with pytest.raises(NothingToTrainOn, match="^4 of 4 molecules for validation leaves none to train on$"):
         split_validation(labelled, 0.9, 1, "molecule")
+    with pytest.raises(UserError, match="^key training.validation_split: 4 of 4 .* on; split by conformation"):
+        split_of_study(labelled, 0.9, 1, "molecule")
 
 
 def test_a_round_starts_from_no_validation_molecule(folder, labelled):

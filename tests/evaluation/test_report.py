@@ -68,7 +68,7 @@ def test_headline_has_numbers_intervals_and_what_is_missing(report):
     outcome = section(report, "outcome")
     # golf: 0.2, (no energy), 0.1, 20 (above its start by 8), 0.3; the sixth has no DFT minimum
     assert "From 5 starts, relaxations of arm golf end 5.15 kcal/mol above" in outcome
-    assert "60.0 % come within 1 kcal/mol. In arm mmff it is " in outcome
+    assert "60.0 % come within 1 kcal/mol. For arm mmff these numbers are " in outcome
     assert "The network of arm golf was trained and validated on 50 DFT labels" in outcome
     assert re.search(r"golf 5 50 5\.15 \S+ to \S+ 60\.0 \S+ to \S+", outcome)
     left_out = section(report, "left-out")
@@ -85,7 +85,7 @@ def test_labels_cost_what_their_columns_say(study, report):
     assert "round 1 timed out <60 s> & no end 1" in labels
     assert "ends of golf failed PSIO error 1" in labels
     assert "second_order 2" in labels
-    assert "took 1.00 hours of wall time to train; relaxations, MMFF's among them, took 0.50 hours." in labels
+    assert "Training took 1.00 hours of wall time; relaxations, including those with MMFF, took 0.50 hours." in labels
 
 
 def test_labels_that_came_with_the_data_cost_nothing(study, tmp_path):
@@ -149,8 +149,8 @@ def test_geometries_are_laid_over_the_minimum():
     found = conformers([DRUG], 2, 3)
     smiles, (target, other) = found.mapped_smiles[0], found.positions_by_conformation()
     turned = Rotation.from_euler("xyz", [40, 70, -20], degrees=True).apply(target) + [3.0, -2.0, 9.0]
-    np.testing.assert_allclose(molecules.laid_over(smiles, turned, target), target, atol=1e-5)
-    moved = molecules.laid_over(smiles, other, target)
+    np.testing.assert_allclose(molecules.superimposed(smiles, turned, target), target, atol=1e-5)
+    moved = molecules.superimposed(smiles, other, target)
     probe, there, here = (Chem.RemoveHs(chemistry.molecule(smiles, x)) for x in (other, target, moved))
     best = rdMolAlign.GetBestRMS(probe, there)
     assert rdMolAlign.CalcRMS(here, there) == pytest.approx(best, abs=1e-4)  # over equivalent atoms, without moving
@@ -177,12 +177,12 @@ def test_numbers_as_they_are_printed(value, text):
 def test_words_of_the_method_are_explained_where_they_first_stand(report):
     outcome, labels = section(report, "outcome"), section(report, "labels")
     lead = outcome.index("From 5 starts")
-    for word in ("An arm is", "A DFT label is", "D 0 are", "GOLF (Gradual", "surrogate , RDKit's MMFF force field,"):
+    for word in ("An arm is", "A DFT label is", "D 0 is", "GOLF (Gradual", "surrogate , RDKit's MMFF force field,"):
         assert lead < outcome.index(word) < outcome.index("Mean E res"), word
-    for word in ("Bold:", "Clopper-Pearson", "s T being the end", "(pct div )", "has few minima"):
+    for word in ("Bold:", "Clopper-Pearson", "where s T is the end", "(pct div )", "have few minima"):
         assert word in outcome, word
     assert "Rejected: DFT gave a label, but its forces" in labels
-    assert "learning rate, which had fallen to zero, starts anew" in section(report, "rounds")
+    assert "learning rate, which had decayed to zero, is reset" in section(report, "rounds")
 
 
 def test_the_rmsd_says_which_atoms_it_compares(tmp_path):
@@ -211,7 +211,7 @@ def test_odd_studies_have_a_report(name, tmp_path, page):
     shown = {row.split()[0] for row in browser.evaluate(ROWS)}
     assert shown == set(ODD[name]["arms"])
     if name == "no minimum at all":
-        assert "nothing to compare the arms with" in section(path, "outcome")
+        assert "so the arms cannot be compared" in section(path, "outcome")
         assert browser.evaluate("document.querySelectorAll('.case').length") == 0
     else:
         browser.click("button.open")

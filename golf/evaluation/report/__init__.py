@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file with its tables, figures and worst molecules, which needs no network.
+"""Write the report of a study: one HTML file with tables, figures and worst molecules, which opens offline.
 
 `3Dmol-min.js` is 3Dmol.js 2.5.5 (npm package 3dmol) as published; its licence is in `3Dmol-LICENSE.txt`.
 """

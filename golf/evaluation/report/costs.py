@@ -1,4 +1,4 @@
-"""Where DFT labels went, what they cost and why some are missing, from the columns of the labels."""
+"""Count the DFT labels of each stage, their cost and the reasons for failures, from the columns of the labels."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class LabelStage:
     """A stage that labels conformations, or optimizes them with DFT.
 
     Attributes:
-        name: for people.
-        labels: the stage's merged file.
-        known: file of conformations; those that have a label in it came with the data, the others were computed.
-        of_gradients: optimizations, whose conformations have many gradients each.
+        name: title of the stage in the report.
+        labels: merged file of the stage's labels.
+        known: file of conformations; labels in it came with the data, all others were computed.
+        of_gradients: whether the stage runs optimizations, with many gradients per conformation.
     """
 
     name: str
@@ -36,7 +36,7 @@ class LabelStage:
 
 @dataclass(frozen=True)
 class StageCost:
-    """What one stage asked of DFT. Seconds are wall time of the oracle's processes; counts are conformations."""
+    """The DFT calculations of one stage; seconds are wall time of the oracle's processes, counts are conformations."""
 
     name: str
     n: int
@@ -45,16 +45,16 @@ class StageCost:
     n_unusable: int
     seconds: float
     n_gradients: int
-    outcomes: Counter[tuple[str, str]]  # (status, message) of what is not usable
+    outcomes: Counter[tuple[str, str]]  # (status, message) of unusable labels
     recoveries: Counter[str]
 
     def core_hours(self, threads: int) -> float:
-        """Hours of its processes with so many threads each."""
+        """Return the core-hours of the stage's processes with `threads` threads each."""
         return self.seconds * threads / 3600
 
 
 def cost_of(stage: LabelStage) -> StageCost:
-    """What a stage cost.
+    """Count the labels of a stage and their cost.
 
     Raises:
         UserError: a file of the stage cannot be read.
@@ -82,7 +82,7 @@ def cost_of(stage: LabelStage) -> StageCost:
 
 
 def _labelled(path: str | Path) -> set[str]:
-    """Ids of the conformations of a file that have a label, if only a failed one."""
+    """Return the ids of the conformations of a file for which a label was computed, failed ones included."""
     columns, _ = read_columns(path, "conformation/id", "conformation/status")
     ids = columns["conformation/id"]
     if "conformation/status" not in columns:
@@ -91,16 +91,16 @@ def _labelled(path: str | Path) -> set[str]:
 
 
 def failures(stages: Sequence[StageCost]) -> list[tuple[str, str, str, int]]:
-    """(stage, status, message, conformations) of what is not usable, the most frequent first."""
+    """Return (stage, status, message, number of conformations) of unusable labels, the most frequent first."""
     lines = [(stage.name, *reason, n) for stage in stages for reason, n in stage.outcomes.items()]
     return sorted(lines, key=lambda line: (-line[-1], *line[:3]))
 
 
 def recoveries(stages: Sequence[StageCost]) -> list[tuple[str, int]]:
-    """(step of the SCF ladder, labels that it made converge), the most frequent first."""
+    """Return (step of the SCF recovery ladder, number of labels that converged with it), the most frequent first."""
     return sum((stage.recoveries for stage in stages), Counter[str]()).most_common()
 
 
 def word_of(status: int) -> str:
-    """A status in words."""
+    """Return a status in words."""
     return Status(status).name.lower().replace("_", " ")

@@ -1,4 +1,4 @@
-"""The test molecules that an arm relaxed worst: numbers, drawings, and geometries laid over each other."""
+"""Find the test molecules that an arm relaxed worst, with numbers, drawings and superimposed geometries."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ N_WORST = 10
 
 @dataclass(frozen=True)
 class Relaxed:
-    """One relaxation of the test set against its DFT minimum. Energies above the minimum are in kcal/mol."""
+    """One relaxation of the test set and its DFT minimum; relative energies are above that minimum, in kcal/mol."""
 
     id: str
     molecule: str
-    residual_energy: float  # NaN: no DFT energy at its end
+    residual_energy: float  # NaN if there is no DFT energy at the end
     start_energy: float
     minimum_energy: float  # hartree
     rmsd: float  # angstrom
-    rmsd_atoms: str  # which atoms it compares, in words
+    rmsd_atoms: str  # atoms that the RMSD compares, in words
     n_steps: int | None
     stop_reason: str
     diverged: bool
@@ -39,14 +39,15 @@ class Relaxed:
 
 
 def worst(arm: ConformationSet, reference: ConformationSet, n: int = N_WORST) -> list[Relaxed]:
-    """The relaxations of an arm that ended worst, one of each molecule.
+    """Return the `n` relaxations of an arm that ended worst, at most one per molecule.
 
-    Those without a DFT energy at their end come first, then those with the largest residual energy. Conformations
-    without a DFT minimum are passed over.
+    Relaxations without a DFT energy at their end come first, then those with the largest residual energy. Conformations
+    without a DFT minimum are skipped.
 
     Args:
         arm: what `golf.evaluation.arm.evaluate_arm` returned.
-        reference: DFT minima of the same starts.
+        reference: DFT minima from the same starts.
+        n: number of molecules.
     """
     place = {name: i for i, name in enumerate(reference.id)}
     starts = arm.values.get("start_id", arm.id)
@@ -86,15 +87,15 @@ def _relaxed(arm: ConformationSet, i: int, reference: ConformationSet, k: int) -
 
 
 def _has_shape(smiles: str) -> bool:
-    """Whether the heavy atoms of a molecule alone are compared (golf.relaxation.ensembles)."""
+    """Tell whether the RMSD of a molecule compares its heavy atoms only (golf.chem.rmsd)."""
     return molecule(smiles).GetNumHeavyAtoms() >= FEWEST_HEAVY_ATOMS
 
 
 def drawing(smiles: str) -> str:
-    """The molecule of a mapped SMILES in two dimensions, without its hydrogens, as an `svg` element."""
+    """Draw the molecule of a mapped SMILES in two dimensions, without hydrogens, as an `svg` element."""
     mol = Chem.RemoveHs(molecule(smiles))
     rdDepictor.Compute2DCoords(mol)
-    draw = rdMolDraw2D.MolDraw2DSVG(-1, -1)  # as large as the molecule: bonds of all drawings have one length
+    draw = rdMolDraw2D.MolDraw2DSVG(-1, -1)  # size fits the molecule: bonds have the same length in all drawings
     draw.drawOptions().clearBackground = False
     draw.drawOptions().scalingFactor = 28.0  # pixels per angstrom
     rdMolDraw2D.PrepareAndDrawMolecule(draw, mol)
@@ -104,7 +105,7 @@ def drawing(smiles: str) -> str:
 
 
 def _geometries(arm: ConformationSet, i: int, reference: ConformationSet, k: int) -> dict[str, Any]:
-    """Elements, bonds [atom, atom, order] and the flat positions (angstrom) of start, end and minimum, aligned."""
+    """Return elements, bonds [atom, atom, order] and aligned positions (angstrom, flat) of start, end and minimum."""
     smiles, minimum = arm.mapped_smiles[i], reference.position[reference.rows(k)]
     mol = molecule(smiles)
     Chem.Kekulize(mol, clearAromaticFlags=True)
@@ -112,14 +113,14 @@ def _geometries(arm: ConformationSet, i: int, reference: ConformationSet, k: int
     return {
         "elements": [atom.GetSymbol() for atom in mol.GetAtoms()],
         "bonds": [[b.GetBeginAtomIdx(), b.GetEndAtomIdx(), int(b.GetBondTypeAsDouble())] for b in mol.GetBonds()],
-        "start": _flat(laid_over(smiles, reference.atoms["initial_position"][reference.rows(k)], minimum) - center),
-        "end": _flat(laid_over(smiles, arm.position[arm.rows(i)], minimum) - center),
+        "start": _flat(superimposed(smiles, reference.atoms["initial_position"][reference.rows(k)], minimum) - center),
+        "end": _flat(superimposed(smiles, arm.position[arm.rows(i)], minimum) - center),
         "minimum": _flat(minimum - center),
     }
 
 
-def laid_over(smiles: str, positions: NDArray, target: NDArray) -> NDArray[np.float64]:
-    """Positions [n, 3] turned and moved so that the atoms which the RMSD compares lie best on those of `target`."""
+def superimposed(smiles: str, positions: NDArray, target: NDArray) -> NDArray[np.float64]:
+    """Rotate and translate positions [n, 3] so that the atoms that the RMSD compares best match those of `target`."""
     _, transform, _ = rdMolAlign.GetBestAlignmentTransform(
         compared(smiles, positions), compared(smiles, target), maxMatches=MAX_MATCHES
     )

@@ -1,4 +1,4 @@
-"""The page itself: what is on it, in which words, and the template that is filled in."""
+"""Collect the content of the report's page and fill in its template, page.html.j2."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from golf.evaluation.report import costs, provenance, svg
 from golf.evaluation.report.molecules import N_WORST, Relaxed, worst
 
 MAX_ROWS = 50
-"""Of a list that grows with the study; the rest is counted."""
+"""Rows shown of a list that grows with the study; the remaining ones are counted."""
 
 _SYMBOL = re.compile(r"\b(E|s|D|pct)_(res|opt|div|T|t|0)\b")
 _ARMS = {
@@ -40,8 +40,8 @@ _ARMS = {
     "baseline": "the same network and number of updates, trained on D_0 alone",
     "mmff": "RDKit's MMFF minimization, no network",
     "traj": "trained on gradients of DFT optimizations instead",
-    "random": "as golf, with states of relaxations drawn at random",
-    "rdkit": "trained on states of MMFF minimizations, drawn at random, instead",
+    "random": "as golf, but with randomly drawn geometries of relaxations",
+    "rdkit": "trained on randomly drawn geometries of MMFF minimizations instead",
 }
 
 
@@ -50,13 +50,18 @@ class StudyFiles:
     """Files of a finished study.
 
     Attributes:
-        summary, by_molecules, differences, rounds: the tables (CSV).
-        training_figure: SVG; like `rounds` None where the study trains no baseline.
+        summary: table of the arms (CSV).
+        by_molecules: table of the arms for seen and unseen molecules (CSV).
+        differences: table of differences between arms (CSV).
+        rounds: table of the rounds (CSV); None if the study trains no baseline.
+        training_figure: SVG; None if the study trains no baseline.
         figures: caption of each SVG.
         arms: metrics of each arm.
         reference: DFT minima.
-        left_out: CSV of the molecules that the data set could not use.
-        inputs, models: whose hashes are given.
+        stages: stages that compute labels.
+        left_out: CSV of molecules left out of the data set.
+        inputs: input files whose hashes the report lists.
+        models: model files whose hashes the report lists.
         benchmarks: folder of Snakemake's benchmark files.
     """
 
@@ -79,8 +84,10 @@ def write_report(output: str | Path, files: StudyFiles, *, config: Mapping[str, 
     """Write the report of a study as one HTML file.
 
     Args:
-        config: validated.
-        config_sha256: its hash.
+        output: HTML file.
+        files: files of the study.
+        config: validated configuration.
+        config_sha256: hash of the configuration.
 
     Raises:
         UserError: a file cannot be read.
@@ -142,12 +149,12 @@ def _template() -> jinja2.Template:
 
 
 def _part(name: str) -> Markup:
-    """A file of this package that goes into the page as it is."""
+    """Return a file of this package that is inserted into the page unchanged."""
     return Markup((package_files("golf.evaluation.report") / name).read_text(encoding="utf-8"))
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """With a true minus sign; a dash for what is not a number."""
+    """Format a number with a true minus sign; a dash for None and values that are not finite."""
     if value is None or not math.isfinite(value):
         return "–"
     text = f"{value:,.{digits}f}"
@@ -157,17 +164,17 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def count(value: float | None) -> str:
-    """A whole number with separators of thousands."""
+    """Format a whole number with thousands separators."""
     return number(value, 0)
 
 
 def subscripts(text: str) -> Markup:
-    """A text with the symbols of the method (E_res, s_T, D_0) as they are printed."""
+    """Format the symbols of the method in a text (E_res, s_T, D_0) with subscripts."""
     return Markup(_SYMBOL.sub(r"\1<sub>\2</sub>", str(escape(text))))
 
 
 def _rows(path: str | Path) -> list[dict[str, Any]]:
-    """Lines of a table; an empty file is an empty table."""
+    """Return the rows of a table (CSV); none for an empty file."""
     try:
         table = pandas.read_csv(path)
     except pandas.errors.EmptyDataError:
@@ -181,7 +188,7 @@ def _csv(path: str | Path) -> list[dict[str, str]]:
 
 
 def _lead(table: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The arm that the report speaks of first: golf, else the one that ends lowest."""
+    """Return the row of the arm in the report's first sentence: golf, or else the arm with the lowest mean E_res."""
     for row in table:
         if row["arm"] == "golf":
             return row
@@ -189,7 +196,7 @@ def _lead(table: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _worst_of_arms(paths: Sequence[str | Path], reference: ConformationSet, lead: str) -> list[dict[str, Any]]:
-    """Name and worst relaxations of each arm, that of the lead first."""
+    """Return name and worst relaxations of each arm, the leading arm first."""
     found: list[dict[str, Any]] = []
     for path in paths:
         arm = read(path)
@@ -199,7 +206,7 @@ def _worst_of_arms(paths: Sequence[str | Path], reference: ConformationSet, lead
 
 
 def _without_minimum(reference: ConformationSet) -> list[tuple[str, str, str]]:
-    """(conformation, status, message) of each test conformation without a DFT minimum."""
+    """Return (conformation, status, message) of each test conformation without a DFT minimum."""
     status = reference.values["status"]
     messages = reference.values.get("message", [""] * len(reference))
     return [

@@ -1,4 +1,4 @@
-"""Which programs and files a study's numbers come from."""
+"""Record the versions of programs and the hashes of files behind a study's numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PACKAGES = ("torch", "schnetpack", "rdkit", "numpy", "scipy", "h5py", "ase", "g
 
 
 def versions(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(program, version): this project, Python, the oracle by the attributes of its labels, installed packages."""
+    """Return (program, version) of golf, Python, the oracle as recorded in its labels, and installed packages."""
     found = [("golf", __version__), ("Python", platform.python_version())]
     found.append((str(attrs["program"]), str(attrs.get("program_version", "not stated"))))
     for name in _PACKAGES:
@@ -27,7 +27,7 @@ def versions(attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def hashes(paths: Iterable[str | Path]) -> list[tuple[str, str]]:
-    """(path, SHA-256 of the file)."""
+    """Return (path, SHA-256) of each file, each path once."""
     lines = []
     for path in dict.fromkeys(map(str, paths)):
         with open(path, "rb") as stream:

@@ -1,4 +1,4 @@
-"""Figures of files as parts of a page: several SVGs in one document must not share names or style."""
+"""Embed SVG files in a page; several SVGs in one document must not share ids or styles."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ _NAME = re.compile(r'\bid="([^"]+)"')
 _USE = re.compile(r'(xlink:href="#|href="#|url\(#)([^")]+)')
 _ROOT = re.compile(r"<svg\b[^>]*>")
 _SIZE = re.compile(r'\b(width|height|xmlns|xmlns:xlink|version)="[^"]*"\s*')
-_STROKES = 'style="stroke-linejoin:round;stroke-linecap:butt"'  # what matplotlib's style sheet says of everything
+_STROKES = 'style="stroke-linejoin:round;stroke-linecap:butt"'  # from matplotlib's style sheet, for all elements
 
 
 def inline(svg: str, prefix: str, words: str) -> str:
-    """An SVG file of matplotlib as an element of a page: named apart, without a size, its style its own.
+    """Convert an SVG file of matplotlib to an element of a page, with unique ids, no size and no shared style sheet.
 
     Args:
-        prefix: of all names in it; another one for each figure of a page.
-        words: what a screen reader says.
+        svg: content of the file.
+        prefix: prefix of all ids, different for each figure of a page.
+        words: description for screen readers.
 
     Raises:
-        UserError: this is no SVG.
+        UserError: the file is not an SVG.
     """
     if not _ROOT.search(svg):
-        raise UserError(f"{prefix}: the figure is no SVG; remove its file and run again")
+        raise UserError(f"{prefix}: the figure is not an SVG; remove its file and run again")
     text = _LEFT_OUT.sub("", _PROLOG.sub("", svg, count=1))
     text = _NAME.sub(lambda found: f'id="{prefix}-{found[1]}"', text)
     text = _USE.sub(lambda found: f"{found[1]}{prefix}-{found[2]}", text)
@@ -41,6 +42,6 @@ def inline(svg: str, prefix: str, words: str) -> str:
 
 
 def width_of(svg: str) -> float:
-    """Width of an SVG in its own units, points with matplotlib."""
+    """Return the width of an SVG in its own units, which are points for matplotlib; 0 if it has no viewBox."""
     found = re.search(r'viewBox="\S+ \S+ (\S+) \S+"', svg)
     return float(found[1]) if found else 0.0

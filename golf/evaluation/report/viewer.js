@@ -1,6 +1,6 @@
 "use strict";
-// One 3D view, made when the first molecule is opened: a page has room for few WebGL contexts, and reading 3Dmol.js
-// takes longer than showing the rest of the page.
+// One 3D view, created when the first molecule is opened: browsers limit the number of WebGL contexts on a page, and
+// parsing 3Dmol.js takes longer than showing the rest of the page.
 (() => {
   const byId = (id) => document.getElementById(id);
   const dialog = byId("viewer"), scene = byId("viewer-scene");
@@ -27,7 +27,7 @@
     } catch (error) {
       view = null;
     }
-    if (!view) scene.innerHTML = "<p>This browser draws nothing in 3D: WebGL is off.</p>";
+    if (!view) scene.innerHTML = "<p>This browser cannot draw in 3D because WebGL is off.</p>";
   }
 
   function atomsOf(geometry, layer) {

@@ -1,23 +1,23 @@
-"""One arm of a study against the DFT minima of the test set: what each conformation counts for, and the arm's numbers.
+"""Evaluate one arm of a study against the DFT minima of the test set: per conformation, and as numbers of the arm.
 
-What enters which number:
+Special cases:
 
 - A test conformation without a DFT minimum (its optimization did not converge) is excluded from every number of every
-  arm, counted in `n_excluded`, and warned about.
-- A relaxation whose end has no DFT energy (not finite, or DFT failed there, for whatever reason) has diverged. It has
-  no E_res and no pct(s_T), so it is missing from their means; it counts in percent_diverged and as no success. It is
-  counted in `n_without_energy`, because a mean over fewer runs flatters.
-- A relaxation that ended above its start has diverged and is no success, but its E_res enters the mean as it is.
-- A relaxation that ended below the DFT minimum (it fell into a deeper basin) has a negative E_res. It is a success and
-  enters the mean as it is.
-- Where the DFT optimization gained less than 1e-6 hartree there is no pct(s_T); counted in `n_without_gain`.
-- A relaxation that ended in no geometry (not finite, or its forces failed) is not among the ends that coverage and
-  matching compare with; counted in `n_without_geometry`. Of a molecule without any such end no DFT minimum is covered,
-  and it has no matching.
+  arm, counted in `n_excluded`, and reported in a warning.
+- A relaxation whose end has no DFT energy (not finite, or DFT failed there for any reason) has diverged. It has neither
+  E_res nor pct(s_T), so it is missing from their means; it counts in percent_diverged and is not a success. It is
+  counted in `n_without_energy`, because a mean over fewer runs looks better than it should.
+- A relaxation that ended above its start has diverged and is not a success, but its E_res enters the mean unchanged.
+- A relaxation that ended below the DFT minimum (in a deeper basin) has a negative E_res. It is a success and enters the
+  mean unchanged.
+- If the DFT optimization gained less than 1e-6 hartree, pct(s_T) is undefined; counted in `n_without_gain`.
+- A relaxation that ended without a geometry (not finite, or its forces failed) is left out of coverage and matching;
+  counted in `n_without_geometry`. If all relaxations of a molecule ended so, none of its DFT minima is covered, and its
+  matching is undefined.
 
-Intervals are 95 % intervals over molecules, exact ones of shares (`golf.evaluation.intervals`). Those of means allow
-for a failure that the sample does not hold: of E_res by `golf.evaluation.metrics.FAILURE`, of pct(s_T) by what such a
-failure leaves of an average gain, of matching by the distance from which on a minimum is not covered.
+Intervals are 95 % intervals over molecules; those of shares are exact (`golf.evaluation.intervals`). Those of means
+allow for a failure that is not in the sample: for E_res `golf.evaluation.metrics.FAILURE`, for pct(s_T) the value after
+such a failure with an average gain, for matching the largest distance at which a minimum is covered.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from golf.evaluation.intervals import Quantity, intervals
 logger = logging.getLogger(__name__)
 
 BLEW_UP = (StopReason.NOT_FINITE, StopReason.FAILED)
-"""Relaxations that ended in no geometry, so no energy of one is expected."""
+"""Relaxations that ended without a geometry, so that no energy is expected."""
 
 
 def evaluate_arm(
@@ -59,25 +59,25 @@ def evaluate_arm(
 
     Args:
         arm: name of the arm.
-        relaxed: final geometries with their DFT labels (energy, status). Found in the reference by `start_id`, or by
-            their id where there is no such column.
-        reference: what `golf.oracles.minima.optimize_reference` returns for the same starts.
-        n_labels: DFT labels that the arm's model has been trained on or validated with.
-        n_updates: training updates of the arm's model, where it has one.
-        training_molecules: names of the molecules in training; splits the table into seen and unseen molecules.
-        near_training: ids of the starts that lie within dataset.prune_rmsd of a training conformation; None: unknown.
-        seed: of the intervals.
+        relaxed: final geometries with their DFT labels (energy, status), matched with the reference by `start_id`, or
+            by id if there is no such column.
+        reference: DFT minima as returned by `golf.oracles.minima.optimize_reference` for the same starts.
+        n_labels: number of DFT labels that the arm's model was trained or validated on.
+        n_updates: training updates of the arm's model; None if it has no trained model.
+        training_molecules: names of the test molecules that are in training; splits the table into seen and unseen
+            molecules.
+        near_training: ids of the starts within dataset.prune_rmsd of a training conformation; None: unknown.
+        seed: seed of the intervals.
 
     Returns:
-        `relaxed` with residual_energy, energy_gain (of DFT; hartree), percent_optimized, diverged, rmsd, nearest_rmsd
-        (angstrom), has_reference and, with `training_molecules`, unseen, with `near_training`, that. The attributes
-        hold the arm's line of the table.
+        `relaxed` with the columns residual_energy, energy_gain (of DFT; both in hartree), percent_optimized, diverged,
+        rmsd, nearest_rmsd (both in angstrom) and has_reference; with `training_molecules` also unseen, with
+        `near_training` also near_training. The attributes are the arm's row of the table.
 
     Raises:
-        UserError: the two do not cover the same starts, labels are missing, levels of theory differ, or two molecules
-            have one name.
+        UserError: the arguments do not cover the same starts, labels are missing, levels of theory differ, or two
+            molecules have the same name.
     """
-
     check_levels(arm, relaxed, reference)
     order = _match(arm, relaxed, reference)
     _check_starts(arm, relaxed, reference, order)
@@ -109,32 +109,36 @@ def evaluate_arm(
 
 
 def seen_molecules(relaxed: ConformationSet, training: ConformationSet) -> set[str]:
-    """Names of the relaxed molecules that are in training, under whatever name."""
+    """Return the names of the relaxed molecules that are in training, under the same or another name."""
     known = {canonical_smiles(smiles) for smiles in set(training.mapped_smiles)}
     pairs = set(zip(relaxed.molecule, relaxed.mapped_smiles, strict=True))
     return {name for name, smiles in pairs if canonical_smiles(smiles) in known}
 
 
 def check_levels(arm: str, labelled: ConformationSet, reference: ConformationSet) -> None:
-    """Raise a UserError where the labels of an arm and the DFT minima are of different levels of theory."""
+    """Raise a UserError if the labels of an arm and the DFT minima have different levels of theory."""
     difference = level_difference(labelled.attrs, reference.attrs)
     if difference:
         raise UserError(f"arm {arm}: its labels and the DFT minima differ in {difference}; label it at their level")
 
 
 def has_geometry(relaxed: ConformationSet) -> NDArray[np.bool_]:
-    """Whether a relaxation ended in a geometry [n]. Where it blew up stands its last finite one, which is no end."""
+    """Tell which relaxations [n] ended in a geometry; for the others `position` is the last finite geometry."""
     stop = relaxed.values.get("stop_reason", np.full(len(relaxed), StopReason.CONVERGED))
     return ~np.isin(stop, [int(reason) for reason in BLEW_UP])
 
 
 def _starts(relaxed: ConformationSet) -> list[str]:
-    """Id of the start of each relaxation [n]."""
+    """Return the id of the start of each relaxation [n]."""
     return [str(name) for name in relaxed.values.get("start_id", relaxed.id)]
 
 
 def _match(arm: str, relaxed: ConformationSet, reference: ConformationSet) -> NDArray[np.int64]:
-    """Index in the reference of each relaxation [n]."""
+    """Return the index in the reference of each relaxation [n].
+
+    Raises:
+        UserError: not every start was relaxed exactly once.
+    """
     names = _starts(relaxed)
     position = {name: i for i, name in enumerate(reference.id)}
     for name in names:
@@ -161,7 +165,11 @@ def _check_starts(arm: str, relaxed: ConformationSet, reference: ConformationSet
 
 
 def _final_energies(arm: str, relaxed: ConformationSet) -> NDArray[np.float64]:
-    """E_DFT(s_T), NaN where there is none [n]."""
+    """Return E_DFT(s_T) of each relaxation [n] in hartree; NaN if there is none.
+
+    Raises:
+        UserError: labels are missing.
+    """
     if "status" not in relaxed.values or "energy" not in relaxed.values:
         raise UserError(f"arm {arm}: the final geometries have no DFT labels; label them first")
     status = relaxed.values["status"]
@@ -169,13 +177,17 @@ def _final_energies(arm: str, relaxed: ConformationSet) -> NDArray[np.float64]:
     for i in np.flatnonzero(status == Status.NOT_COMPUTED):
         if stop[i] not in BLEW_UP:
             raise UserError(f"arm {arm}: {relaxed.id[i]} has no DFT label; label the final geometries first")
-    usable = (status == Status.OK) | (status == Status.REJECTED)  # rejected for training is still an energy
+    usable = (status == Status.OK) | (status == Status.REJECTED)  # energies of rejected labels are valid
     usable &= has_geometry(relaxed)
     return np.where(usable, relaxed.values["energy"], np.nan)
 
 
 def checked(arm: ConformationSet) -> ConformationSet:
-    """Return what `evaluate_arm` returned, or raise a UserError where it is something else."""
+    """Check that an argument was returned by `evaluate_arm`, and return it.
+
+    Raises:
+        UserError: columns or attributes are missing.
+    """
     needed = (
         "residual_energy",
         "energy_gain",
@@ -186,12 +198,12 @@ def checked(arm: ConformationSet) -> ConformationSet:
         "has_reference",
     )
     if "arm" not in arm.attrs or any(name not in arm.values for name in needed):
-        raise UserError(f"{arm.attrs.get('arm', 'a file')}: no metrics of an arm; evaluate it first")
+        raise UserError(f"{arm.attrs.get('arm', 'a file')}: has no metrics of an arm; evaluate it first")
     return arm
 
 
 def measures(arm: ConformationSet, chosen: NDArray[np.bool_], seed: int) -> dict[str, Any]:
-    """The line of the table for the chosen conformations of an arm."""
+    """Return the row of the table for the chosen conformations (bool [n]) of an arm; see `evaluate_arm`."""
     counted = chosen & arm.values["has_reference"].astype(np.bool_)
     molecules = [name for name, counts in zip(arm.molecule, counted) if counts]
     residual = arm.values["residual_energy"][counted] * HARTREE_IN_KCAL_PER_MOL

@@ -1,10 +1,10 @@
-"""Paired differences between arms: all of them relax the same starts, so starts that are hard for both cancel.
+"""Compute paired differences between arms: they relax the same starts, so the effect of hard starts cancels.
 
-What enters which number:
+Special cases:
 
-- A start without a DFT minimum is in no number, as in the table of the arms; counted in `n_excluded`.
+- A start without a DFT minimum is not in any number, as in the table of the arms; counted in `n_excluded`.
 - A start whose relaxation has no DFT energy at its end, in either arm, is missing from both means of E_res; counted in
-  `n_without_energy`, the rest in `n_pairs`. It stays in the difference of success, where that arm has failed.
+  `n_without_energy`, the others in `n_pairs`. It remains in the difference of success, as a failure of that arm.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
-    """Choose which arms are compared, as (arm, other): golf with each other arm, and each arm with the baseline.
+    """Choose the pairs (arm, other) to compare: golf with each other arm, and each other arm with the baseline.
 
-    Without these two every arm is compared with the first.
+    Without these two, every arm is compared with the first one.
     """
     against_golf = [("golf", other) for other in arms if other != "golf"] if "golf" in arms else []
     against_golf.sort(key=lambda pair: pair[1] != "baseline")
@@ -42,28 +42,28 @@ def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def summarize_differences(arms: Sequence[ConformationSet], *, seed: int = 0) -> pandas.DataFrame:
-    """Compare pairs of arms (`pairs`) on the same starts, one line for each, first arm minus second.
+    """Compare pairs of arms (`pairs`) on the same starts, first arm minus second; return one row per pair.
 
-    Columns: arm, other, n_test (starts with a DFT minimum), n_pairs (of these, both ends have a DFT energy),
-    residual_energy_difference_kcal_mol (mean of E_res of arm minus that of other), log10_residual_difference (the same
-    of log10 E_res, `golf.evaluation.metrics.log_residual`), percent_success_difference (percent points); their 95 %
-    intervals over molecules, residual_energy_difference_low and _high and so on; n_only_arm and n_only_other (starts
-    from which only that one succeeded), mcnemar_p (`golf.evaluation.intervals.mcnemar_test`); n_molecules, n_excluded,
-    n_without_energy.
+    Columns: arm, other, n_test (starts with a DFT minimum), n_pairs (of these, starts whose ends both have a DFT
+    energy), residual_energy_difference_kcal_mol (mean of E_res of arm minus that of other), log10_residual_difference
+    (the same for log10 E_res, `golf.evaluation.metrics.log_residual`), percent_success_difference (percentage points);
+    their 95 % intervals over molecules, residual_energy_difference_low and _high and so on; n_only_arm and n_only_other
+    (starts from which only that arm succeeded), mcnemar_p (`golf.evaluation.intervals.mcnemar_test`); n_molecules,
+    n_excluded, n_without_energy.
 
     Args:
-        arms: what `golf.evaluation.arm.evaluate_arm` returned.
-        seed: of the intervals.
+        arms: evaluated arms, as returned by `golf.evaluation.arm.evaluate_arm`.
+        seed: seed of the intervals.
 
     Raises:
-        UserError: one of them is no such result, or two have relaxed different starts.
+        UserError: an arm has not been evaluated, or two arms relaxed different starts.
     """
     by_name = {str(arm.attrs["arm"]): arm for arm in map(checked, arms)}
     return table_of([_line(by_name[arm], by_name[other], seed) for arm, other in pairs(list(by_name))])
 
 
 def format_differences(table: pandas.DataFrame) -> str:
-    """Write the table of `summarize_differences` for a terminal; empty where it has no lines."""
+    """Format the table of `summarize_differences` for a terminal; "" if it has no rows."""
     if table.empty:
         return ""
     head = ["difference", "test", "pairs", "E_res kcal/mol [95 %]", "log10 E_res [95 %]", "success % [95 %]"]
@@ -90,7 +90,7 @@ def _footnotes(table: pandas.DataFrame) -> Iterator[str]:
         if line["n_without_energy"]:
             yield (
                 f"{line['arm']} - {line['other']}: {line['n_without_energy']} without a DFT energy in one of the arms; "
-                "left out of both means of E_res, in success a failure"
+                "left out of both means of E_res, counted as failures in success"
             )
 
 
@@ -106,7 +106,7 @@ def _line(arm: ConformationSet, other: ConformationSet, seed: int) -> dict[str, 
         for one in (arm, other)
     )
     success = won.astype(np.int64) - lost
-    # A failure that the sample does not hold may be either arm's, the other one ending as it does on average.
+    # A failure that is not in the sample may happen to either arm, while the other arm ends at its average.
     energies = _difference(ours, theirs, metrics.FAILURE, HARTREE_IN_KCAL_PER_MOL)
     failure = float(metrics.log_residual(np.array(metrics.FAILURE)))
     logarithms = _difference(metrics.log_residual(ours), metrics.log_residual(theirs), failure, 1.0)
@@ -144,13 +144,17 @@ def _difference(ours: NDArray, theirs: NDArray, failure: float, unit: float) -> 
 
 
 def _partners(arm: ConformationSet, other: ConformationSet) -> NDArray[np.int64]:
-    """Index in the other arm of the relaxation from the same start, [n]."""
+    """Return the index [n] in the other arm of the relaxation from the same start.
+
+    Raises:
+        UserError: the arms relaxed different starts.
+    """
     ours, theirs = ([str(name) for name in one.values.get("start_id", one.id)] for one in (arm, other))
     place = {name: i for i, name in enumerate(theirs)}
     if set(ours) != set(theirs):
         name = min(set(ours) ^ set(theirs))
         raise UserError(
-            f"arms {arm.attrs['arm']} and {other.attrs['arm']}: only one of them has relaxed {name}; "
+            f"arms {arm.attrs['arm']} and {other.attrs['arm']}: only one of them relaxed {name}; "
             "evaluate both on the same test set"
         )
     return np.array([place[name] for name in ours], dtype=np.int64)

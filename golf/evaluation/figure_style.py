@@ -1,4 +1,4 @@
-"""How figures look: type, colours of arms, axes. Nothing here knows what is drawn."""
+"""The style of figures: fonts, colors of arms, axes; independent of what is drawn."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _STYLE: Any = {
 WIDTH = 7.1  # inches: a page of two columns
 BAND = 0.18  # opacity
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; the marker tells arms apart without colour.
+# Okabe and Ito's colors, which color-blind readers can distinguish; markers distinguish arms without color.
 _KNOWN = {
     "mmff": ("#000000", "s", "-"),
     "baseline": ("#D55E00", "^", "-"),
@@ -52,7 +52,7 @@ _KNOWN = {
     "rdkit": ("#E69F00", "v", "-"),
     "random": ("#CC79A7", "P", "-"),
 }
-# For arms with names of their own: Okabe and Ito's last colour and Tol's muted ones.
+# For arms with user-defined names: Okabe and Ito's last color and Tol's muted colors.
 _FURTHER = (
     ("#56B4E9", "X", "--"),
     ("#882255", "<", "--"),
@@ -64,7 +64,7 @@ _FURTHER = (
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Decorates what draws a figure: in this style, whatever the user's matplotlibrc says."""
+    """Decorate a function that draws a figure so that it uses this style, regardless of the user's matplotlibrc."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -75,42 +75,42 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def save(figure: Figure, svg: str | Path, png: str | Path) -> None:
-    """Write a figure as SVG, text as text, and as PNG with 200 dots per inch."""
+    """Write a figure as SVG, with text as text, and as PNG with 200 dots per inch."""
     with context(["default", _STYLE]):
         with written_whole(svg) as temporary:
-            figure.savefig(temporary, metadata={"Date": None}, dpi=200)  # of what is a picture in it
+            figure.savefig(temporary, metadata={"Date": None}, dpi=200)  # resolution of rasterized parts
         with written_whole(png) as temporary:
             figure.savefig(temporary, dpi=200)
 
 
 def styles(arms: Iterable[str]) -> dict[str, tuple[str, str, str]]:
-    """Colour, marker and line style of each arm: fixed for the arms of a study, the others' by alphabet."""
+    """Return color, marker and line style of each arm: fixed for known arms, in alphabetical order for the others."""
     names = list(dict.fromkeys(arms))
     others = sorted(name for name in names if name not in _KNOWN)
     return {name: _KNOWN.get(name) or _FURTHER[others.index(name) % len(_FURTHER)] for name in names}
 
 
 def empty_figure(words: str) -> Figure:
-    """A figure that says why it shows nothing."""
+    """Return a figure that contains only a text on why there is nothing to show."""
     figure = Figure(figsize=(WIDTH, 1.6))
     figure.text(0.5, 0.5, words, ha="center", va="center")
     return figure
 
 
 def side_by_side(n: int) -> tuple[Figure, Sequence[Axes]]:
-    """A figure of the page's width with n panels."""
+    """Return a figure of the page's width and its n panels."""
     figure = Figure(figsize=(WIDTH, 3.5), layout=ConstrainedLayoutEngine(wspace=0.06))
     return figure, figure.subplots(1, n)
 
 
 def legend_below(figure: Figure, axis: Axes, words: str) -> None:
-    """Arms below the panels, and a line on what is drawn."""
+    """Add a legend below the panels, with a line on what is drawn as its title."""
     handles, names = axis.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(5, len(names)), title=words, title_fontsize=9)
 
 
 def step_axis(axis: Axes, steps: Iterable[int]) -> None:
-    """A logarithmic axis of optimizer steps with a tick at each."""
+    """Make a horizontal axis of optimizer steps, logarithmic, with a tick at each step."""
     axis.set_xscale("log")
     ticks = sorted({int(step) for step in steps if step > 0})
     crowded = len(ticks) > 6
@@ -120,7 +120,7 @@ def step_axis(axis: Axes, steps: Iterable[int]) -> None:
 
 
 def decades(axis: Axes, values: NDArray) -> None:
-    """A logarithmic axis of whole decades with plain numbers."""
+    """Make a vertical axis logarithmic, over whole decades and with plain numbers."""
     positive = values[values > 0]
     axis.set_yscale("log")
     if len(positive):
@@ -133,7 +133,13 @@ _TICKS = (1, 2, 3, 5, 8, 13, 21, 50, 100, 200, 500, 1000)
 
 
 def energy_axis(axis: Axes, which: str, values: NDArray) -> None:
-    """Linear between -1 and 1 kcal/mol and logarithmic beyond, with plain numbers."""
+    """Make an energy axis linear between -1 and 1 kcal/mol and logarithmic beyond, with plain numbers.
+
+    Args:
+        axis: axes to change.
+        which: "x" or "y".
+        values: energies on this axis, kcal/mol.
+    """
     scale, limits, ticks = (
         (axis.set_yscale, axis.set_ylim, axis.set_yticks)
         if which == "y"
@@ -149,7 +155,7 @@ def energy_axis(axis: Axes, which: str, values: NDArray) -> None:
 
 
 def label_axis(axis: Axes, labels: NDArray) -> None:
-    """Room around the labels of all arms; logarithmic where they span more than a decade."""
+    """Set the limits of an axis of label counts; logarithmic if they span more than a decade."""
     if not len(labels):
         axis.set_xticks([])
     elif labels.max() > 10 * labels.min():

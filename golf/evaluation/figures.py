@@ -1,8 +1,7 @@
-"""Figures of a study. Every function takes tables or evaluated arms and returns a figure, which
-`golf.evaluation.figure_style.save` writes.
+"""Draw the figures of a study from tables or evaluated arms; `golf.evaluation.figure_style.save` writes them.
 
-Nothing here computes a number that is not in a table, but for shares and percentiles that are only drawn. The same
-input gives the same bytes.
+Numbers in a figure are those of a table, except for shares and percentiles that are only drawn. The same input gives
+the same bytes.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ from golf.evaluation.rounds import FORCE_ERROR
 if TYPE_CHECKING:
     import pandas
 
-_BEYOND = 1e9  # kcal/mol, off every axis
+_BEYOND = 1e9  # kcal/mol, outside of every axis
 _MANY_POINTS = 2000
-"""Of a scatter: from here on its points are one picture in the SVG, which else takes 100 bytes for each."""
+"""Number of points above which a scatter plot is rasterized in the SVG, where a point takes 100 bytes otherwise."""
 _WIDE = 4.0
-"""Largest over smallest error above which an axis is logarithmic; below it would have hardly a number."""
+"""Ratio of largest to smallest error above which an axis is logarithmic; below it there would be too few ticks."""
 
 _ENDS = {
     "n_surrogate_rise": ("surrogate energy rose", "#0072B2"),
@@ -50,15 +49,15 @@ _ENDS = {
     "n_step_limit": ("step limit", "#999999"),
     "n_not_finite": ("not finite", "#D55E00"),
 }
-_LOWEST_SHARE, _HIGHEST_SHARE = -50.0, 200.0  # percent: what a violin shows at most
+_LOWEST_SHARE, _HIGHEST_SHARE = -50.0, 200.0  # percent: range of a violin
 
 
 @styled
 def trajectory_errors(table: pandas.DataFrame) -> Figure:
-    """Errors of the NNP along its relaxations: median and 10th to 90th percentile over steps, both axes logarithmic.
+    """Draw the errors of the NNP along its relaxations by step: median and 10th to 90th percentile.
 
     Args:
-        table: lines of `golf.evaluation.trajectories.study_trajectories`, of one or several arms.
+        table: rows of `golf.evaluation.trajectories.study_trajectories` for one or several arms.
     """
     panels = {
         "energy_error": r"|E$_{\mathrm{NNP}}$ − E$_{\mathrm{DFT}}$|  (kcal/mol)",
@@ -66,7 +65,7 @@ def trajectory_errors(table: pandas.DataFrame) -> Figure:
     }
     columns = [f"{name}_median" for name in panels]
     if not len(table) or not np.isfinite(table[columns].to_numpy(float)).any():
-        return empty_figure("No state along a relaxation has a DFT label.")
+        return empty_figure("No geometry along a relaxation has a DFT label.")
     figure, axes = side_by_side(2)
     for axis, (name, label) in zip(axes, panels.items()):
         for arm, (color, marker, line) in styles(table["arm"]).items():
@@ -84,15 +83,15 @@ def trajectory_errors(table: pandas.DataFrame) -> Figure:
 
 @styled
 def trajectory_progress(table: pandas.DataFrame) -> Figure:
-    """pct_t and pct_div over optimizer steps with 95 % intervals over molecules.
+    """Draw pct_t and pct_div by optimizer step with 95 % intervals over molecules.
 
     Args:
-        table: as of `trajectory_errors`.
+        table: see `trajectory_errors`.
     """
     panels = {"percent_optimized": r"pct$_t$  (%)", "percent_diverged": r"pct$_{\mathrm{div}}$ at step t  (%)"}
     values = {"percent_optimized": "percent_optimized_mean", "percent_diverged": "percent_diverged"}
     if not len(table) or not np.isfinite(table[list(values.values())].to_numpy(float)).any():
-        return empty_figure("No state along a relaxation has a DFT energy.")
+        return empty_figure("No geometry along a relaxation has a DFT energy.")
     figure, axes = side_by_side(2)
     for axis, (name, label) in zip(axes, panels.items()):
         for arm, (color, marker, line) in styles(table["arm"]).items():
@@ -111,20 +110,19 @@ def trajectory_progress(table: pandas.DataFrame) -> Figure:
 
 @styled
 def optimized_shares(arms: Sequence[ConformationSet]) -> Figure:
-    """Violins of pct(s_T), one per arm, with a point per conformation and how many there are below.
+    """Draw violins of pct(s_T), one per arm, with a point per conformation and their number below.
 
-    Shown are -50 to 200 %; how many lie outside is written at the edge they left by, and they have no part in the
-    violin.
+    The range is -50 to 200 %; the number of values outside is written at the edge, and they are not part of the violin.
 
     Args:
-        arms: what `golf.evaluation.arm.evaluate_arm` returned.
+        arms: evaluated arms, as returned by `golf.evaluation.arm.evaluate_arm`.
     """
     shares = {_name(arm): _finite(arm.values["percent_optimized"][_counted(arm)]) for arm in arms}
     n_all = {_name(arm): int(_counted(arm).sum()) for arm in arms}
     shown = {name: values[(values >= _LOWEST_SHARE) & (values <= _HIGHEST_SHARE)] for name, values in shares.items()}
     together = np.concatenate([np.zeros(0), *shown.values()])
     if not any(len(values) for values in shares.values()):
-        return empty_figure("No relaxation has a pct(s_T): no DFT energy at its end, or no DFT minimum.")
+        return empty_figure("No relaxation has a pct(s_T): there are no DFT energies at the ends, or no DFT minima.")
     figure = Figure(figsize=(max(3.6, min(WIDTH, 1.6 + 1.1 * len(shares))), 3.8), layout="constrained")
     axis = figure.subplots()
     bottom, top = min(together, default=0.0), max(together, default=100.0)
@@ -159,17 +157,17 @@ def optimized_shares(arms: Sequence[ConformationSet]) -> Figure:
 
 @styled
 def final_geometries(arms: Sequence[ConformationSet]) -> Figure:
-    """Ends of relaxations against the DFT minimum from the same start: E_res over RMSD, and the share below each E_res.
+    """Draw the ends of relaxations relative to DFT minima: E_res against RMSD, and the cumulative share by E_res.
 
-    The energy axis is linear between -1 and 1 kcal/mol and logarithmic beyond. A relaxation without a DFT energy at its
-    end never comes into the cumulative curve, which then ends below 100 %.
+    The energy axis is linear between -1 and 1 kcal/mol and logarithmic beyond. Relaxations without a DFT energy at
+    their end are not in the cumulative curve, which then ends below 100 %.
 
     Args:
-        arms: as of `optimized_shares`.
+        arms: see `optimized_shares`.
     """
     residuals = {_name(arm): arm.values["residual_energy"][_counted(arm)] * HARTREE_IN_KCAL_PER_MOL for arm in arms}
     if not any(len(_finite(values)) for values in residuals.values()):
-        return empty_figure("No relaxation has an E_res: no DFT energy at its end, or no DFT minimum.")
+        return empty_figure("No relaxation has an E_res: there are no DFT energies at the ends, or no DFT minima.")
     figure, (left, right) = side_by_side(2)
     for arm in arms:
         name = _name(arm)
@@ -186,7 +184,7 @@ def final_geometries(arms: Sequence[ConformationSet]) -> Figure:
             linewidths=0,
             rasterized=many,
         )
-        left.scatter([], [], s=20, marker=marker, color=color, linewidths=0, label=name)  # of the legend
+        left.scatter([], [], s=20, marker=marker, color=color, linewidths=0, label=name)  # for the legend
         ordered = np.sort(_finite(residual))
         if not len(ordered):
             continue
@@ -215,19 +213,19 @@ def final_geometries(arms: Sequence[ConformationSet]) -> Figure:
     right.set_ylim(0, 102)
     right.set_xlabel(r"E$_{\mathrm{res}}$  (kcal/mol)")
     right.set_ylabel(r"conformations at or below  (%)")
-    n = max(map(len, residuals.values()))  # arms of a study relax the same conformations
+    n = max(map(len, residuals.values()))  # all arms of a study relax the same conformations
     legend_below(figure, left, f"{n} conformations per arm" if n > 1 else "one conformation per arm")
     return figure
 
 
 @styled
 def labels_and_outcome(summary: pandas.DataFrame) -> Figure:
-    """What DFT labels buy: E_res and share of successes over the labels that each arm's model was made with.
+    """Draw E_res and the share of successes of each arm against the number of DFT labels of its model.
 
     Bars are 95 % intervals over molecules. An arm without labels of this study is a horizontal line.
 
     Args:
-        summary: what `golf.evaluation.table.summarize` returned.
+        summary: table returned by `golf.evaluation.table.summarize`.
     """
     panels = {
         "residual_energy": ("residual_energy_kcal_mol", r"mean E$_{\mathrm{res}}$  (kcal/mol)"),
@@ -262,7 +260,7 @@ def labels_and_outcome(summary: pandas.DataFrame) -> Figure:
                 label=row["arm"],
                 transform=axis.transData + beside[row["arm"]],
             )
-        # Not left to matplotlib: it does not see what is drawn with an offset.
+        # matplotlib's own limits ignore what is drawn with an offset.
         drawn = summary[[column, f"{stem}_low", f"{stem}_high"]].to_numpy(float)
         if np.isfinite(drawn).any():
             room = 0.06 * max(float(np.nanmax(drawn) - np.nanmin(drawn)), 0.1)
@@ -277,18 +275,18 @@ def labels_and_outcome(summary: pandas.DataFrame) -> Figure:
 
 @styled
 def training_curves(curves: Mapping[str, pandas.DataFrame], rounds: pandas.DataFrame) -> Figure:
-    """How training went: the error of forces on the validation set, and how the relaxations of each round ended.
+    """Draw the force error on the validation set during training, and how the relaxations of each round ended.
 
-    The second panel is left out where there were no rounds. Dotted: where a round's training begins.
+    Dotted lines mark the start of a round's training. Without rounds there is no second panel.
 
     Args:
-        curves: what `golf.evaluation.rounds.training_curve` returned, by arm.
-        rounds: what `golf.evaluation.rounds.summarize_rounds` returned.
+        curves: tables returned by `golf.evaluation.rounds.training_curve`, by arm.
+        rounds: table returned by `golf.evaluation.rounds.summarize_rounds`.
     """
     relaxed = rounds[rounds["round"] > 0]
     errors = np.concatenate([curve[FORCE_ERROR].to_numpy(float) for curve in curves.values()])
     if not np.isfinite(errors).any():
-        return empty_figure("No training has an error on a validation set.")
+        return empty_figure("There is no error on a validation set.")
     if len(relaxed):
         figure, (left, right) = side_by_side(2)
     else:
@@ -323,7 +321,7 @@ def training_curves(curves: Mapping[str, pandas.DataFrame], rounds: pandas.DataF
 
 
 def _places_beside_each_other(summary: pandas.DataFrame, figure: Figure) -> dict[str, ScaledTranslation]:
-    """Where arms have the same number of labels: how far each is drawn from it."""
+    """Return the horizontal offset of each arm, so that arms with the same number of labels are side by side."""
     places = {}
     for _, rows in summary.groupby("n_labels"):
         for k, arm in enumerate(rows["arm"]):
@@ -333,7 +331,7 @@ def _places_beside_each_other(summary: pandas.DataFrame, figure: Figure) -> dict
 
 
 def _band(table: pandas.DataFrame) -> float:
-    """Opacity of bands: many of them have to be seen through each other."""
+    """Return the opacity of bands; lower for many arms, whose bands overlap."""
     return BAND if table["arm"].nunique() <= 3 else BAND / 2
 
 
@@ -347,7 +345,7 @@ def _name(arm: ConformationSet) -> str:
 
 
 def _counted(arm: ConformationSet) -> NDArray[np.bool_]:
-    """Conformations with a DFT minimum."""
+    """Tell which conformations have a DFT minimum."""
     return arm.values["has_reference"].astype(np.bool_)
 
 

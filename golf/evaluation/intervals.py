@@ -1,7 +1,9 @@
-"""Intervals of means and shares over molecules, and a test of paired successes.
+"""Compute intervals of means and shares over molecules, and a test of paired successes.
 
-The conformations of one molecule are not independent, so the molecule is the unit: it counts with all its conformations
-or not at all. docs/method.md has the equations, and the coverage and width that `benchmarks/intervals.py` measured.
+The conformations of one molecule are not independent, so the sampling unit is the molecule with all its conformations.
+docs/method.md has the equations, and the coverage and width that `benchmarks/intervals.py` measured.
+
+Shapes: n values, M molecules, K quantities.
 """
 
 from __future__ import annotations
@@ -20,13 +22,14 @@ _AT_ONCE = 2_000_000  # weights in memory
 
 @dataclass(frozen=True)
 class Quantity:
-    """Values whose mean gets an interval.
+    """Values for whose mean an interval is computed.
 
     Attributes:
-        values: [n]; those that are not finite are left out.
-        share: whether their mean is the share of something, in percent; then the interval is that of `share_interval`.
-        lowest, highest: value of a molecule like none in the sample that the interval has to allow for, on either side;
-            NaN, or one within the sample: no other than the sample's own lowest and highest molecule.
+        values: [n]; values that are not finite are left out.
+        share: whether the mean is a share in percent; then the interval is that of `share_interval`.
+        lowest: lowest value of an unseen molecule that the interval allows for; NaN, or a value within the sample: the
+            mean of the sample's lowest molecule.
+        highest: highest value of an unseen molecule that the interval allows for, likewise.
     """
 
     values: NDArray
@@ -36,12 +39,12 @@ class Quantity:
 
 
 def intervals(quantities: Mapping[str, Quantity], molecules: Sequence[str], *, seed: int) -> dict[str, float]:
-    """Compute the 95 % intervals over molecules of several means: NAME_low and NAME_high of each.
+    """Compute the 95 % intervals over molecules of several means; return NAME_low and NAME_high of each.
 
     Args:
-        quantities: by name, n values each.
+        quantities: quantities of n values each by name.
         molecules: name of the molecule of each value, [n].
-        seed: of the draws of `mean_intervals`.
+        seed: seed of `mean_intervals`.
     """
     columns = np.column_stack([np.asarray(one.values, np.float64) for one in quantities.values()])
     lowest = [one.lowest for one in quantities.values()]
@@ -59,16 +62,17 @@ def share_interval(values: NDArray, molecules: Sequence[str], *, confidence: flo
     """Compute the exact interval of a share, in percent, with the number of molecules as the number of trials.
 
     Clopper and Pearson, Biometrika 26, 404 (1934), with n trials of which k = n * share succeeded. A molecule is one
-    trial whatever the number of its conformations, which is right where they all agree and conservative elsewhere.
-    Where molecules have different numbers m of conformations, n is (sum m)^2 / sum m^2 (Kish, Survey Sampling, 1965),
-    which is at most the number of molecules. Neither n nor k has to be a whole number.
+    trial whatever the number of its conformations, which is exact if they all agree and conservative otherwise. If
+    molecules have different numbers m of conformations, n is (sum m)^2 / sum m^2 (Kish, Survey Sampling, 1965), which
+    is at most the number of molecules. Neither n nor k has to be a whole number.
 
     Args:
-        values: [n] percent; those that are not finite are left out.
+        values: [n] percent; values that are not finite are left out.
         molecules: name of the molecule of each value, [n].
+        confidence: confidence level.
 
     Returns:
-        Lower and upper end in percent; NaN without any value.
+        Lower and upper end in percent; NaN if there are no values.
     """
     _, sums, counts = _by_molecule(np.asarray(values, np.float64)[:, None], molecules)
     sizes = counts[:, 0]
@@ -92,24 +96,28 @@ def mean_intervals(
     confidence: float = CONFIDENCE,
     n_draws: int = N_DRAWS,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute intervals of means over conformations that allow for molecules like none in the sample.
+    """Compute intervals of means over conformations that allow for molecules unlike any in the sample.
 
-    Each of the M molecules gets a random weight, and so does one more molecule, which has the value `highest` for the
-    upper end and `lowest` for the lower end; the M + 1 weights are uniform on those that add up to 1. The interval runs
-    from the (1 - confidence) / 2 quantile of the weighted means with the one to the (1 + confidence) / 2 quantile of
-    those with the other (Gaffke, Mathematical Methods of Statistics 14, 451 (2005); Learned-Miller and Thomas,
-    arXiv 1905.06208). Of values that are 0 or 100, with these as `lowest` and `highest`, that is the interval of
-    Clopper and Pearson; without the further molecule it is the Bayesian bootstrap (Rubin, Annals of Statistics 9, 130).
-    No resampling of the values alone can allow for a rare large error that is not among them.
+    Each of the M molecules gets a random weight, and so does one more, imaginary molecule, which has the value
+    `highest` for the upper end and `lowest` for the lower end; the M + 1 weights are uniform on the simplex. The ends
+    are the (1 - confidence) / 2 quantile of the weighted means with `lowest`, and the (1 + confidence) / 2 quantile of
+    those with `highest` (Gaffke, Mathematical Methods of Statistics 14, 451 (2005); Learned-Miller and Thomas,
+    arXiv 1905.06208). For values of 0 or 100, with these as `lowest` and `highest`, this is the interval of Clopper and
+    Pearson; without the imaginary molecule it is the Bayesian bootstrap (Rubin, Annals of Statistics 9, 130).
+    Resampling the values alone cannot allow for a rare large error that is not among them.
 
     Args:
-        values: [n, K], one column per quantity; all columns see the same weights. What is not finite is left out.
+        values: [n, K], one column per quantity; all columns use the same weights. Values that are not finite are left
+            out.
         molecules: name of the molecule of each row, [n].
-        lowest, highest: [K] or one number; NaN, or one within the sample: the lowest and highest mean of a molecule.
-        seed: of the weights.
+        lowest: [K] or one number; NaN, or a value within the sample: the lowest mean of a molecule.
+        highest: [K] or one number; NaN, or a value within the sample: the highest mean of a molecule.
+        seed: seed of the weights.
+        confidence: confidence level.
+        n_draws: number of draws of the weights.
 
     Returns:
-        Lower and upper ends [K], in the units of the values; NaN where fewer than two molecules have a value, for one
+        Lower and upper ends [K] in the units of the values; NaN if fewer than two molecules have a value, because one
         molecule says nothing about others.
     """
     values = np.asarray(values, np.float64)
@@ -121,7 +129,7 @@ def mean_intervals(
         return low, high
     sums, counts = sums[:, enough], counts[:, enough]
     means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-    size = counts.sum(axis=0) / (counts > 0).sum(axis=0)  # conformations of the further molecule
+    size = counts.sum(axis=0) / (counts > 0).sum(axis=0)  # conformations of the imaginary molecule
     worst = [
         size * pick(limit(means, axis=0), np.broadcast_to(np.asarray(edge, np.float64), n_columns)[enough])
         for pick, limit, edge in ((np.fmin, np.nanmin, lowest), (np.fmax, np.nanmax, highest))
@@ -141,15 +149,15 @@ def mean_intervals(
 
 
 def mcnemar_test(differences: NDArray, molecules: Sequence[str]) -> float:
-    """Compute the exact two-sided p value of paired successes, by swapping the two arms in whole molecules.
+    """Compute the exact two-sided p value of paired successes, by swapping the two arms for whole molecules.
 
-    If the arms do not differ, either of them may have had either outcome of a molecule. p is the share of the 2^M ways
-    to swap them for which successes differ by as much as they do, or more. With one start of each molecule that is
-    McNemar's exact test (Psychometrika 12, 153 (1947)).
+    If the arms do not differ, the results of a molecule are equally likely with the arms swapped. p is the share of the
+    2^M ways to swap them in which the difference of successes is at least as large as observed. With one start per
+    molecule this is McNemar's exact test (Psychometrika 12, 153 (1947)).
 
     Args:
-        differences: success of the one arm minus success of the other, -1, 0 or 1, [n].
-        molecules: name of the molecule of each, [n].
+        differences: success of the first arm minus success of the second, -1, 0 or 1, [n].
+        molecules: name of the molecule of each difference, [n].
     """
     _, sums, _ = _by_molecule(np.asarray(differences, np.float64)[:, None], molecules)
     by_molecule = np.abs(np.rint(sums[:, 0]).astype(np.int64))
@@ -167,7 +175,7 @@ def mcnemar_test(differences: NDArray, molecules: Sequence[str]) -> float:
 def _by_molecule(
     values: NDArray[np.float64], molecules: Sequence[str]
 ) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]:
-    """Names [M], sums [M, K] and numbers [M, K] of the finite values of each molecule."""
+    """Return names [M], sums [M, K] and numbers [M, K] of the finite values of each molecule."""
     names, index = np.unique(np.asarray(molecules, dtype=str), return_inverse=True)
     finite = np.isfinite(values)
     sums, counts = np.zeros((len(names), values.shape[1])), np.zeros((len(names), values.shape[1]))

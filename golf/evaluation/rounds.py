@@ -1,4 +1,4 @@
-"""What the rounds of a study brought: labels, how the relaxations ended, and errors on the validation set."""
+"""Summarize the rounds of a study: labels, ends of the relaxations, and errors on the validation set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas
 
 ENDS = ("n_surrogate_rise", "n_step_limit", "n_converged", "n_not_finite")
-"""How the relaxations of a round ended; attributes of its selected conformations (golf.rounds.RoundCounts)."""
+"""How the relaxations of a round ended; attributes of its selected conformations (golf.study.selection.RoundCounts)."""
 
 FORCE_ERROR = "validation_force_mae_kcal_per_mol_angstrom"
 ENERGY_ERROR = "validation_energy_mae_kcal_per_mol"
@@ -33,17 +33,22 @@ class RoundFiles:
 def summarize_rounds(
     initial_labels: str | Path, baseline_metrics: str | Path, rounds: Sequence[RoundFiles]
 ) -> pandas.DataFrame:
-    """One line per round; round 0 is the baseline.
+    """Summarize the rounds in a table with one row per round; round 0 is the baseline, which relaxes nothing.
 
     Columns: round; n_updates: training updates so far; n_labels: usable DFT labels so far; n_new_labels and
     n_unusable_labels of the round; n_surrogate_rise, n_step_limit, n_converged, n_not_finite: how its relaxations
-    ended; n_already_labelled: of these, ends whose conformation had a label; validation_force_mae (kcal/mol/angstrom)
-    and validation_energy_mae (kcal/mol) at the end of its training. Round 0 relaxes nothing.
+    ended; n_already_labelled: relaxations among these whose conformation already had a label; validation_force_mae
+    (kcal/mol/angstrom) and validation_energy_mae (kcal/mol) at the end of its training.
+
+    Args:
+        initial_labels: labels D_0.
+        baseline_metrics: metrics of the baseline's training.
+        rounds: files of the rounds, in order.
 
     Raises:
         UserError: a file of labels cannot be read.
     """
-    import pandas  # only the tables need it, and not every environment has it
+    import pandas  # not installed in every environment that imports this module
 
     outcomes = _outcomes(initial_labels)
     lines = [_line(0, outcomes, outcomes[Status.OK], {}, 0, _last_row(baseline_metrics))]
@@ -56,7 +61,7 @@ def summarize_rounds(
 
 
 def training_curve(metrics: Sequence[str | Path]) -> pandas.DataFrame:
-    """The metrics of trainings that follow each other, with the updates counted through (column `n_updates`)."""
+    """Join the metrics of consecutive trainings, with updates numbered continuously (column `n_updates`)."""
     import pandas
 
     parts, before = [], 0

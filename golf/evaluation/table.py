@@ -1,4 +1,4 @@
-"""The tables that compare the arms of a study; `golf.evaluation.arm` says what counts where."""
+"""Make and format the tables that compare the arms of a study; `golf.evaluation.arm` defines their numbers."""
 
 from __future__ import annotations
 
@@ -19,30 +19,33 @@ logger = logging.getLogger(__name__)
 
 
 def summarize(arms: Sequence[ConformationSet], *, seed: int = 0) -> pandas.DataFrame:
-    """One line per arm.
+    """Summarize the arms in a table with one row per arm.
 
     Columns: arm, n_test (conformations with a DFT minimum), n_labels, residual_energy_kcal_mol (mean), percent_success,
     percent_optimized_mean, percent_optimized_std, percent_diverged, coverage_percent, matching_angstrom; 95 % intervals
     over molecules (`golf.evaluation.intervals`): residual_energy_low and _high (kcal/mol), percent_success_,
     percent_optimized_, percent_diverged_, coverage_ and matching_low and _high; n_molecules (of the n_test
-    conformations), n_excluded (no DFT minimum), n_without_energy (no DFT energy at the end), n_without_gain (nothing to
-    gain from the start), n_without_geometry (no geometry at the end); n_updates, where an arm knows it; n_near_training
-    (starts within dataset.prune_rmsd of a training conformation), where it is known.
+    conformations), n_excluded (no DFT minimum), n_without_energy (no DFT energy at the end), n_without_gain (no energy
+    to gain from the start), n_without_geometry (no geometry at the end); if known, n_updates and n_near_training
+    (starts within dataset.prune_rmsd of a training conformation).
 
     Args:
-        arms: what `evaluate_arm` returned.
-        seed: of the intervals.
+        arms: evaluated arms, as returned by `golf.evaluation.arm.evaluate_arm`.
+        seed: seed of the intervals.
 
     Raises:
-        UserError: one of them is no such result.
+        UserError: an arm has not been evaluated.
     """
     return table_of([measures(arm, np.ones(len(arm), np.bool_), seed) for arm in map(checked, arms)])
 
 
 def summarize_by_molecules(arms: Sequence[ConformationSet], *, seed: int = 0) -> pandas.DataFrame:
-    """The table of `summarize` with a line per arm for molecules seen in training and one for unseen ones.
+    """Summarize the arms as `summarize` does, with one row for molecules seen in training and one for unseen ones.
 
-    The column `molecules` says which. Arms that do not know (no column unseen) have no line.
+    The column `molecules` is "seen" or "unseen". Arms without a column `unseen` have no rows.
+
+    Raises:
+        UserError: an arm has not been evaluated.
     """
     lines = []
     for arm in map(checked, arms):
@@ -56,10 +59,7 @@ def summarize_by_molecules(arms: Sequence[ConformationSet], *, seed: int = 0) ->
 
 
 def format_table(table: pandas.DataFrame) -> str:
-    """The table of `summarize` or `summarize_by_molecules` for a terminal, with 95 % intervals over molecules.
-
-    Empty where it has no lines.
-    """
+    """Format the table of `summarize` or `summarize_by_molecules` for a terminal; "" if it has no rows."""
     if table.empty:
         return ""
     head = ["arm", "test", "labels", "E_res kcal/mol [95 %]", "success % [95 %]", "pct(s_T) %", "diverged %"]
@@ -87,7 +87,7 @@ def format_table(table: pandas.DataFrame) -> str:
 
 
 def with_interval(line: Mapping[Any, Any], name: str, stem: str, digits: int) -> str:
-    """Write a number of a line of a table with its interval (columns STEM_low and STEM_high)."""
+    """Format a number of a table's row with its interval (columns STEM_low and STEM_high)."""
     low, high = line[f"{stem}_low"], line[f"{stem}_high"]
     interval = f"[{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(low) else "[no interval]"
     return f"{line[name]:.{digits}f} {interval}"
@@ -97,18 +97,18 @@ def _footnotes(table: pandas.DataFrame) -> Iterator[str]:
     for line in table.to_dict("records"):
         name = f"{line['arm']} ({line['molecules']})" if "molecules" in line else line["arm"]
         if line["n_excluded"]:
-            yield f"{name}: {line['n_excluded']} more left out of everything: no DFT minimum to compare with"
+            yield f"{name}: {line['n_excluded']} more left out of all numbers: no DFT minimum to compare with"
         if line["n_without_energy"]:
             yield f"{name}: {line['n_without_energy']} diverged without a DFT energy; left out of E_res and pct(s_T)"
         if line["n_without_gain"]:
-            yield f"{name}: {line['n_without_gain']} left out of pct(s_T): DFT gained nothing from their start"
+            yield f"{name}: {line['n_without_gain']} left out of pct(s_T): DFT gained no energy from their start"
         if line["n_without_geometry"]:
-            yield f"{name}: {line['n_without_geometry']} ended in no geometry; left out of the ends in COV and MAT"
+            yield f"{name}: {line['n_without_geometry']} ended without a geometry; left out of COV and MAT"
     yield from _near_training(table)
 
 
 def _near_training(table: pandas.DataFrame) -> Iterator[str]:
-    """Say how many starts are near training conformations, once where it is the same for all arms."""
+    """Write the number of starts near training conformations, once if it is the same for all arms."""
     if "n_near_training" not in table.columns:
         return
     keys = [*(["molecules"] if "molecules" in table.columns else []), "n_test", "n_near_training"]
@@ -116,17 +116,17 @@ def _near_training(table: pandas.DataFrame) -> Iterator[str]:
     for line in known[keys].drop_duplicates().to_dict("records"):
         words = f"{line['molecules']}: " if "molecules" in line else ""
         yield (
-            f"{words}{line['n_near_training']} of {line['n_test']} starts lie within dataset.prune_rmsd of a training "
+            f"{words}{line['n_near_training']} of {line['n_test']} starts are within dataset.prune_rmsd of a training "
             "conformation"
         )
 
 
 def table_of(lines: list[dict[str, Any]]) -> pandas.DataFrame:
-    """Make a table of lines; an arm that is not trained has no training updates in it."""
-    import pandas  # only the tables need it, and not every environment has it
+    """Make a table of rows; counts that some arms lack are nullable integers."""
+    import pandas  # not installed in every environment that imports this module
 
     table = pandas.DataFrame(lines)
-    for name in ("n_updates", "n_near_training"):  # missing where an arm is not trained, or not here
+    for name in ("n_updates", "n_near_training"):  # unknown for arms that are not trained in this study
         if name in table.columns:
             table[name] = table[name].astype("Int64")
     return table

@@ -1,15 +1,14 @@
-"""Along NNP relaxations of the test set: how wrong the NNP is, and how far down DFT sees the molecule go, step by step.
+"""Compute the errors of the NNP and the progress by DFT along its relaxations of the test set, step by step.
 
-What stands at step t of a relaxation:
+At step t a relaxation is represented by
 
-- its state after t optimizer steps, where it made as many;
-- its last state, where it ended before step t (converged, or at its step limit), for it does not move any more.
-  Counted in `n_ended`;
-- nothing, where it stopped being finite before step t. From there on it has diverged. Counted in `n_failed`.
+- its geometry after t optimizer steps, if it made that many;
+- its last geometry, if it ended before step t (converged, or at its step limit). Counted in `n_ended`;
+- nothing, if energy or forces stopped being finite before step t. From then on it has diverged. Counted in `n_failed`.
 
-A state without a DFT energy because DFT failed there has diverged, too, and is counted in `n_failed`. A state that was
-kept but not labelled, or not kept, is in no number of that step and counted in `n_unlabelled`. A test conformation
-without a DFT minimum is in no number at all and counted in `n_excluded`.
+A geometry at which DFT failed has diverged as well and is counted in `n_failed`. A geometry that was not kept, or kept
+but not labelled, is left out of all numbers of that step and counted in `n_unlabelled`. A test conformation without a
+DFT minimum is left out of all numbers and counted in `n_excluded`. In code, kept geometries are called states.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ if TYPE_CHECKING:
     import pandas
 
 STEPS = (1, 2, 3, 5, 8, 13, 21, 30, 50, 75, 100)
-"""Optimizer steps at which the paper asks DFT (GOLF, ICLR 2024, figure 1)."""
+"""Optimizer steps at which the paper computes DFT labels (GOLF, ICLR 2024, figure 1)."""
 
 _NEEDED = ("start_id", "step", "nnp_energy", "energy", "status")
-_NOTHING = -1  # no state: the relaxation had blown up
-_NOT_KEPT = -2
+_NOTHING = -1  # no state, because the relaxation had diverged
+_NOT_KEPT = -2  # the state was not kept
 
 
 def study_trajectories(
@@ -47,13 +46,13 @@ def study_trajectories(
     steps: Sequence[int] = STEPS,
     seed: int = 0,
 ) -> pandas.DataFrame:
-    """Errors of the NNP and progress of its relaxations over optimizer steps, one line per step.
+    """Compute the errors of the NNP and the progress of its relaxations; return a table with one row per step.
 
     Columns:
 
     - arm, step;
-    - n: conformations that have a DFT energy at this step; of these n_ended: their last state stands for it;
-    - n_failed, n_unlabelled, n_excluded: see the module's text;
+    - n: conformations with a DFT energy at this step; n_ended: how many of these are represented by their last state;
+    - n_failed, n_unlabelled, n_excluded: see the docstring of the module;
     - energy_error_median, _p10, _p90: of |E_NNP - E_DFT|, absolute energies, kcal/mol;
     - force_error_median, _p10, _p90: of the mean of |F_NNP - F_DFT| over the force components of a conformation,
       kcal/mol/angstrom;
@@ -61,22 +60,23 @@ def study_trajectories(
     - percent_diverged, _low, _high: share of the n + n_failed with E(s_t) > E(s_0), or failed, percent.
 
     _p10 and _p90 are percentiles over conformations, _low and _high 95 % intervals over molecules
-    (`golf.evaluation.intervals`). What cannot be had is NaN.
+    (`golf.evaluation.intervals`). Undefined numbers are NaN.
 
     Args:
-        arm: its name.
-        states: labelled states, one row each: start_id (the test conformation), step (after how many optimizer steps),
-            nnp_energy, energy, status, and the atom columns nnp_force and force. Of each relaxation the states at
-            `steps` that it reached, and its last one, whose step is its n_steps.
-        relaxed: the relaxations themselves: n_steps and stop_reason of each; found by start_id, or by id where
-            there is no such column. Where there is a column kept, the others are in no number.
+        arm: name of the arm.
+        states: labelled states with start_id (id of the test conformation), step (number of optimizer steps made),
+            nnp_energy, energy and status, and the atom columns nnp_force and force: for each relaxation the states at
+            those of `steps` that it reached, and its last state, whose step is n_steps.
+        relaxed: the relaxations with n_steps and stop_reason, matched by start_id, or by id if there is no such column.
+            If there is a column `kept`, relaxations for which it is false are left out of all numbers.
         reference: DFT minima from the same starts.
-        seed: of the intervals.
+        steps: optimizer steps of the table.
+        seed: seed of the intervals.
 
     Raises:
-        UserError: columns are missing, a state stands twice, or belongs to no relaxation; levels of theory differ.
+        UserError: columns are missing, a state occurs twice or has no relaxation, or levels of theory differ.
     """
-    import pandas  # only the tables need it, and not every environment has it
+    import pandas  # not installed in every environment that imports this module
 
     _check(arm, states, relaxed, reference)
     tracks = _tracks(arm, states)
@@ -105,16 +105,16 @@ def study_trajectories(
 
 
 class _Errors:
-    """Of each state: its DFT energy (hartree), whether DFT was asked, and the NNP's errors (kcal/mol, per angstrom)."""
+    """DFT energies of states (hartree), whether DFT was computed, and errors of the NNP (kcal/mol, per angstrom)."""
 
-    def __init__(self, energy: NDArray, asked: NDArray, energy_error: NDArray, force_error: NDArray) -> None:
-        self.energy, self.asked = energy, asked
+    def __init__(self, energy: NDArray, computed: NDArray, energy_error: NDArray, force_error: NDArray) -> None:
+        self.energy, self.computed = energy, computed
         self.energy_error, self.force_error = energy_error, force_error
 
     @classmethod
     def of(cls, states: ConformationSet) -> _Errors:
         status = states.values["status"]
-        usable = (status == Status.OK) | (status == Status.REJECTED)  # rejected for training is still an energy
+        usable = (status == Status.OK) | (status == Status.REJECTED)  # energies of rejected labels are valid
         energy = np.where(usable, states.values["energy"], np.nan)
         difference = np.abs(states.atoms["nnp_force"] - states.atoms["force"]).mean(axis=1)
         force_error = np.array([difference[states.rows(i)].mean() for i in range(len(states))])
@@ -127,8 +127,11 @@ class _Errors:
 
 
 def _state_at(step: int, relaxed: ConformationSet, i: int, track: Mapping[int, int]) -> tuple[int, bool]:
-    """Row of the state of relaxation i at a step, or why there is none; and whether it is its last for an earlier."""
-    last = int(relaxed.values["n_steps"][i])  # of a relaxation that blew up: its last state with numbers
+    """Return the row of the state of relaxation i at a step, and whether it is its last one, of an earlier step.
+
+    The row is `_NOTHING` or `_NOT_KEPT` if there is no state.
+    """
+    last = int(relaxed.values["n_steps"][i])  # for a relaxation that diverged, the last finite state
     if step <= last:
         return track.get(step, _NOT_KEPT), False
     if StopReason(int(relaxed.values["stop_reason"][i])) in BLEW_UP:
@@ -145,14 +148,14 @@ def _line(
     molecules: Sequence[str],
     seed: int,
 ) -> dict[str, Any]:
-    """The numbers of one step; everything is [n] over the conformations that count."""
+    """Compute the numbers of one step; all arguments are [n] over the counted conformations."""
     there = rows >= 0
     energy, energy_error, force_error = (np.full(len(rows), np.nan) for _ in range(3))
     energy[there] = errors.energy[rows[there]]
     energy_error[there] = errors.energy_error[rows[there]]
     force_error[there] = errors.force_error[rows[there]]
     unlabelled = rows == _NOT_KEPT
-    unlabelled[there] |= ~errors.asked[rows[there]]
+    unlabelled[there] |= ~errors.computed[rows[there]]
     known = np.isfinite(energy)
     share = metrics.percent_optimized(first, energy, optimum)
     has_diverged = metrics.diverged(first, energy)
@@ -179,7 +182,7 @@ def _line(
 
 
 def _percentiles(values: NDArray) -> tuple[float, float, float]:
-    """10th, 50th and 90th percentile of the finite values; NaN where there is none."""
+    """Return the 10th, 50th and 90th percentiles of the finite values; NaN if there are none."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return np.nan, np.nan, np.nan
@@ -188,7 +191,11 @@ def _percentiles(values: NDArray) -> tuple[float, float, float]:
 
 
 def _tracks(arm: str, states: ConformationSet) -> dict[str, dict[int, int]]:
-    """Row of each state by test conformation and step."""
+    """Return the row of each state by test conformation and step.
+
+    Raises:
+        UserError: a relaxation has two states at one step.
+    """
     tracks: dict[str, dict[int, int]] = {}
     for row, (name, step) in enumerate(zip(states.values["start_id"], states.values["step"])):
         track = tracks.setdefault(str(name), {})
@@ -199,7 +206,7 @@ def _tracks(arm: str, states: ConformationSet) -> dict[str, dict[int, int]]:
 
 
 def _starts(relaxed: ConformationSet) -> list[str]:
-    """The test conformation of each relaxation."""
+    """Return the id of the test conformation of each relaxation."""
     return [str(name) for name in relaxed.values.get("start_id", relaxed.id)]
 
 

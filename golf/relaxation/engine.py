@@ -286,7 +286,7 @@ class RelaxationEngine:
         return self._energies.cpu().numpy(), longest.cpu().numpy(), self._positions.cpu().numpy()
 
     def _advance(self, slot: _Slot, now: Geometry, rises: bool) -> StopReason | None:
-        """Record a new geometry of a slot; return the reason to stop, or None to go on.
+        """Record a new geometry of a slot; return the reason to stop, or None.
 
         Args:
             rises: whether the optimizer will undo the step to this geometry.

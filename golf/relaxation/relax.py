@@ -40,7 +40,7 @@ def relax(
     keep_of: Collection[int] = (),
     advance: Callable[[], None] | None = None,
 ) -> ConformationSet:
-    """Relax every conformation with a potential, and go on from saddle points in which symmetric starts end.
+    """Relax every conformation with a potential, and continue from saddle points in which symmetric starts end.
 
     Args:
         surrogate: if given, its energies of the first and last geometries are recorded; it does not end relaxations.

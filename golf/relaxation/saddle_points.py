@@ -2,10 +2,9 @@
 
 A planar methylamine, an eclipsed methanol or a flat biphenyl relaxes to the saddle point that has its symmetry, and
 counts as converged. Therefore the curvature is checked at the ends of symmetric starts: where the energy falls off to a
-side, the relaxation goes on from there. (Perturbing the start by 0.01 angstrom is not enough: 3 of 4 relaxations of
-eclipsed methanol still ended 0.90 kcal/mol too high.) Ends at the step limit are no candidates for minima and stay as
-they are. ETKDG conformers are seldom so symmetric (flat benzene is); for other conformers the check costs no
-evaluations.
+side, the relaxation continues from there. (Perturbing the start by 0.01 angstrom is not enough: 3 of 4 relaxations of
+eclipsed methanol still ended 0.90 kcal/mol too high.) Ends at the step limit are not minima and stay as they are. ETKDG
+conformers are seldom so symmetric (flat benzene is); for other conformers the check costs no evaluations.
 
 A minimum of the network counts as one, even if DFT has none there. Networks that were never trained on flat geometries
 may have a sharp minimum at one: the published GOLF-1k has one for ammonia, 6 kcal/mol below the pyramid.
@@ -36,7 +35,7 @@ FALLS = hartree(0.3)
 point has 5 kcal/mol/angstrom^2."""
 
 ASIDE = 0.25
-"""Distance from the saddle point, in angstrom by the atom that moves most, at which the relaxation goes on."""
+"""Distance from the saddle point, in angstrom by the atom that moves most, at which the relaxation continues."""
 
 LOWER = hartree(0.001)
 """Fall in energy (hartree, well above rounding) that counts as having left a saddle point."""
@@ -45,7 +44,7 @@ ATOMS_AT_ONCE = 2048
 """Atoms of displaced molecules in one batch, which bounds memory: fewer than the 128 slots of a relaxation hold."""
 
 TRIES = 4
-"""How often a relaxation goes on: planar cyclohexane has three falling directions, and may pass through saddle points
+"""How often a relaxation continues: planar cyclohexane has three falling directions, and may pass through saddle points
 of lower symmetry."""
 
 

@@ -93,7 +93,7 @@ def test_hard_starts_cancel():
 
 
 def test_arms_of_other_starts_are_refused():
-    with pytest.raises(UserError, match="arms golf and mmff: only one of them has relaxed amine/1; evaluate both"):
+    with pytest.raises(UserError, match="arms golf and mmff: only one of them relaxed amine/1; evaluate both"):
         summarize_differences([arm("golf", [0.0] * 5), arm("mmff", [0.0] * 5).subset([0, 1, 2, 3])])
 
 

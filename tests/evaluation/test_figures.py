@@ -109,17 +109,20 @@ def test_text_is_text_and_large_enough(name, tmp_path):
 @pytest.mark.parametrize(
     ("draw", "words"),
     [
-        (lambda: plots.trajectory_errors(trajectories()), "No state along a relaxation has a DFT label"),
-        (lambda: plots.trajectory_errors(trajectories("golf", value=np.nan)), "No state along a relaxation has a DFT"),
+        (lambda: plots.trajectory_errors(trajectories()), "No geometry along a relaxation has a DFT label"),
+        (
+            lambda: plots.trajectory_errors(trajectories("golf", value=np.nan)),
+            "No geometry along a relaxation has a DFT",
+        ),
         (
             lambda: plots.trajectory_progress(trajectories("golf", value=np.nan)),
-            "No state along a relaxation has a DFT",
+            "No geometry along a relaxation has a DFT",
         ),
         (lambda: plots.optimized_shares([]), "No relaxation has a pct"),
         (lambda: plots.optimized_shares([arm("golf", [np.nan])]), "No relaxation has a pct"),
         (lambda: plots.final_geometries([arm("golf", [1.0], has_reference=[False])]), "No relaxation has an E_res"),
         (lambda: plots.labels_and_outcome(summary(("golf", 3, np.nan, np.nan))), "No arm has a result"),
-        (lambda: plots.training_curves(*trainings(np.nan, np.nan)), "No training has an error on a validation set"),
+        (lambda: plots.training_curves(*trainings(np.nan, np.nan)), "There is no error on a validation set"),
     ],
 )
 def test_an_empty_figure_says_so(draw, words, tmp_path):

@@ -76,7 +76,7 @@ def test_relaxations_without_geometry_cover_nothing_and_are_counted():
     numbers = line(arm)
     assert numbers["n_without_geometry"] == 3 and numbers["coverage_percent"] == pytest.approx(50.0)
     assert np.isnan(arm.values["nearest_rmsd"][:3]).all() and numbers["matching_angstrom"] == pytest.approx(0, abs=1e-6)
-    assert "3 ended in no geometry" in format_table(summarize([arm]))
+    assert "3 ended without a geometry" in format_table(summarize([arm]))
 
 
 def test_start_that_dft_gains_nothing_from_is_counted():
@@ -108,7 +108,7 @@ def test_start_without_minimum_is_left_out_and_counted(caplog):
     assert numbers["percent_diverged"] == 0.0 and numbers["percent_success"] == pytest.approx(75.0)
     assert np.isnan(arm.values["residual_energy"][3])
     assert "1 test conformations have no DFT minimum" in caplog.text
-    assert "1 more left out of everything" in format_table(summarize([arm]))
+    assert "1 more left out of all numbers" in format_table(summarize([arm]))
 
 
 def test_relaxation_that_blew_up_needs_no_label():
@@ -229,4 +229,4 @@ def test_starts_near_training_are_counted_and_said_once():
     table = summarize(arms)
     assert table["n_near_training"].tolist()[:2] == [2, 2] and table["n_near_training"].isna().tolist()[2]
     text = format_table(table)
-    assert text.count("2 of 5 starts lie within dataset.prune_rmsd of a training conformation") == 1
+    assert text.count("2 of 5 starts are within dataset.prune_rmsd of a training conformation") == 1

@@ -83,7 +83,7 @@ def test_start_that_dft_gains_nothing_from_is_counted():
     minima = reference()
     minima = minima.with_columns(values={"energy_first": [E_OPT, *minima.values["energy_first"][1:]]})
     arm = evaluate_arm("golf", relaxed([0.0] * 5), minima, n_labels=1)
-    assert line(arm)["n_without_gain"] == 1 and "DFT gained nothing" in format_table(summarize([arm]))
+    assert line(arm)["n_without_gain"] == 1 and "DFT gained no energy" in format_table(summarize([arm]))
 
 
 def test_end_without_dft_energy_has_diverged(caplog):

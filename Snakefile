@@ -28,7 +28,7 @@ rule all:
     input:
         list(DOWNLOADS)
         or [
-            *final_model(),
+            *FINAL_MODEL,
             f"{RESULTS}/evaluation/summary.csv",
             f"{RESULTS}/report.html",
         ],

@@ -13,12 +13,12 @@ rule select_along_mmff:
     threads: 1
     resources:
         mem_mb=per_attempt(memory_for("labels")),
-        runtime=per_attempt(job_sizes.mmff_minutes(planning.budget_of(config, "rdkit"))),
+        runtime=per_attempt(job_sizes.mmff_minutes(arms.budget_of(config, "rdkit"))),
     params:
-        n_select=planning.budget_of(config, "rdkit"),
+        n_select=arms.budget_of(config, "rdkit"),
         variant=config["surrogate"]["variant"],
         max_iterations=config["relaxation"]["max_iterations"],
-        validation=validation_settings(),
+        validation=settings.validation(config),
         stamp=STAMP,
     script:
         "../workflow_scripts/select_along_mmff.py"
@@ -41,8 +41,8 @@ rule select_trajectory_starts:
         mem_mb=per_attempt(2000),
         runtime=per_attempt(30),
     params:
-        n_labels=planning.budget_of(config, "traj"),
-        validation=validation_settings(),
+        n_labels=arms.budget_of(config, "traj"),
+        validation=settings.validation(config),
         stamp=STAMP,
     script:
         "../workflow_scripts/select_trajectory_starts.py"
@@ -52,7 +52,7 @@ rule collect_trajectories:
     """Arm traj: the gradients of all optimizations as labels, as many as the budget has."""
     input:
         starts=f"{RESULTS}/traj/starts.h5",
-        batches=optimization_batches("traj/optimizations"),
+        batches=lambda wildcards: batches("traj/optimizations"),
     output:
         f"{RESULTS}/traj/labels.h5",
     log:
@@ -66,19 +66,19 @@ rule collect_trajectories:
         mem_mb=per_attempt(2000),
         runtime=per_attempt(30),
     params:
-        n_labels=planning.budget_of(config, "traj"),
+        n_labels=arms.budget_of(config, "traj"),
         max_force_norm=config["oracle"]["max_force_norm"],
         stamp=STAMP,
     script:
         "../workflow_scripts/collect_trajectories.py"
 
 
-rule train_control:
-    """As many updates as all GOLF rounds have, from the baseline on, with the labels of arm rdkit or traj."""
+use rule train_round as train_control with:
+    # From the baseline on, with the labels of a control that are chosen once: as many updates as all rounds have.
     input:
         initial=f"{RESULTS}/labels/initial.h5",
-        new=f"{RESULTS}/{{control}}/labels.h5",
-        model=model_of_round(0),
+        new=[f"{RESULTS}/{{control}}/labels.h5"],
+        model=result(arms.BASELINE_MODEL),
     output:
         model=f"{RESULTS}/{{control}}/model.pt",
         metrics=f"{RESULTS}/{{control}}/metrics.csv",
@@ -86,19 +86,17 @@ rule train_control:
         f"{LOGS}/train_control/{{control}}.log",
     benchmark:
         f"{BENCHMARKS}/train_control/{{control}}.tsv"
-    conda:
-        NNP_ENV
-    threads: config["resources"]["train_threads"]
     resources:
         mem_mb=per_attempt(memory_for("initial", "new")),
         runtime=per_attempt(
-            training_minutes(ROUNDS * UPDATES_PER_ROUND, "initial", "new")
+            job_sizes.minutes_for_training(
+                config, arms.further_updates(config), "initial", "new"
+            )
         ),
     params:
-        updates=ROUNDS * UPDATES_PER_ROUND,
+        updates=arms.further_updates(config),
+        n_rounds=1,
         learning_rate=config["golf"]["learning_rate"],
         initial_fraction=config["golf"]["initial_fraction"],
-        training=training_settings(),
+        training=settings.training(config),
         stamp=STAMP,
-    script:
-        "../workflow_scripts/train_control.py"

@@ -10,7 +10,7 @@ rule check_oracle:
         LABEL_ENV
     threads: 1
     resources:
-        mem_mb=per_attempt(label_memory_mb),
+        mem_mb=per_attempt(settings.label_memory_mb(config)),
         runtime=per_attempt(60),
     params:
         level=LEVEL,
@@ -39,7 +39,7 @@ rule prepare_dataset:
         mem_mb=per_attempt(job_sizes.preparation_memory_mb(SIZE.conformations)),
         runtime=per_attempt(job_sizes.preparation_minutes(SIZE.conformations)),
     params:
-        source=source_settings(),
+        source=settings.source(config),
         level=LEVEL,
         reference_energies=config["nnp"]["reference_energies"],
         stamp=STAMP,

@@ -2,7 +2,7 @@ rule merge_references:
     input:
         test=f"{RESULTS}/dataset/test.h5",
         known=f"{RESULTS}/dataset/reference.h5",
-        batches=optimization_batches("evaluation/reference"),
+        batches=lambda wildcards: batches("evaluation/reference"),
     output:
         f"{RESULTS}/evaluation/reference.h5",
     log:
@@ -56,17 +56,19 @@ rule relax_test:
     benchmark:
         f"{BENCHMARKS}/relax_test/{{arm}}.tsv"
     wildcard_constraints:
-        arm=rf"(?!({'|'.join(golf_config.WITHOUT_NETWORK)})/)[a-z][a-z0-9_-]*",
+        arm=one_of(arms.network_arms(config)),
     conda:
         NNP_ENV
     threads: config["resources"]["train_threads"]
     resources:
         mem_mb=per_attempt(memory_for("test")),
-        runtime=per_attempt(relaxation_minutes),
+        runtime=per_attempt(
+            lambda wildcards, input: job_sizes.relaxation_minutes(config, input.test)
+        ),
     params:
         variant=config["surrogate"]["variant"],
         level=LEVEL,
-        relaxation=test_settings(),
+        relaxation=settings.relaxation(config),
         n_kept=config["evaluation"]["trajectory_conformations"],
         stamp=STAMP,
     script:
@@ -79,7 +81,7 @@ rule evaluate_arm:
         reference=f"{RESULTS}/evaluation/reference.h5",
         train=f"{RESULTS}/dataset/train.h5",
         test=f"{RESULTS}/dataset/test.h5",
-        labels=labels_of_arm,
+        labels=lambda wildcards: results(arms.labels_of(config, wildcards.arm)),
     output:
         f"{RESULTS}/evaluation/{{arm}}/metrics.h5",
     log:
@@ -93,8 +95,8 @@ rule evaluate_arm:
         mem_mb=per_attempt(memory_for("relaxed", "reference", "train")),
         runtime=per_attempt(60),
     params:
-        n_updates=n_updates_of_arm,
-        of_others=is_model_of_others,
+        n_updates=lambda wildcards: arms.n_updates_of(config, wildcards.arm),
+        of_others=lambda wildcards: arms.is_imported(config, wildcards.arm),
         stamp=STAMP,
     script:
         "../workflow_scripts/evaluate_arm.py"

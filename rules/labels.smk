@@ -1,6 +1,29 @@
+def label_minutes(wildcards, input, attempt):
+    """From the predicted time of the batch; before there is the file of its conformations, yet to be determined."""
+    return JOB_TIMES.label_batch(
+        input.conformations,
+        input.oracle,
+        int(wildcards.batch),
+        stage_of(wildcards).n_batches,
+        attempt,
+    )
+
+
+def optimization_minutes(wildcards, input, attempt):
+    """As `label_minutes`."""
+    return JOB_TIMES.optimization_batch(
+        input.starts,
+        input.get("known"),
+        input.oracle,
+        int(wildcards.batch),
+        stage_of(wildcards).n_batches,
+        attempt,
+    )
+
+
 rule label_batch:
     input:
-        conformations=conformations_to_label,
+        conformations=conformations,
         oracle=f"{RESULTS}/dataset/oracle.json",
     output:
         f"{RESULTS}/{{stage}}/{{batch}}.h5",
@@ -10,13 +33,13 @@ rule label_batch:
         f"{BENCHMARKS}/label_batch/{{stage}}/{{batch}}.tsv"
     conda:
         LABEL_ENV
-    threads: label_threads
+    threads: settings.label_threads(config)
     resources:
-        mem_mb=per_attempt(label_memory_mb),
+        mem_mb=per_attempt(settings.label_memory_mb(config)),
         runtime=label_minutes,
     params:
         level=LEVEL,
-        n_batches=lambda wildcards: n_label_batches(wildcards.stage),
+        n_batches=lambda wildcards: stage_of(wildcards).n_batches,
         stamp=STAMP,
     script:
         "../workflow_scripts/label_batch.py"
@@ -24,8 +47,8 @@ rule label_batch:
 
 rule merge_labels:
     input:
-        conformations=conformations_to_label,
-        batches=label_batches,
+        conformations=conformations,
+        batches=lambda wildcards: batches(wildcards.stage),
     output:
         f"{RESULTS}/{{stage}}.h5",
     log:
@@ -48,7 +71,7 @@ rule merge_labels:
 rule optimize_batch:
     """DFT optimizations: of the test conformations that came without a minimum, and of the starts of arm traj."""
     input:
-        unpack(conformations_to_optimize),
+        unpack(optimized),
         oracle=f"{RESULTS}/dataset/oracle.json",
     output:
         f"{RESULTS}/{{optimizations}}/{{batch}}.h5",
@@ -58,13 +81,13 @@ rule optimize_batch:
         f"{BENCHMARKS}/optimize_batch/{{optimizations}}/{{batch}}.tsv"
     conda:
         LABEL_ENV
-    threads: label_threads
+    threads: settings.label_threads(config)
     resources:
-        mem_mb=per_attempt(label_memory_mb),
+        mem_mb=per_attempt(settings.label_memory_mb(config)),
         runtime=optimization_minutes,
     params:
         level=LEVEL,
-        n_batches=lambda wildcards: n_optimization_batches(wildcards.optimizations),
+        n_batches=lambda wildcards: stage_of(wildcards).n_batches,
         max_steps=config["evaluation"]["reference_max_steps"],
         stamp=STAMP,
     script:

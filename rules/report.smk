@@ -1,6 +1,11 @@
 report: "../report/workflow.rst"
 
 
+FIGURES = ["labels_and_outcome", "optimized_shares", "final_geometries"]
+if trajectory_arms(config):
+    FIGURES += ["trajectory_errors", "trajectory_progress"]
+
+
 rule summarize:
     input:
         metrics=arm_metrics,
@@ -78,7 +83,9 @@ rule draw_figures:
 rule draw_trajectories:
     """Figures of what happens along the test relaxations."""
     input:
-        tables=trajectory_tables,
+        tables=results(
+            f"evaluation/{arm}/trajectory.csv" for arm in trajectory_arms(config)
+        ),
     output:
         table=report(
             f"{RESULTS}/evaluation/trajectories.csv",
@@ -118,12 +125,14 @@ rule summarize_rounds:
         baseline=f"{RESULTS}/models/baseline/metrics.csv",
         continued=(
             [f"{RESULTS}/models/baseline_continued/metrics.csv"]
-            if ROUNDS and "baseline" in planning.arms_of(config)
+            if ROUNDS and "baseline" in arms.arms_of(config)
             else []
         ),
-        selected=files_of_rounds("selected.h5"),
-        labels=files_of_rounds("labels.h5"),
-        metrics=files_of_rounds("metrics.csv"),
+        selected=results(
+            f"rounds/{r}/selected.h5" for r in arms.rounds_of(config, GOLF)
+        ),
+        labels=results(f"rounds/{r}/labels.h5" for r in arms.rounds_of(config, GOLF)),
+        metrics=results(f"rounds/{r}/metrics.csv" for r in arms.rounds_of(config, GOLF)),
     output:
         table=report(
             f"{RESULTS}/rounds/summary.csv",
@@ -156,17 +165,27 @@ rule write_report:
         summary=f"{RESULTS}/evaluation/summary.csv",
         by_molecules=f"{RESULTS}/evaluation/summary_by_molecules.csv",
         differences=f"{RESULTS}/evaluation/summary_differences.csv",
-        rounds=[f"{RESULTS}/rounds/summary.csv"] if has_learning_curve() else [],
-        training_figure=(
-            [f"{RESULTS}/figures/training.svg"] if has_learning_curve() else []
+        rounds=(
+            [f"{RESULTS}/rounds/summary.csv"]
+            if arms.has_learning_curve(config)
+            else []
         ),
-        figures=expand(f"{RESULTS}/figures/{{name}}.svg", name=figures()),
+        training_figure=(
+            [f"{RESULTS}/figures/training.svg"]
+            if arms.has_learning_curve(config)
+            else []
+        ),
+        figures=expand(f"{RESULTS}/figures/{{name}}.svg", name=FIGURES),
         metrics=arm_metrics,
         reference=f"{RESULTS}/evaluation/reference.h5",
-        stages=[path for _, *paths, _ in label_stages() for path in paths],
+        stages=[
+            path
+            for stage in STAGES.values()
+            for path in results((stage.labels, stage.given))
+        ],
         left_out=f"{RESULTS}/dataset/left_out.csv",
         inputs=sources,
-        models=[*final_model(), *config["evaluation"]["models"].values()],
+        models=[*FINAL_MODEL, *config["evaluation"]["models"].values()],
     output:
         f"{RESULTS}/report.html",
     log:
@@ -180,7 +199,10 @@ rule write_report:
         mem_mb=per_attempt(2000),
         runtime=per_attempt(30),
     params:
-        stages=label_stages(),
+        stages=[
+            (stage.title, *results((stage.labels, stage.given)), stage.gives_gradients)
+            for stage in STAGES.values()
+        ],
         benchmarks=BENCHMARKS,
         stamp=STAMP,
     script:

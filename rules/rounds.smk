@@ -1,3 +1,10 @@
+def selection_minutes(wildcards, input):
+    """Minutes of a round's relaxations, as `memory_for`."""
+    return job_sizes.selection_minutes(
+        config, input.labels, wildcards.loop, int(wildcards.round)
+    )
+
+
 rule relax_round:
     """Relax training conformations until the surrogate has found enough that the network gets wrong.
 
@@ -19,9 +26,11 @@ rule relax_round:
         mem_mb=per_attempt(memory_for("labels")),
         runtime=per_attempt(selection_minutes),
     params:
-        variant=surrogate_of_loop,
-        selection=selection_settings,
-        validation=validation_settings(),
+        variant=lambda wildcards: settings.surrogate_of(config, wildcards.loop),
+        selection=lambda wildcards: settings.selection(
+            config, wildcards.loop, int(wildcards.round)
+        ),
+        validation=settings.validation(config),
         stamp=STAMP,
     script:
         "../workflow_scripts/relax_round.py"
@@ -44,13 +53,17 @@ rule train_round:
     threads: config["resources"]["train_threads"]
     resources:
         mem_mb=per_attempt(memory_for("initial", "new")),
-        runtime=per_attempt(training_minutes(UPDATES_PER_ROUND, "initial", "new")),
+        runtime=per_attempt(
+            job_sizes.minutes_for_training(
+                config, arms.updates_per_round(config), "initial", "new"
+            )
+        ),
     params:
-        updates=UPDATES_PER_ROUND,
+        updates=arms.updates_per_round(config),
         n_rounds=ROUNDS,
         learning_rate=config["golf"]["learning_rate"],
         initial_fraction=config["golf"]["initial_fraction"],
-        training=training_settings(),
+        training=settings.training(config),
         stamp=STAMP,
     script:
         "../workflow_scripts/train_round.py"
@@ -59,7 +72,7 @@ rule train_round:
 rule publish_model:
     """The model that a user takes away."""
     input:
-        model_of_round(ROUNDS),
+        result(arms.model_of_round(ROUNDS)),
     output:
         f"{RESULTS}/models/final.pt",
     log:

@@ -62,11 +62,13 @@ else:
         resources:
             mem_mb=per_attempt(memory_for("labels")),
             runtime=per_attempt(
-                training_minutes(config["training"]["updates"], "labels")
+                job_sizes.minutes_for_training(
+                    config, config["training"]["updates"], "labels"
+                )
             ),
         params:
             architecture=golf_config.architecture(config),
-            training=training_settings(),
+            training=settings.training(config),
             stamp=STAMP,
         script:
             "../workflow_scripts/train_baseline.py"
@@ -89,11 +91,15 @@ rule continue_baseline:
     threads: config["resources"]["train_threads"]
     resources:
         mem_mb=per_attempt(memory_for("labels")),
-        runtime=per_attempt(training_minutes(ROUNDS * UPDATES_PER_ROUND, "labels")),
+        runtime=per_attempt(
+            job_sizes.minutes_for_training(
+                config, arms.further_updates(config), "labels"
+            )
+        ),
     params:
-        updates=ROUNDS * UPDATES_PER_ROUND,
+        updates=arms.further_updates(config),
         learning_rate=config["golf"]["learning_rate"],
-        training=training_settings(),
+        training=settings.training(config),
         stamp=STAMP,
     script:
         "../workflow_scripts/continue_baseline.py"

@@ -2,6 +2,7 @@
 
 from golf.core.job import job
 from golf.study.relaxations import select_round
+from golf.study.settings import Selection
 from golf.training.recipe import Machine
 
 with job(snakemake.log[0]):
@@ -12,7 +13,7 @@ with job(snakemake.log[0]):
         round_number=int(snakemake.wildcards.round),
         variant=snakemake.params.variant,
         machine=Machine(snakemake.threads, snakemake.config["resources"]["device"]),
-        **snakemake.params.selection,
+        selection=Selection.of(snakemake.params.selection),
         **snakemake.params.validation,
         **snakemake.params.stamp,
     )

@@ -3,6 +3,7 @@
 from golf.core.job import job
 from golf.core.level import LevelOfTheory
 from golf.study.relaxations import relax_test
+from golf.study.settings import Relaxation
 from golf.training.recipe import Machine
 
 with job(snakemake.log[0]):
@@ -13,7 +14,7 @@ with job(snakemake.log[0]):
         variant=snakemake.params.variant,
         machine=Machine(snakemake.threads, snakemake.config["resources"]["device"]),
         level=LevelOfTheory(**snakemake.params.level),
-        relaxation=snakemake.params.relaxation,
+        relaxation=Relaxation.of(snakemake.params.relaxation),
         n_kept=snakemake.params.n_kept,
         **snakemake.params.stamp,
     )

@@ -1,4 +1,4 @@
-"""One GOLF round's training."""
+"""The training of a round, or the one training of a control arm."""
 
 from golf.core.job import job
 from golf.study.trainings import train_round
@@ -10,7 +10,7 @@ with job(snakemake.log[0]) as deadline:
         snakemake.input.new,
         snakemake.input.model,
         Outputs(snakemake.output.model, snakemake.output.metrics),
-        round_number=int(snakemake.wildcards.round),
+        round_number=int(snakemake.wildcards.get("round", 1)),
         n_rounds=snakemake.params.n_rounds,
         updates=snakemake.params.updates,
         learning_rate=snakemake.params.learning_rate,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from golf.core.arms import BASELINE, GOLF
 from golf.core.conformations import ConformationSet
 from golf.core.errors import UserError
 from golf.core.units import HARTREE_IN_KCAL_PER_MOL
@@ -33,11 +34,12 @@ def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
 
     Without these two, every arm is compared with the first one.
     """
-    against_golf = [("golf", other) for other in arms if other != "golf"] if "golf" in arms else []
-    against_golf.sort(key=lambda pair: pair[1] != "baseline")
-    rest = [arm for arm in arms if arm not in ("golf", "baseline")]
-    if "baseline" in arms:
-        return against_golf + [(arm, "baseline") for arm in rest]
+    golf, baseline = GOLF.name, BASELINE.name
+    against_golf = [(golf, other) for other in arms if other != golf] if golf in arms else []
+    against_golf.sort(key=lambda pair: pair[1] != baseline)
+    rest = [arm for arm in arms if arm not in (golf, baseline)]
+    if baseline in arms:
+        return against_golf + [(arm, baseline) for arm in rest]
     return against_golf or [(arm, arms[0]) for arm in arms[1:]]
 
 

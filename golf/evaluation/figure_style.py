@@ -43,25 +43,6 @@ _STYLE: Any = {
 WIDTH = 7.1  # inches: a page of two columns
 BAND = 0.18  # opacity
 
-# Okabe and Ito's colors, which color-blind readers can distinguish; markers distinguish arms without color.
-_KNOWN = {
-    "mmff": ("#000000", "s", "-"),
-    "baseline": ("#D55E00", "^", "-"),
-    "golf": ("#0072B2", "o", "-"),
-    "traj": ("#009E73", "D", "-"),
-    "rdkit": ("#E69F00", "v", "-"),
-    "random": ("#CC79A7", "P", "-"),
-}
-# For arms with user-defined names: Okabe and Ito's last color and Tol's muted colors.
-_FURTHER = (
-    ("#56B4E9", "X", "--"),
-    ("#882255", "<", "--"),
-    ("#999933", ">", "--"),
-    ("#332288", "h", "--"),
-    ("#44AA99", "d", "--"),
-    ("#661100", "p", "--"),
-)
-
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Decorate a function that draws a figure so that it uses this style, regardless of the user's matplotlibrc."""
@@ -81,13 +62,6 @@ def save(figure: Figure, svg: str | Path, png: str | Path) -> None:
             figure.savefig(temporary, metadata={"Date": None}, dpi=200)  # resolution of rasterized parts
         with written_whole(png) as temporary:
             figure.savefig(temporary, dpi=200)
-
-
-def styles(arms: Iterable[str]) -> dict[str, tuple[str, str, str]]:
-    """Return color, marker and line style of each arm: fixed for known arms, in alphabetical order for the others."""
-    names = list(dict.fromkeys(arms))
-    others = sorted(name for name in names if name not in _KNOWN)
-    return {name: _KNOWN.get(name) or _FURTHER[others.index(name) % len(_FURTHER)] for name in names}
 
 
 def empty_figure(words: str) -> Figure:

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from golf.core.arms import styles
 from golf.core.conformations import ConformationSet
 from golf.core.units import HARTREE_IN_KCAL_PER_MOL
 from golf.evaluation.figure_style import (
@@ -30,7 +31,6 @@ from golf.evaluation.figure_style import (
     side_by_side,
     step_axis,
     styled,
-    styles,
 )
 from golf.evaluation.rounds import FORCE_ERROR
 

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from golf.core.arms import GOLF, Chosen
 from golf.oracles.costs import longest_wall, n_gradients, pack
-from golf.study.config import WITHOUT_NETWORK
-from golf.study.forecast import Model
-from golf.study.plan import (
+from golf.study.arms import (
+    BASELINE_MODEL,
     arms_of,
     budget_of,
-    controls_of,
-    n_batches,
-    n_trajectory_states,
-    needs_training,
+    chosen_arms,
+    further_updates,
+    network_arms,
     trained_arms,
 )
+from golf.study.forecast import Model
+from golf.study.plan import Size
+from golf.study.stages import Stage, Work, stages
 from golf.study.workload import Workload
 
 CPU_SECONDS_PER_UPDATE = 0.005
@@ -38,24 +41,24 @@ EVALUATIONS_PER_SELECTION = 60
 
 @dataclass(frozen=True)
 class Part:
-    """One kind of label or optimization of a study.
+    """The stages of one group, which take the same time and follow one another.
 
     Attributes:
-        seconds: of each, in one oracle process.
-        n_batches: jobs.
-        stages: names of the stages that are like this, which come one after the other, and the folders of their
-            batches in the results.
+        name: title of the group.
+        seconds: of each label or optimization of a stage, in one oracle process.
+        n_batches: jobs of a stage.
+        note: what else there is to say.
     """
 
     name: str
     seconds: NDArray[np.float64]
     n_batches: int
-    stages: Sequence[tuple[str, str]]
+    stages: Sequence[Stage]
     note: str = ""
 
     @property
     def repeat(self) -> int:
-        """Times that all this comes."""
+        """Number of stages."""
         return len(self.stages)
 
     @property
@@ -77,74 +80,40 @@ class Part:
 
 
 def label_parts(config: Mapping[str, Any], work: Workload, model: Model) -> list[Part]:
-    """All the DFT of a study, in the order in which it comes."""
-    limit, size = config["oracle"]["time_limit"], _size(config)
+    """Return all the DFT of a study, in the order in which it comes."""
+    counts = Size(initial_labels=len(work.initial), test_conformations=len(work.test), references=len(work.references))
+    found = stages(config, counts).values()
+    return [_part(list(members), config, work, model) for _, members in groupby(found, key=lambda stage: stage.group)]
+
+
+def _part(members: list[Stage], config: Mapping[str, Any], work: Workload, model: Model) -> Part:
+    largest = max(members, key=lambda stage: stage.n)
 
     def seconds(costs: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.minimum(model.seconds(costs), limit)
+        return np.minimum(model.seconds(costs), config["oracle"]["time_limit"])
 
-    each = float(seconds(work.training).mean())  # of conformations that are not known yet
-    golf, arms = config["golf"], arms_of(config)
+    def of_new(n: int) -> NDArray[np.float64]:
+        """Conformations that are not known yet take what training conformations take on average."""
+        return np.full(n, float(seconds(work.training).mean()))
 
-    def alike(name: str, n: int, stages: Sequence[tuple[str, str]], note: str) -> Part:
-        return Part(name, np.full(n, each), n_batches(n, size), stages, note)
-
-    per_round, rounds = golf["labels_per_round"], golf["rounds"]
-    parts = []
-    if needs_training(config):
-        initial = seconds(work.initial)
-        parts.append(Part("initial labels", initial, n_batches(len(initial), size), _one("labels/initial")))
-    if "golf" in arms:
-        stages = [(f"round {r}", f"rounds/{r}/labels") for r in range(1, rounds + 1)]
-        parts.append(alike("round labels", per_round, stages, f"{rounds} rounds of {per_round}"))
-    for control in controls_of(config):
-        parts.append(_control(config, control, work, alike))
-    parts.append(
-        Part(
-            "DFT minima",
-            seconds(work.references) * work.gradients,
-            n_batches(len(work.references), config["evaluation"]["reference_batch_size"]),
-            _one("evaluation/reference"),
-            note=f"{int(work.gradients.sum())} gradients" if len(work.references) else "",
-        )
-    )
-    tests = [(f"test, arm {arm}", f"evaluation/{arm}/labels") for arm in arms]
-    parts.append(Part("test labels", seconds(work.test), n_batches(len(work.test), size), tests, " ".join(arms)))
-    networks = [arm for arm in arms if arm not in WITHOUT_NETWORK]
-    states = [(f"trajectories, {arm}", f"evaluation/{arm}/trajectory/labels") for arm in networks]
-    if config["evaluation"]["trajectory_conformations"] and states:
-        parts.append(
-            alike(
-                "trajectory states",
-                n_trajectory_states(config, len(work.test)),
-                states,
-                "at most, along the test relaxations",
-            )
-        )
-    return parts
-
-
-def _one(folder: str) -> list[tuple[str, str]]:
-    names = {"labels/initial": "initial labels", "evaluation/reference": "DFT minima"}
-    return [(names.get(folder, folder), folder)]
-
-
-def _control(config: Mapping[str, Any], control: str, work: Workload, alike: Callable[..., Part]) -> Part:
-    """The labels of a control arm."""
-    budget, rounds = budget_of(config, control), config["golf"]["rounds"]
-    if control == "random":
-        stages = [(f"random {r}", f"random/{r}/labels") for r in range(1, rounds + 1)]
-        return alike("random labels", -(-budget // rounds), stages, f"{rounds} rounds, {budget} labels")
-    if control == "rdkit":
-        return alike("rdkit labels", budget, [("arm rdkit", "rdkit/labels")], "")
-    per_optimization = float(n_gradients(work.training_atoms).mean()) - 1
-    part = alike("traj gradients", math.ceil(budget / per_optimization), [("arm traj", "traj/optimizations")], "")
-    note = f"{budget} gradients of DFT optimizations"
-    return replace(part, seconds=part.seconds * per_optimization, n_batches=n_batches(budget, _size(config)), note=note)
-
-
-def _size(config: Mapping[str, Any]) -> int:
-    return config["oracle"]["batch_size"]
+    if largest.work is Work.INITIAL:
+        each, note = seconds(work.initial), ""
+    elif largest.work is Work.ENDS:
+        each, note = seconds(work.test), " ".join(arms_of(config))
+    elif largest.work is Work.MINIMA:
+        each = seconds(work.references) * work.gradients
+        note = f"{int(work.gradients.sum())} gradients" if len(work.references) else ""
+    elif largest.work is Work.STATES:
+        each, note = of_new(largest.n), "at most, along the test relaxations"
+    elif largest.work is Work.OPTIMIZATIONS:
+        gained = float(n_gradients(work.training_atoms).mean()) - 1
+        each = of_new(math.ceil(largest.n / gained)) * gained
+        note = f"{largest.n} gradients of DFT optimizations"
+    else:
+        each, n, total = of_new(largest.n), len(members), sum(stage.n for stage in members)
+        equal = total == n * largest.n
+        note = "" if n == 1 else f"{n} rounds of {largest.n}" if equal else f"{n} rounds, {total} labels"
+    return Part(largest.group, each, largest.n_batches, members, note)
 
 
 @dataclass(frozen=True)
@@ -168,17 +137,17 @@ class Network:
 def network(config: Mapping[str, Any], work: Workload) -> Network:
     """Time of the network's jobs: from a training in the study's results, else a rough figure."""
     golf, training = config["golf"], config["training"]
-    of_rounds = golf["rounds"] * golf["labels_per_round"] * golf["updates_per_label"]
-    arms, trained = arms_of(config), trained_arms(config)
+    trained = trained_arms(config)
     initial = training["updates"] if trained and not config["nnp"]["initial"] else 0
-    updates = initial + of_rounds * len(trained)  # as many for each arm
+    updates = initial + further_updates(config) * len(trained)  # as many for each arm
     update = update_time(config, float(work.training_atoms.mean()))
     per_update = update.seconds
     # A force evaluation is about a third of an update: no weights are differentiated.
-    selected = golf["rounds"] * golf["labels_per_round"] * EVALUATIONS_PER_SELECTION if "golf" in arms else 0
-    if "random" in arms:
-        selected += budget_of(config, "random") * golf["max_steps"] * golf["iterations_per_step"]
-    tested = sum(arm not in WITHOUT_NETWORK for arm in arms) * len(work.test) * config["relaxation"]["max_iterations"]
+    selected = 0
+    for arm in chosen_arms(config, Chosen.IN_ROUNDS):
+        each = golf["max_steps"] * golf["iterations_per_step"] if arm.is_control else EVALUATIONS_PER_SELECTION
+        selected += budget_of(config, arm.name) * each
+    tested = len(network_arms(config)) * len(work.test) * config["relaxation"]["max_iterations"]
     relaxation = (selected + tested) * per_update / training["batch_size"] / 3
     return Network(
         training=updates * per_update / 3600,
@@ -226,9 +195,12 @@ def _cpu_seconds(config: Mapping[str, Any], n_atoms: float) -> float:
 
 def _measured_update(results: Path) -> tuple[float, Path] | None:
     """Seconds of an update in the last row of a training's metrics, the newest training first."""
-    found = results.glob("rounds/*/metrics.csv")
+    found = results.glob(f"{GOLF.folder}/*/metrics.csv")
     rounds = {int(path.parent.name): path for path in found if path.parent.name.isdigit()}
-    for path in [*(rounds[r] for r in sorted(rounds, reverse=True)), results / "models/baseline/metrics.csv"]:
+    for path in [
+        *(rounds[r] for r in sorted(rounds, reverse=True)),
+        (results / BASELINE_MODEL).with_name("metrics.csv"),
+    ]:
         if path.is_file():
             with open(path, newline="", encoding="utf-8") as stream:
                 rows = list(csv.DictReader(stream))

@@ -20,6 +20,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from golf.core.arms import ARMS, CONTROLS
 from golf.core.elements import NETWORK_SYMBOLS
 from golf.core.errors import UserError
 from golf.core.files import suffix_of
@@ -30,15 +31,6 @@ from golf.study.yaml_text import KeyPath, read_mapping
 _HERE = Path(__file__).resolve().parent
 SCHEMA = Path("schemas", "config.schema.yaml")
 """Below the package where it is installed, beside it in a clone."""
-
-CONTROLS = ("random", "rdkit", "traj")
-"""Arms whose labels are chosen without failure detection."""
-
-WITHOUT_NETWORK = ("mmff",)
-"""Arms that relax without a network."""
-
-BUILT_IN_ARMS = (*WITHOUT_NETWORK, "baseline", "golf", *CONTROLS)
-"""Arms that need no model file."""
 
 MACHINE_KEYS = (
     "resources",
@@ -59,9 +51,17 @@ _EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]{1,3}")
 
 @cache
 def schema() -> dict[str, Any]:
-    """The JSON schema of the configuration."""
+    """The JSON schema of the configuration; the arms, and the budgets of controls, are those of `golf.core.arms`."""
     path = next(folder / SCHEMA for folder in (_HERE.parent, _HERE.parent.parent) if (folder / SCHEMA).is_file())
-    return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    read = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    sections = read["properties"]
+    sections["evaluation"]["properties"]["arms"]["items"]["enum"] = list(ARMS)
+    budget = sections["controls"].pop("additionalProperties")
+    sections["controls"]["properties"] = {
+        f"{name}_labels": budget | {"description": ARMS[name].budget} for name in CONTROLS
+    }
+    sections["controls"]["additionalProperties"] = False
+    return read
 
 
 def default(section: str, key: str) -> Any:
@@ -230,10 +230,10 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     control = next((arm for arm in arms if arm in CONTROLS), None)
     if config["golf"]["rounds"] == 0 and control:
         yield f"key evaluation.arms: {control} has the updates of the GOLF rounds, and golf.rounds is 0; leave it out"
-    if config["golf"]["rounds"] > 0 and arms == ["mmff"]:
+    if config["golf"]["rounds"] > 0 and not any(ARMS[arm].network for arm in arms):
         yield "key golf.rounds: no arm trains a network; set it to 0, or add golf to evaluation.arms"
     for name in models:
-        if name in BUILT_IN_ARMS:
+        if name in ARMS:
             yield f"key evaluation.models: {name} is the name of an arm already; choose another"
         if name in ("reference", "trajectory"):
             yield f"key evaluation.models: {name} is the name of a folder of the results; choose another"

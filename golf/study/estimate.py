@@ -37,7 +37,7 @@ def estimate(config: Mapping[str, Any], *, jobs: int | None, cores: int) -> str:
     resources = config["resources"]
     threads = resources["label_threads"]
     n_workers = resources["label_processes"] if jobs is not None else processes_on(config, cores)
-    model = calibrated(config["results_dir"], config["dataset"]["train"], level_of(config), basis, threads)
+    model = calibrated(config, basis)
     given, jobs = jobs is not None, jobs or jobs_at_once(config, cores)
     parts, net = label_parts(config, work, model), network(config, work)
     elements = " ".join(SYMBOLS[z] for z in sorted(basis.functions))

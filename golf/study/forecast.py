@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +28,8 @@ from golf.oracles.costs import Basis, label_costs, longest_wall, n_gradients, pa
 from golf.oracles.journal import SUFFIX, outcomes
 from golf.oracles.labeling import pending_costs
 from golf.oracles.limits import limit_seconds
+from golf.study.plan import level_of
+from golf.study.stages import stages
 
 logger = logging.getLogger(__name__)
 
@@ -66,24 +68,21 @@ class Model:
         return costs.astype(np.float64) * self.scale
 
 
-def calibrated(results: str | Path, train: str | Path, level: LevelOfTheory, basis: Basis, threads: int) -> Model:
-    """The model scaled by the median of measured over predicted time.
+def calibrated(config: Mapping[str, Any], basis: Basis) -> Model:
+    """Return the model scaled by the median of measured over predicted time.
 
     The labels of this study count alone where there are any, since they are from its own machines; else those that came
-    with the data; else the prediction stands, for the machine that it was fitted on.
-
-    Args:
-        train: the study's source of conformations; with wall times if it is an .h5 of this project.
-        threads: of an oracle process; used where nothing was measured.
+    with the data (an .h5 of this project); else the prediction as it is, for the machine that it was fitted on.
     """
-    own = _together(_own_times(Path(results), level, basis))
+    results, train, level = Path(config["results_dir"]), config["dataset"]["train"], level_of(config)
+    own = _together(_own_times(config, basis))
     if len(own[1]):
         return _scaled(own, f"{len(own[1])} wall times of labels in {results}")
     if Path(train).is_file() and suffix_of(train) in SUFFIXES and format_of(train) == GOLF:
         brought = _label_times(Path(train), level, basis)
         if len(brought[1]):
             return _scaled(brought, f"{len(brought[1])} wall times that came with {train}")
-    scale = float(predicted_seconds(np.array([1]), level.method, threads)[0])
+    scale = float(predicted_seconds(np.array([1]), level.method, config["resources"]["label_threads"])[0])
     words = "no wall times yet: fitted to Psi4 1.3.2 on one idle core, other machines may take half or twice"
     if level.program != "psi4":
         words += f", and {level.program} is not Psi4"
@@ -101,32 +100,20 @@ def _together(parts: Iterator[Times]) -> Times:
     return np.concatenate([empty[0], *(part[0] for part in found)]), np.concatenate([empty[1], *(p[1] for p in found)])
 
 
-def _own_times(results: Path, level: LevelOfTheory, basis: Basis) -> Iterator[Times]:
+def _own_times(config: Mapping[str, Any], basis: Basis) -> Iterator[Times]:
     """Times in the batches of the label stages, from their journals where they are not complete."""
-    for stage in label_stages(results):
-        batches = sorted(stage.glob("*.h5"))
+    results, level = Path(config["results_dir"]), level_of(config)
+    for stage in stages(config).values():
+        if stage.optimizes:
+            continue
+        batches = sorted((results / stage.folder).glob("*.h5"))
         for path in _sample(batches):
             yield _label_times(path, level, basis)
         complete = {path.stem for path in batches}
-        journals = [path for path in stage.glob(f"*{SUFFIX}") if path.name.removesuffix(SUFFIX) not in complete]
+        found = sorted((results / stage.folder).glob(f"*{SUFFIX}"))
+        journals = [path for path in found if path.name.removesuffix(SUFFIX) not in complete]
         if journals:
-            yield _journal_times(_sample(sorted(journals)), input_of(stage), level, basis)
-
-
-def label_stages(results: Path) -> list[Path]:
-    """The folders of a study's label batches that there are."""
-    patterns = ["labels/initial", "rounds/*/labels", "random/*/labels", "rdkit/labels", "evaluation/*/labels"]
-    patterns.append("evaluation/*/trajectory/labels")
-    return [path for pattern in patterns for path in sorted(results.glob(pattern)) if path.is_dir()]
-
-
-def input_of(stage: Path) -> Path:
-    """The file of the conformations that a label stage labels."""
-    if stage.parent.name == "labels":
-        return stage.parent.parent / "dataset" / "train.h5"
-    if stage.parent.name == "trajectory":
-        return stage.parent / "states.h5"
-    return stage.parent / ("relaxed.h5" if stage.parent.parent.name == "evaluation" else "selected.h5")
+            yield _journal_times(_sample(journals), results / stage.conformations, level, basis)
 
 
 def _sample(paths: Sequence[Path]) -> Sequence[Path]:
@@ -170,28 +157,13 @@ def _journal_times(journals: Sequence[Path], conformations: Path, level: LevelOf
 
 
 class JobTimes:
-    """Minutes that the label and reference jobs of a study ask for.
+    """Minutes that the label and reference jobs of a study ask for."""
 
-    Args:
-        results, train, level: see `calibrated`.
-        n_workers, threads: oracle processes of a job, and threads of each.
-        time_limit, time_limit_factor: of a conformation (`golf.oracles.limits.limit_seconds`).
-    """
-
-    def __init__(
-        self,
-        results: str,
-        train: str,
-        level: LevelOfTheory,
-        *,
-        n_workers: int,
-        threads: int,
-        time_limit: float,
-        time_limit_factor: float,
-    ) -> None:
-        self._results, self._train, self._level = results, train, level
-        self._n_workers, self._threads = n_workers, threads
-        self._time_limit, self._factor = time_limit, time_limit_factor
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
+        self._n_workers: int = config["resources"]["label_processes"]
+        self._time_limit: float = config["oracle"]["time_limit"]
+        self._factor: float = config["oracle"]["time_limit_factor"]
         self._model: Model | None = None
         self._next_calibration = 0.0
 
@@ -229,8 +201,7 @@ class JobTimes:
     def _calibrated(self, oracle: str) -> Model:
         """`calibrated`, made anew every few minutes: thousands of jobs ask, one after the other."""
         if self._model is None or time.monotonic() > self._next_calibration:
-            basis = read_basis(oracle)
-            self._model = calibrated(self._results, self._train, self._level, basis, self._threads)
+            self._model = calibrated(self._config, read_basis(oracle))
             self._next_calibration = time.monotonic() + RECALIBRATION_SECONDS
         return self._model
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from golf.core.errors import UserError
 from golf.core.hdf5 import read_columns
+from golf.study.arms import budget_of_round, loop_arm
 from golf.study.budget import EVALUATIONS_PER_SELECTION, update_time
 from golf.study.forecast import MARGIN, START_MINUTES
 
@@ -81,6 +82,22 @@ def memory_mb(*paths: str) -> int:
     return contents(paths).memory_mb
 
 
+def memory_for(*names: str) -> Callable[[Any, Any], int]:
+    """Return the memory of a rule as a function of wildcards and input: that of the files of these inputs."""
+    return lambda wildcards, input: memory_mb(*_files(input, names))
+
+
+def minutes_for_training(config: Mapping[str, Any], n_updates: int, *names: str) -> Callable[[Any, Any], int]:
+    """Return the minutes of a rule as a function of wildcards and input: of a training on the files of these inputs."""
+    return lambda wildcards, input: training_minutes(config, _files(input, names), n_updates)
+
+
+def _files(inputs: Any, names: Sequence[str]) -> list[str]:
+    """Return the files of some named inputs of a job, each of which may be one or a list."""
+    found = [inputs[name] for name in names]
+    return [path for files in found for path in ([files] if isinstance(files, str) else files)]
+
+
 def preparation_memory_mb(n_conformations: int) -> int:
     """MB for reading, dividing and writing the data set: 9 kB a conformation of 42 atoms, and copies of them."""
     return 2000 + n_conformations // 50
@@ -101,14 +118,15 @@ def training_minutes(config: Mapping[str, Any], labels: Sequence[str], n_updates
     return _minutes(config, contents(labels), n_updates)
 
 
-def selection_minutes(config: Mapping[str, Any], labels: str, n_select: int, *, surrogate: bool) -> int:
-    """Minutes until a round has its conformations. Raises as `contents` does.
+def selection_minutes(config: Mapping[str, Any], labels: str, folder: str, round_number: int) -> int:
+    """Minutes until a round of a loop has its conformations. Raises as `contents` does.
 
     Args:
-        surrogate: whether it decides; else every selected state takes a relaxation of its own.
+        folder: of the loop. Where the surrogate decides, a conformation takes a few evaluations; else a relaxation.
     """
-    golf = config["golf"]
-    each = EVALUATIONS_PER_SELECTION if surrogate else golf["max_steps"] * golf["iterations_per_step"]
+    golf, arm = config["golf"], loop_arm(folder)
+    each = golf["max_steps"] * golf["iterations_per_step"] if arm.is_control else EVALUATIONS_PER_SELECTION
+    n_select = budget_of_round(config, arm, round_number)
     return _minutes(config, contents([labels]), _as_updates(config, n_select * each))
 
 

@@ -1,4 +1,4 @@
-"""How many jobs a study has, from its configuration and input files alone.
+"""How many conformations a study has, from its configuration and input files alone.
 
 The workflow's graph is static, so the number of batches has to be known before anything is computed. The counts here
 are upper bounds; batches may stay empty. Nothing here needs RDKit or torch: Snakemake calls it while it reads the
@@ -19,7 +19,8 @@ from golf.core.errors import UserError
 from golf.core.hdf5 import read_columns
 from golf.core.level import LEVEL_ATTRS, LevelOfTheory
 from golf.io.formats import GOLF, MOLECULES, count_conformations, count_records, count_unlabelled, format_of
-from golf.study.config import CONTROLS, WITHOUT_NETWORK
+from golf.study.arms import check_budgets
+from golf.study.config import check_results
 
 RELATIVE = "paths in a configuration are relative to the folder where the command is typed"
 
@@ -63,11 +64,15 @@ class Source:
 class Size:
     """Upper bounds of what has to be computed, and of what has to be read for it."""
 
-    initial_labels: int
-    test_conformations: int
-    references: int
-    conformations: int
-    training_conformations: int
+    initial_labels: int = 0
+    test_conformations: int = 0
+    references: int = 0
+    conformations: int = 0
+    training_conformations: int = 0
+
+
+NOT_COUNTED = Size()
+"""Before the files are there."""
 
 
 def size(source: Source, level: LevelOfTheory) -> Size:
@@ -77,7 +82,7 @@ def size(source: Source, level: LevelOfTheory) -> Size:
         UserError: a file is missing, not readable or of an unknown suffix.
     """
     if to_download(source):
-        return Size(0, 0, 0, 0, 0)
+        return NOT_COUNTED
     kind = source_format(source, "train")
     if kind in MOLECULES:
         records = count_records(source.train)
@@ -139,55 +144,8 @@ def n_batches(n_items: int, batch_size: int) -> int:
 
 
 def level_of(config: Mapping[str, Any]) -> LevelOfTheory:
-    """The level of theory of a configuration."""
+    """Return the level of theory of a configuration."""
     return LevelOfTheory(**{name: config["oracle"][name] for name in LEVEL_ATTRS})
-
-
-def arms_of(config: Mapping[str, Any]) -> list[str]:
-    """The arms of a study, imported models last; without rounds there is nothing that arm golf could show."""
-    evaluation = config["evaluation"]
-    arms = [arm for arm in evaluation["arms"] if arm != "golf" or config["golf"]["rounds"] > 0]
-    return [*arms, *evaluation["models"]]
-
-
-def trained_arms(config: Mapping[str, Any]) -> list[str]:
-    """The arms of a study that relax with a network which the study makes itself."""
-    models = config["evaluation"]["models"]
-    return [arm for arm in arms_of(config) if arm not in WITHOUT_NETWORK and arm not in models]
-
-
-def needs_training(config: Mapping[str, Any]) -> bool:
-    """Whether a study trains a network, and so needs initial labels."""
-    return bool(trained_arms(config))
-
-
-def publishes_model(config: Mapping[str, Any]) -> bool:
-    """Whether a study has a model to take away: that of arm golf or, without rounds, of arm baseline."""
-    return ("golf" if config["golf"]["rounds"] else "baseline") in trained_arms(config)
-
-
-def controls_of(config: Mapping[str, Any]) -> list[str]:
-    """The arms of a study that are controls."""
-    return [arm for arm in arms_of(config) if arm in CONTROLS]
-
-
-def budget_of(config: Mapping[str, Any], control: str) -> int:
-    """Labels of a control arm."""
-    golf = config["golf"]
-    given = config["controls"][f"{control}_labels"]
-    return golf["rounds"] * golf["labels_per_round"] if given is None else given
-
-
-def budget_of_round(config: Mapping[str, Any], round_number: int) -> int:
-    """Labels of a round of arm random, whose budget is divided among its rounds."""
-    budget, rounds = budget_of(config, "random"), config["golf"]["rounds"]
-    return budget * round_number // rounds - budget * (round_number - 1) // rounds
-
-
-def n_trajectory_states(config: Mapping[str, Any], n_test: int) -> int:
-    """States along an arm's test relaxations that are labelled, at most; their ends are labelled anyway."""
-    evaluation = config["evaluation"]
-    return min(evaluation["trajectory_conformations"], n_test) * len(evaluation["trajectory_steps"])
 
 
 def check_models(config: Mapping[str, Any]) -> None:
@@ -199,26 +157,26 @@ def check_models(config: Mapping[str, Any]) -> None:
             raise UserError(f"key {key}: {path}: no such file; give a model file of golf, {RELATIVE}")
 
 
-def check_budgets(config: Mapping[str, Any], n_training: int) -> None:
-    """Refuse a budget that is larger than the data, before anything is paid for.
+def sources(config: Mapping[str, Any]) -> list[str]:
+    """Return the files of the data set."""
+    return [path for path in (config["dataset"]["train"], config["dataset"]["test"]) if path]
+
+
+def checked(config: Mapping[str, Any]) -> tuple[dict[str, Mapping[str, str]], Size]:
+    """Check that a study can be begun or continued, and count what it has.
+
+    Returns:
+        The files that are to be downloaded first, and the size of the study (`NOT_COUNTED` until they are there).
 
     Raises:
-        UserError: names the key.
+        UserError: a file is missing or not readable, the folder of the results holds those of another configuration, or
+            a budget is larger than the data.
     """
-    per_conformation = {
-        "random": config["golf"]["rounds"],
-        "rdkit": 1,
-        "traj": config["evaluation"]["reference_max_steps"],
-    }
-    for control in controls_of(config):
-        budget, most = budget_of(config, control), n_training * per_conformation[control]
-        if control == "random" and budget < config["golf"]["rounds"]:
-            raise UserError(
-                f"key controls.random_labels: {budget} labels cannot be divided among {config['golf']['rounds']} "
-                "rounds; give at least one for each"
-            )
-        if budget > most:
-            raise UserError(
-                f"key controls.{control}_labels: {budget} labels cannot be had from {n_training} training "
-                f"conformations (at most {most}); ask for fewer or give more conformations"
-            )
+    check_results(config)
+    source = Source(**config["dataset"])
+    downloads = to_download(source)
+    found = size(source, level_of(config))
+    check_models(config)
+    if not downloads:
+        check_budgets(config, found.training_conformations)
+    return downloads, found

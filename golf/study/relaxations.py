@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -16,13 +15,13 @@ from golf.nnp.potential import load, pick_device
 from golf.relaxation.engine import Optimizer
 from golf.relaxation.relax import relax
 from golf.study.selection import select_conformations
+from golf.study.settings import OptimizerSettings, Relaxation, Selection
 from golf.study.trainings import split_of_study
 from golf.training.recipe import Machine, check_level
 
 
-def _built(relaxation: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a relaxation, with the optimizer that `optimizer` describes."""
-    return {**relaxation, "optimizer": Optimizer(**relaxation["optimizer"])}
+def _optimizer(settings: OptimizerSettings) -> Optimizer:
+    return Optimizer(settings.name, settings.max_step_length, settings.history, cast(Variant, settings.variant))
 
 
 def select_round(
@@ -37,9 +36,9 @@ def select_round(
     machine: Machine,
     config_sha256: str,
     seed: int,
-    **selection: Any,
+    selection: Selection,
 ) -> None:
-    """Write the conformations that a round sends to the oracle; `selection` as in `golf.study.selection`.
+    """Write the conformations that a round sends to the oracle.
 
     Args:
         variant: of the surrogate; None: states are drawn at random instead.
@@ -54,7 +53,12 @@ def select_round(
             starts,
             seed=seed,
             round_number=round_number,
-            **_built(selection),
+            n_select=selection.n_select,
+            iterations_per_step=selection.iterations_per_step,
+            max_steps=selection.max_steps,
+            force_threshold=selection.force_threshold,
+            slots=selection.slots,
+            optimizer=_optimizer(selection.optimizer),
         )
     write(output, selected, config_sha256=config_sha256, seed=seed)
 
@@ -78,12 +82,12 @@ def relax_test(
     variant: Variant,
     machine: Machine,
     level: LevelOfTheory,
-    relaxation: Mapping[str, Any],
+    relaxation: Relaxation,
     n_kept: int,
     config_sha256: str,
     seed: int,
 ) -> None:
-    """Write the test set relaxed with a model; `relaxation` as in `golf.relaxation.relax.relax`.
+    """Write the test set relaxed with a model.
 
     Args:
         level: of the oracle, which the model has to be of.
@@ -94,7 +98,17 @@ def relax_test(
     check_level(model, potential, level)
     potential.check_elements(conformations, test)
     kept = np.unique(np.linspace(0, len(conformations) - 1, min(n_kept, len(conformations))).round().astype(int))
-    relaxation = {**relaxation, "keep_of": kept.tolist()}
     with ThreadedPotential(potential, machine.threads) as threaded:
-        relaxed = relax(conformations, threaded, surrogate=MMFFSurrogate(variant), **_built(relaxation))
+        relaxed = relax(
+            conformations,
+            threaded,
+            surrogate=MMFFSurrogate(variant),
+            force_threshold=relaxation.force_threshold,
+            max_steps=relaxation.max_steps,
+            iterations_per_step=relaxation.iterations_per_step,
+            slots=relaxation.slots,
+            optimizer=_optimizer(relaxation.optimizer),
+            keep_steps=relaxation.keep_steps,
+            keep_of=kept.tolist(),
+        )
     write(output, relaxed, config_sha256=config_sha256, seed=seed)

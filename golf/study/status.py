@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from golf.core.arms import ARMS, GOLF, Chosen
 from golf.core.conformations import Status
 from golf.core.errors import UserError
 from golf.core.hdf5 import read_columns
@@ -16,13 +17,25 @@ from golf.core.labels import without_label
 from golf.evaluation.hours import hours_spent
 from golf.oracles.journal import SUFFIX, outcomes
 from golf.oracles.settings import processes_on
+from golf.study.arms import (
+    BASELINE_MODEL,
+    chosen_arms,
+    further_updates,
+    model_of,
+    model_of_round,
+    needs_training,
+    rounds_of,
+    trained_arms,
+    updates_per_round,
+)
 from golf.study.budget import Network, Part, duration, jobs_at_once, label_parts, network
-from golf.study.forecast import calibrated, input_of
-from golf.study.plan import controls_of, level_of, needs_training, trained_arms
+from golf.study.forecast import calibrated
+from golf.study.plan import level_of
+from golf.study.stages import Stage, Work
 from golf.study.workload import basis_of, workload
 
 CLEAR = "\x1b[H\x1b[2J"
-"""What makes a terminal empty."""
+"""ANSI sequence that clears the screen."""
 
 
 @dataclass
@@ -58,36 +71,25 @@ class Progress:
         )
 
 
-def stages_of(config: Mapping[str, Any], planned: Sequence[Part]) -> list[tuple[str, Path, int, Part]]:
-    """Name, folder of the batches, planned size and part of the estimate of each stage of a study, in their order."""
-    results = Path(config["results_dir"])
-    return [(name, results / folder, len(part.seconds), part) for part in planned for name, folder in part.stages]
-
-
-OPTIMIZATIONS = ("reference", "optimizations")
-"""Folders of batches of DFT optimizations."""
-
-
-def progress_of(name: str, folder: Path, planned: int) -> Progress:
-    """What the files of a stage say: its merged file, else its batches and, of those not written yet, the journals.
+def progress_of(stage: Stage, results: Path, planned: int) -> Progress:
+    """Return what the files of a stage say: its merged file, else its batches and, of the others, the journals.
 
     Attempts that crashed or timed out and were repeated count as time spent as long as the stage is not merged.
+
+    Args:
+        planned: conformations, as long as their file is not there yet.
 
     Raises:
         UserError: a file cannot be read.
     """
-    progress = Progress(name, planned)
+    progress = Progress(stage.title, planned)
+    folder, conformations = results / stage.folder, results / stage.conformations
     batches = sorted(folder.glob("*.h5"))
-    merged = folder.with_suffix(".h5")
-    progress.done = merged.is_file()
-    of_gradients = folder.name in OPTIMIZATIONS
-    if folder.name == "optimizations":
-        progress.done = folder.with_name("labels.h5").is_file()
-        starts = folder.with_name("starts.h5")
-        if starts.is_file():
-            progress.total = len(read_columns(starts, "conformation/charge")[0]["conformation/charge"])
-    if progress.done and not of_gradients:
-        _count_merged(progress, merged, input_of(folder))
+    progress.done = (results / stage.labels).is_file()
+    if stage.work is Work.OPTIMIZATIONS and conformations.is_file():
+        progress.total = len(read_columns(conformations, "conformation/charge")[0]["conformation/charge"])
+    if progress.done and not stage.optimizes:
+        _count_merged(progress, results / stage.labels, conformations)
     else:
         for path in batches:
             columns, _ = read_columns(path, "conformation/status", "conformation/wall_seconds")
@@ -97,9 +99,9 @@ def progress_of(name: str, folder: Path, planned: int) -> Progress:
         complete = {path.stem for path in batches}
         for journal in folder.glob(f"*{SUFFIX}"):
             if journal.name.removesuffix(SUFFIX) not in complete:
-                _count_journal(progress, journal, of_gradients)
-        if not of_gradients and input_of(folder).is_file():
-            progress.total = int(without_label(input_of(folder)).sum())
+                _count_journal(progress, journal, stage.optimizes)
+        if not stage.optimizes and conformations.is_file():
+            progress.total = int(without_label(conformations).sum())
     return progress
 
 
@@ -162,11 +164,12 @@ def _table(config: Mapping[str, Any], cores: int) -> tuple[str, bool]:
     threads, n_workers = resources["label_threads"], processes_on(config, cores)
     basis, _ = basis_of(config)
     work = workload(config, basis)
-    model = calibrated(config["results_dir"], config["dataset"]["train"], level_of(config), basis, threads)
+    model = calibrated(config, basis)
     parts, net = label_parts(config, work, model), network(config, work)
-    planned = stages_of(config, parts)
-    stages = [progress_of(name, folder, n) for name, folder, n, _ in planned]
-    left = [_seconds_left(stage, part) for stage, (*_, part) in zip(stages, planned, strict=True)]
+    planned = [(stage, part) for part in parts for stage in part.stages]
+    results = Path(config["results_dir"])
+    stages = [progress_of(stage, results, len(part.seconds)) for stage, part in planned]
+    left = [_seconds_left(stage, part) for stage, (_, part) in zip(stages, planned, strict=True)]
     jobs = jobs_at_once(config, cores)
     lines = [f"{config['results_dir']}: {level_of(config)}", ""]
     lines.append(f"{'':<24}{'':<9}{'done':>15}{'core-hours':>12}{'left':>9}  not ok")
@@ -204,20 +207,21 @@ def _network_line(config: Mapping[str, Any], net: Network) -> str:
     """What has been trained, the time that the network's jobs have had (starts included), and what is left."""
     if not needs_training(config):
         return "Nothing to train: no arm relaxes with a network of this study"
-    results, golf = Path(config["results_dir"]), config["golf"]
-    has_baseline = (results / "models/baseline/model.pt").is_file()
-    rounds = golf["rounds"] if "golf" in trained_arms(config) else 0
-    n_trained = sum((results / f"rounds/{r}/model.pt").is_file() for r in range(1, rounds + 1))
-    of_round = golf["labels_per_round"] * golf["updates_per_label"]
-    finished = ["models/baseline_continued", *(control for control in controls_of(config) if control != "random")]
-    n_trained_all = n_trained + golf["rounds"] * sum((results / name / "model.pt").is_file() for name in finished)
-    if "random" in controls_of(config):
-        n_trained_all += sum((results / f"random/{r}/model.pt").is_file() for r in range(1, golf["rounds"] + 1))
+    results, rounds = Path(config["results_dir"]), config["golf"]["rounds"]
+    has_baseline = (results / BASELINE_MODEL).is_file()
     own = 0 if config["nnp"]["initial"] else config["training"]["updates"]
-    n_updates = has_baseline * own + n_trained_all * of_round
+    n_updates, n_trained = has_baseline * own, 0
+    for arm in chosen_arms(config, Chosen.IN_ROUNDS):
+        n_models = sum((results / model_of_round(r, arm.folder)).is_file() for r in rounds_of(config, arm))
+        n_updates += n_models * updates_per_round(config)
+        n_trained += n_models if arm is GOLF else 0
+    for name in trained_arms(config):
+        if rounds and ARMS[name].chosen is not Chosen.IN_ROUNDS and (results / model_of(config, name)).is_file():
+            n_updates += further_updates(config)
+    golf_rounds = len(rounds_of(config, GOLF))
     spent = sum(hours_spent(results / "benchmarks").values())
     left = net.training * max(0.0, 1 - n_updates / max(1, net.n_updates))
     return (
-        f"Baseline {'trained' if has_baseline else 'to come'}, {n_trained} of {rounds} rounds trained; training and "
-        f"relaxations {spent:.2f} h so far, {left:.2f} h of training left on {net.device} ({net.source})"
+        f"Baseline {'trained' if has_baseline else 'to come'}, {n_trained} of {golf_rounds} rounds trained; training "
+        f"and relaxations {spent:.2f} h so far, {left:.2f} h of training left on {net.device} ({net.source})"
     )

@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import yaml
 
@@ -156,7 +157,7 @@ COPIED = ("Snakefile", "configs", "data", "envs", "golf", "profiles", "report", 
 
 
 @pytest.fixture
-def with_the_arm(tmp_path) -> Path:
+def with_the_arms(tmp_path) -> Path:
     """A copy of the repository with the changes of docs/extending.md."""
     for name in COPIED:
         source = REPOSITORY / name
@@ -166,7 +167,7 @@ def with_the_arm(tmp_path) -> Path:
         path = tmp_path / re.match(r"# (\S+)\n", code)[1]
         assert not path.exists()
         path.write_text(code)
-    (changes,) = re.findall(r"```diff\n(.*?)```", page, re.DOTALL)
+    changes = "".join(re.findall(r"```diff\n(.*?)```", page, re.DOTALL))
     for change in re.split(r"^--- ", changes, flags=re.MULTILINE)[1:]:
         path = tmp_path / re.search(r"^\+\+\+ b/(\S+)", change, re.MULTILINE)[1]
         lines = change.partition(" @@\n")[2].splitlines(keepends=True)
@@ -176,25 +177,49 @@ def with_the_arm(tmp_path) -> Path:
     return tmp_path
 
 
-def test_the_arm_of_the_page_is_evaluated(with_the_arm):
+def test_the_arm_of_the_page_is_evaluated(with_the_arms):
     """Against minima of GFN2-xTB itself: ends of another optimizer lie at the same energies."""
     config = yaml.safe_load((REPOSITORY / "configs/tiny-without-psi4.yaml").read_text())
     config["dataset"] |= {"train": str(REPOSITORY / "tests/molecules.smi"), "conformers": 2}
     config["evaluation"] |= {"arms": ["gfn2"]}
     config["relaxation"] = {"max_iterations": 500}
     config["results_dir"] = "results"
-    (with_the_arm / "my.yaml").write_text(yaml.safe_dump(config))
+    (with_the_arms / "my.yaml").write_text(yaml.safe_dump(config))
     target = "results/evaluation/summary.csv"
     command = [Path(sys.executable).with_name("snakemake"), target, "--cores", "2", "--configfile", "my.yaml"]
-    environment = os.environ | {"PYTHONPATH": str(with_the_arm)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=with_the_arm, env=environment)
+    environment = os.environ | {"PYTHONPATH": str(with_the_arms)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=with_the_arms, env=environment)
     assert done.returncode == 0, done.stderr[-5000:]
-    metrics = read(with_the_arm / "results/evaluation/gfn2/metrics.h5")
+    metrics = read(with_the_arms / "results/evaluation/gfn2/metrics.h5")
     residual = metrics.values["residual_energy"][metrics.values["has_reference"]] * HARTREE_IN_KCAL_PER_MOL
     assert len(residual) > 3 and (metrics.values["status"] == Status.OK).all()
     assert np.abs(residual).max() < 0.05  # kcal/mol
     assert np.nanmedian(metrics.values["percent_optimized"]) == pytest.approx(100.0, abs=1.0)
-    assert metrics.attrs["n_labels"] == 0 and not (with_the_arm / "results/models").exists()
+    assert metrics.attrs["n_labels"] == 0 and not (with_the_arms / "results/models").exists()
+
+
+def test_the_control_of_the_page_is_one_entry_and_one_rule(with_the_arms):
+    """It is labelled, trained, relaxed and evaluated, and every place that speaks of stages knows it."""
+    config = yaml.safe_load((REPOSITORY / "configs/tiny-without-psi4.yaml").read_text())
+    config["dataset"] |= {"train": str(REPOSITORY / "tests/molecules.smi"), "conformers": 2}
+    config["golf"] |= {"rounds": 1}
+    config |= {"evaluation": {"arms": ["rattled"]}, "controls": {"rattled_labels": 5}, "results_dir": "results"}
+    (with_the_arms / "my.yaml").write_text(yaml.safe_dump(config))
+    environment = os.environ | {"PYTHONPATH": str(with_the_arms)}
+
+    def run(program, *arguments):
+        command = [Path(sys.executable).with_name(program), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=with_the_arms, env=environment)
+        assert done.returncode == 0, done.stderr[-5000:]
+        return done.stdout
+
+    assert re.search(r"^rattled labels +5 ", run("golf", "estimate", "my.yaml"), re.MULTILINE)
+    run("snakemake", "--cores", "2", "--configfile", "my.yaml")
+    assert re.search(r"^arm rattled +done +5 of 5 ", run("golf", "status", "my.yaml"), re.MULTILINE)
+    summary = pandas.read_csv(with_the_arms / "results/evaluation/summary.csv").set_index("arm")
+    assert summary.loc["rattled", "n_labels"] > 5 and summary.loc["rattled", "n_updates"] > 0
+    report = (with_the_arms / "results/report.html").read_text()
+    assert "arm rattled" in report and "displaced at random instead" in report
 
 
 def test_an_error_message_is_found_from_disk_and_nothing_complains(tmp_path, chromium):

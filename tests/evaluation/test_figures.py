@@ -7,10 +7,11 @@ import numpy as np
 import pandas
 import pytest
 
+from golf.core.arms import styles
 from golf.core.conformations import ConformationSet
 from golf.core.units import hartree
 from golf.evaluation import figures as plots
-from golf.evaluation.figure_style import save, styles
+from golf.evaluation.figure_style import save
 from golf.evaluation.rounds import ENDS, FORCE_ERROR
 
 COUNTS = ("n_ended", "n_failed", "n_unlabelled", "n_excluded")

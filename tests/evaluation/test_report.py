@@ -304,7 +304,7 @@ def test_ten_thousand_molecules(tmp_path, page):
         position=(one.position + noise).reshape(-1, 3),
     )
     reference = reference_of(starts, dict.fromkeys(range(100), "limit of 200 steps"))
-    stage = LabelStage("D_0", tmp_path / "initial.h5", tmp_path / "train.h5")
+    stage = LabelStage("initial labels", tmp_path / "initial.h5", tmp_path / "train.h5")
     arms = []
     for name in ("mmff", "baseline", "golf"):
         residual = np.random.default_rng(len(name)).exponential(2.0, n)

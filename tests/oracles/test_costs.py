@@ -21,6 +21,7 @@ from golf.oracles.labeling import read_batch
 from golf.oracles.programs.interpreter import find_psi4
 from golf.oracles.programs.pool import OraclePool
 from golf.oracles.programs.protocol import requests_from
+from golf.study.config import validated
 from golf.study.forecast import MARGIN, START_MINUTES, JobTimes, calibrated, job_minutes
 
 LEVEL = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
@@ -141,21 +142,30 @@ def test_the_longest_item_is_the_least_that_a_batch_takes():
     assert longest_wall(seconds, bins, 3, 1).tolist() == [11.0, 6.0, 0.0]
 
 
+def study(results, train, method=LEVEL.method, n_workers=2):
+    """The configuration of a study at `LEVEL`."""
+    oracle = {"program": LEVEL.program, "method": method, "basis": LEVEL.basis, "time_limit": 600}
+    resources = {"label_processes": n_workers, "label_threads": 1}
+    sections = {"dataset": {"train": str(train)}, "oracle": oracle, "resources": resources}
+    return validated(sections | {"results_dir": str(results)}, "study.yaml")
+
+
 def test_calibration_finds_the_scale_of_the_machine(tmp_path):
     names = ["water", "methanol", "benzene"] * 20
     predicted = costs_of(conformations(names)) / 1e6
     noise = np.random.default_rng(8).lognormal(0.0, 0.2, len(names))
     data = tmp_path / "data.h5"
-    nothing = calibrated(tmp_path / "results", data, LEVEL, SVP, 1)
+    config = study(tmp_path / "results", data)
+    nothing = calibrated(config, SVP)
     assert nothing.n_measured == 0 and nothing.seconds(np.array([2_000_000])) == pytest.approx([2.0])
 
     status = np.full(len(names), Status.OK)
     status[::10] = Status.TIMED_OUT
     seconds = np.where(status == Status.OK, 3.0 * predicted * noise, 1e6)
     write(data, labelled(names, seconds, status=status))
-    brought = calibrated(tmp_path / "results", data, LEVEL, SVP, 1)
+    brought = calibrated(config, SVP)
     assert brought.n_measured == 54 and brought.scale * 1e6 == pytest.approx(3.0, rel=0.1)
-    assert calibrated(tmp_path / "results", data, LevelOfTheory("psi4", "hf", "def2-svp"), SVP, 1).n_measured == 0
+    assert calibrated(study(tmp_path / "results", data, method="hf"), SVP).n_measured == 0
 
     stage = tmp_path / "results/labels/initial"
     write(tmp_path / "results/dataset/train.h5", conformations(names))
@@ -163,13 +173,12 @@ def test_calibration_finds_the_scale_of_the_machine(tmp_path):
     with Journal(stage / "1.journal.jsonl", LEVEL) as journal:  # a batch that is being computed
         for i, request in enumerate(requests_from(conformations(names))[30:50], start=30):
             journal.append(request, Label(0.0, np.zeros((len(request.numbers), 3)), wall_seconds=0.5 * predicted[i]))
-    own = calibrated(tmp_path / "results", data, LEVEL, SVP, 1)
+    own = calibrated(config, SVP)
     assert own.n_measured == 50 and own.scale * 1e6 == pytest.approx(0.5)
 
 
-def job_times(tmp_path, **changes):
-    settings = {"n_workers": 2, "threads": 1, "time_limit": 600.0, "time_limit_factor": 10.0} | changes
-    return JobTimes(str(tmp_path), str(tmp_path / "data.h5"), LEVEL, **settings)
+def job_times(tmp_path, n_workers=2):
+    return JobTimes(study(tmp_path, tmp_path / "data.h5", n_workers=n_workers))
 
 
 def test_a_job_asks_for_its_predicted_time(tmp_path, oracle_json):
@@ -191,7 +200,7 @@ def test_a_retry_asks_for_more(tmp_path, oracle_json):
     first, second, third = (job_times(tmp_path).label_batch(path, oracle_json, 0, 1, attempt) for attempt in (1, 2, 3))
     assert second >= 2 * first - 1 + 600 / 60, "room for a conformation that hangs until its time limit"
     assert third - second >= first - 1
-    model = calibrated(tmp_path, path, LEVEL, SVP, 1)
+    model = calibrated(study(tmp_path, path), SVP)
     assert job_minutes(3600.0, model, 1, 600.0) == START_MINUTES + 2 * MARGIN * 60
 
 

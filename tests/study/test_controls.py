@@ -6,6 +6,7 @@ from rdkit.Chem import rdForceFieldHelpers
 
 from golf.chem.mmff import MMFFSurrogate
 from golf.chem.molecules import molecule
+from golf.core.arms import ARMS
 from golf.core.conformations import Frames, Status
 from golf.core.errors import UserError
 from golf.core.hdf5 import write
@@ -13,9 +14,9 @@ from golf.core.level import LevelOfTheory
 from golf.nnp.potential import Architecture, Potential, Provenance, load_training_state
 from golf.oracles.costs import n_gradients
 from golf.relaxation.relax import kept_states, relax
+from golf.study.arms import budget_of, budget_of_round, check_budgets
 from golf.study.config import validated
 from golf.study.controls import labels_along, select_along_mmff, select_trajectory_starts
-from golf.study.plan import budget_of, budget_of_round, check_budgets
 from golf.study.selection import select_conformations
 from golf.study.trainings import start_from
 from support.mmff_labels import labelled_conformers
@@ -178,7 +179,9 @@ def config(**changes):
 def test_budgets_default_to_golfs_and_are_divided_among_rounds():
     assert [budget_of(config(), arm) for arm in ("random", "rdkit", "traj")] == [30, 30, 30]
     given = config(controls={"random_labels": 11, "rdkit_labels": 5})
-    assert [budget_of_round(given, r) for r in (1, 2, 3)] == [3, 4, 4] and budget_of(given, "rdkit") == 5
+    assert [budget_of_round(given, ARMS["random"], r) for r in (1, 2, 3)] == [3, 4, 4] and budget_of(
+        given, "rdkit"
+    ) == 5
     check_budgets(given, 11)
     with pytest.raises(UserError, match="key controls.rdkit_labels: 30 labels cannot be had from 20 training"):
         check_budgets(config(), 20)

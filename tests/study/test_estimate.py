@@ -174,7 +174,7 @@ def test_estimate_takes_the_wall_times_that_are_there(begun, capsys, cheap_basis
     assert main(["estimate", str(folder / "study.yaml")]) == 0
     shown = capsys.readouterr().out
     assert "wall times of labels in" in shown and "oracle.json" in shown and "train.h5 and test.h5" in shown
-    model = calibrated(config["results_dir"], config["dataset"]["train"], cheap_level, cheap_basis, 1)
+    model = calibrated(config, cheap_basis)
     seconds = read(folder / "results/labels/initial/0.h5").values["wall_seconds"]
     assert model.n_measured == 2 and seconds.min() / 10 < model.scale * 1e6 < seconds.max() * 10
 
@@ -185,7 +185,7 @@ def test_status_says_what_is_done_failed_and_left(begun, capsys):
     shown = capsys.readouterr().out
     line = next(line for line in shown.splitlines() if line.startswith("initial labels"))
     assert "begun" in line and "3 of 6" in line and line.endswith("failed 1")
-    for name, planned in (("round 1", 4), ("round 2", 4), ("test, arm golf", 3), ("DFT minima", 3)):
+    for name, planned in (("round 1", 4), ("round 2", 4), ("ends of golf", 3), ("DFT minima", 3)):
         assert re.search(rf"^{name} +to come +0 of {planned} ", shown, re.MULTILINE), shown
     assert re.search(r"^sum +3 of 26 ", shown, re.MULTILINE)
     assert "Baseline to come, 0 of 2 rounds trained" in shown

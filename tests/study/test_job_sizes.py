@@ -94,12 +94,18 @@ def test_a_training_set_takes_less_than_its_job_asks_for(file):
     assert 20 < taken < asked + 100  # MB; pairs of a thousand molecules at a time
 
 
+def rounds_of(n_labels):
+    """Section golf, and as many labels for each round of the control."""
+    golf = {"rounds": 2, "labels_per_round": n_labels, "max_steps": 100, "iterations_per_step": 5}
+    return {"golf": golf, "controls": {"random_labels": 2 * n_labels}}
+
+
 def test_minutes_follow_from_the_work(file, tmp_path):
     (tmp_path / "study.yaml").write_text(f"dataset: {{train: {file}}}\nresults_dir: {tmp_path}/none\n")
     config = read_config(tmp_path / "study.yaml") | {"resources": {"device": "cpu", "train_threads": 1}}
     updates = [training_minutes(config, [file], n) for n in (1, 10_000, 20_000, 10**9)]
     assert updates[0] == SHORTEST_MINUTES and updates[-1] == LONGEST_MINUTES
     assert SHORTEST_MINUTES < updates[1] < updates[2] < LONGEST_MINUTES
-    few, many = (selection_minutes(config, file, n, surrogate=True) for n in (1, 50_000))
-    assert few == SHORTEST_MINUTES < many <= selection_minutes(config, file, 50_000, surrogate=False)
+    few, many = (selection_minutes(config | rounds_of(n), file, "rounds", 1) for n in (1, 50_000))
+    assert few == SHORTEST_MINUTES < many <= selection_minutes(config | rounds_of(50_000), file, "random", 1)
     assert SHORTEST_MINUTES < relaxation_minutes(config, file) <= LONGEST_MINUTES

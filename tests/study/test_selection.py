@@ -184,9 +184,9 @@ def test_rounds_relax_by_plain_lbfgs_whatever_test_relaxations_do(tmp_path):
         "from types import SimpleNamespace\n"
         "for rule in ('relax_round', 'relax_test'):\n"
         "    params = dict(getattr(rules, rule).params.items())\n"
-        "    settings = params['relaxation'] if rule == 'relax_test' else params['selection']\n"
-        "    for loop in ('rounds', 'random') if callable(settings) else (None,):\n"
-        "        of = settings(SimpleNamespace(loop=loop, round='1')) if loop else settings\n"
+        "    found = params['relaxation'] if rule == 'relax_test' else params['selection']\n"
+        "    for loop in ('rounds', 'random') if callable(found) else (None,):\n"
+        "        of = found(SimpleNamespace(loop=loop, round='1')) if loop else found\n"
         "        print('settings:', rule, loop, of['optimizer']['name'], of['optimizer']['variant'])\n"
     )
     for name in ("lbfgs", "preconditioned"):

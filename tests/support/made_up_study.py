@@ -99,7 +99,7 @@ def made_up_study(
     starts = conformers(smiles, n_each, 7)
     reference = reference_of(starts, failed or {})
     evaluated = []
-    stages = [LabelStage("D_0", folder / "labels/initial.h5", folder / "dataset/train.h5")]
+    stages = [LabelStage("initial labels", folder / "labels/initial.h5", folder / "dataset/train.h5")]
     write(stages[0].known, starts.bare())
     write(stages[0].labels, labelled(starts.bare(), status={0: Status.REJECTED}, message={0: "force norm"}))
     rounds = [_round_files(folder, starts, number) for number in range(1, n_rounds + 1)]

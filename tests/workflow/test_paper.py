@@ -187,4 +187,4 @@ def test_status_of_a_study_without_training(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     assert main(["status", str(REPOSITORY / "configs/published-checkpoints.yaml")]) == 0
     shown = capsys.readouterr().out
-    assert "Nothing to train" in shown and "initial labels" not in shown and "test, arm golf-1k" in shown
+    assert "Nothing to train" in shown and "initial labels" not in shown and "ends of golf-1k" in shown

@@ -102,7 +102,7 @@ def test_the_study_has_a_page_that_a_browser_shows(study, page):
     assert arms == ["golf", "mmff", "baseline", "random", "rdkit", "traj"]
     stages = browser.evaluate("[...document.querySelectorAll('#labels table tbody th')].map(one => one.textContent)")
     rounds = ["round 1", "round 2", "random round 1", "random round 2"]
-    assert stages[:8] == ["D0", *rounds, "arm rdkit", "arm traj", "DFT minima"]
+    assert stages[:8] == ["initial labels", *rounds, "arm rdkit", "arm traj", "DFT minima"]
     browser.click("button.open")
     assert browser.evaluate("document.querySelectorAll('#viewer canvas').length") == 1
     assert not browser.problems and len(browser.requests) == 1

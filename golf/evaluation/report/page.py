@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 
 from golf import __version__
 from golf.chem.rmsd import FEWEST_HEAVY_ATOMS
+from golf.core.arms import ARMS, GOLF
 from golf.core.conformations import ConformationSet
 from golf.core.files import written_whole
 from golf.core.hdf5 import read
@@ -35,14 +36,6 @@ MAX_ROWS = 50
 """Rows shown of a list that grows with the study; the remaining ones are counted."""
 
 _SYMBOL = re.compile(r"\b(E|s|D|pct)_(res|opt|div|T|t|0)\b")
-_ARMS = {
-    "golf": "the network after all rounds",
-    "baseline": "the same network and number of updates, trained on D_0 alone",
-    "mmff": "RDKit's MMFF minimization, no network",
-    "traj": "trained on gradients of DFT optimizations instead",
-    "random": "as golf, but with randomly drawn geometries of relaxations",
-    "rdkit": "trained on randomly drawn geometries of MMFF minimizations instead",
-}
 
 
 @dataclass(frozen=True)
@@ -103,7 +96,7 @@ def write_report(output: str | Path, files: StudyFiles, *, config: Mapping[str, 
         table=table,
         by_molecules=_rows(files.by_molecules),
         differences=_rows(files.differences),
-        arm_words=_ARMS,
+        arm_words={arm.name: arm.title for arm in ARMS.values()},
         rounds=_rows(files.rounds) if files.rounds else [],
         training_figure=_figure(files.training_figure, "") if files.training_figure else None,
         figures=[_figure(path, caption) for path, caption in files.figures.items()],
@@ -190,7 +183,7 @@ def _csv(path: str | Path) -> list[dict[str, str]]:
 def _lead(table: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the row of the arm in the report's first sentence: golf, or else the arm with the lowest mean E_res."""
     for row in table:
-        if row["arm"] == "golf":
+        if row["arm"] == GOLF.name:
             return row
     return min(table, key=lambda row: np.nan_to_num(row["residual_energy_kcal_mol"], nan=np.inf))
 

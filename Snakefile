@@ -32,6 +32,7 @@ rule all:
             f"{RESULTS}/evaluation/summary.csv",
             f"{RESULTS}/report.html",
         ],
+    localrule: True
 
 
 rule data:
@@ -39,24 +40,7 @@ rule data:
     input:
         f"{RESULTS}/labels/initial.h5",
         f"{RESULTS}/evaluation/reference.h5",
-
-
-localrules:
-    all,
-    data,
-    merge_labels,
-    merge_references,
-    fit_reference_energies,
-    publish_model,
-    summarize,
-    draw_figures,
-    draw_trajectories,
-    study_trajectory,
-    select_states,
-    collect_trajectories,
-    select_trajectory_starts,
-    summarize_rounds,
-    write_report,
+    localrule: True
 
 
 onsuccess:

@@ -5,18 +5,27 @@ import re
 import sys
 from dataclasses import asdict
 
-sys.path.insert(0, workflow.basedir)
-from golf.core.arms import ARMS, CONTROLS, GOLF, Chosen
-from golf.core.errors import UserError
-from golf.core.job import importable_by_children
-from golf.study import arms, config as golf_config, job_sizes, plan, settings
-from golf.study.forecast import JobTimes
-from golf.study.job_sizes import memory_for
-from golf.study.settings import per_attempt
-from golf.study.stages import stage_at, stages, trajectory_arms
+# In a clone golf is the one beside this file, whichever workflow imports it; otherwise the one that is installed.
+ROOT = os.path.dirname(workflow.current_basedir.get_path_or_uri(secret_free=True))
+if os.path.isfile(f"{ROOT}/golf/__init__.py"):
+    sys.path.insert(0, ROOT)
 
-# The scripts run in environments of their own, which do not have the library installed.
-importable_by_children(workflow.basedir)
+try:
+    from golf.core.arms import ARMS, CONTROLS, GOLF, Chosen
+    from golf.core.errors import UserError
+    from golf.core.job import importable_by_children
+    from golf.study import arms, config as golf_config, job_sizes, plan, settings
+    from golf.study.forecast import JobTimes
+    from golf.study.job_sizes import memory_for
+    from golf.study.settings import per_attempt
+    from golf.study.stages import stage_at, stages, trajectory_arms
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"Error: Snakemake's Python has no package {error.name}, which the GOLF workflow needs; "
+        f"install golf there (docs/install.md): {sys.executable} -m pip install <folder or URL of GOLF>"
+    )
+
+importable_by_children()
 
 CONFIG_FILES = workflow.config_settings.configfiles or ["config.yaml"]
 
@@ -122,6 +131,13 @@ def model_of_arm(wildcards):
 
 def arm_metrics(wildcards):
     return results(f"evaluation/{arm}/metrics.h5" for arm in arms.arms_of(config))
+
+
+def caption(name):
+    """The text of a figure's caption, wherever this workflow was imported from."""
+    path = workflow.source_path(f"../report/{name}.rst")
+    with open(path, encoding="utf-8") as stream:
+        return stream.read()
 
 
 def print_summary():

@@ -34,6 +34,7 @@ rule select_trajectory_starts:
         f"{LOGS}/select_trajectory_starts.log",
     benchmark:
         f"{BENCHMARKS}/select_trajectory_starts.tsv"
+    localrule: True
     conda:
         NNP_ENV
     threads: 1
@@ -59,6 +60,7 @@ rule collect_trajectories:
         f"{LOGS}/collect_trajectories.log",
     benchmark:
         f"{BENCHMARKS}/collect_trajectories.tsv"
+    localrule: True
     conda:
         NNP_ENV
     threads: 1

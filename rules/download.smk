@@ -9,6 +9,7 @@ rule download_data:
         f"{LOGS}/download_data/{{download}}.log",
     wildcard_constraints:
         download="|".join(map(re.escape, DOWNLOADS)),
+    localrule: True
     threads: 1
     resources:
         mem_mb=500,
@@ -22,7 +23,3 @@ rule download_data:
         },
     script:
         "../workflow_scripts/download_data.py"
-
-
-localrules:
-    download_data,

@@ -9,6 +9,7 @@ rule merge_references:
         f"{LOGS}/merge_references.log",
     benchmark:
         f"{BENCHMARKS}/merge_references.tsv"
+    localrule: True
     conda:
         LABEL_ENV
     threads: 1
@@ -112,6 +113,7 @@ rule select_states:
         f"{LOGS}/select_states/{{arm}}.log",
     benchmark:
         f"{BENCHMARKS}/select_states/{{arm}}.tsv"
+    localrule: True
     conda:
         NNP_ENV
     threads: 1
@@ -135,6 +137,7 @@ rule study_trajectory:
         f"{LOGS}/study_trajectory/{{arm}}.log",
     benchmark:
         f"{BENCHMARKS}/study_trajectory/{{arm}}.tsv"
+    localrule: True
     conda:
         REPORT_ENV
     threads: 1

@@ -55,6 +55,7 @@ rule merge_labels:
         f"{LOGS}/merge_labels/{{stage}}.log",
     benchmark:
         f"{BENCHMARKS}/merge_labels/{{stage}}.tsv"
+    localrule: True
     conda:
         LABEL_ENV
     threads: 1

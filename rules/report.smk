@@ -30,6 +30,7 @@ rule summarize:
         f"{LOGS}/summarize.log",
     benchmark:
         f"{BENCHMARKS}/summarize.tsv"
+    localrule: True
     conda:
         REPORT_ENV
     threads: 1
@@ -70,6 +71,7 @@ rule draw_figures:
         f"{LOGS}/draw_figures.log",
     benchmark:
         f"{BENCHMARKS}/draw_figures.tsv"
+    localrule: True
     conda:
         REPORT_ENV
     threads: 1
@@ -108,6 +110,7 @@ rule draw_trajectories:
         f"{LOGS}/draw_trajectories.log",
     benchmark:
         f"{BENCHMARKS}/draw_trajectories.tsv"
+    localrule: True
     conda:
         REPORT_ENV
     threads: 1
@@ -149,6 +152,7 @@ rule summarize_rounds:
         f"{LOGS}/summarize_rounds.log",
     benchmark:
         f"{BENCHMARKS}/summarize_rounds.tsv"
+    localrule: True
     conda:
         REPORT_ENV
     threads: 1
@@ -192,6 +196,7 @@ rule write_report:
         f"{LOGS}/write_report.log",
     benchmark:
         f"{BENCHMARKS}/write_report.tsv"
+    localrule: True
     conda:
         REPORT_ENV
     threads: 1
@@ -203,6 +208,7 @@ rule write_report:
             (stage.title, *results((stage.labels, stage.given)), stage.gives_gradients)
             for stage in STAGES.values()
         ],
+        captions=lambda wildcards: [caption(name) for name in FIGURES],
         benchmarks=BENCHMARKS,
         stamp=STAMP,
     script:

@@ -77,6 +77,7 @@ rule publish_model:
         f"{RESULTS}/models/final.pt",
     log:
         f"{LOGS}/publish_model.log",
+    localrule: True
     conda:
         NNP_ENV
     threads: 1

@@ -7,6 +7,7 @@ rule fit_reference_energies:
         f"{LOGS}/fit_reference_energies.log",
     benchmark:
         f"{BENCHMARKS}/fit_reference_energies.tsv"
+    localrule: True
     conda:
         NNP_ENV
     threads: 1

@@ -1,11 +1,7 @@
 """The report of a study: one HTML file that needs nothing else."""
 
-from pathlib import Path
-
 from golf.core.job import job
 from golf.evaluation.report import LabelStage, StudyFiles, write_report
-
-CAPTIONS = Path(snakemake.scriptdir).parent / "report"
 
 with job(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
@@ -17,7 +13,7 @@ with job(snakemake.log[0]):
             differences=files.differences,
             rounds=next(iter(files.rounds), None),
             training_figure=next(iter(files.training_figure), None),
-            figures={path: (CAPTIONS / f"{Path(path).stem}.rst").read_text(encoding="utf-8") for path in files.figures},
+            figures=dict(zip(files.figures, params.captions, strict=True)),
             arms=files.metrics,
             reference=files.reference,
             stages=[LabelStage(*stage) for stage in params.stages],

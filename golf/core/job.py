@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from golf.core import progress
@@ -17,6 +18,9 @@ from golf.core.files import DISK_FULL
 from golf.core.locks import this_process
 
 logger = logging.getLogger("golf")
+
+LINKS = Path(".snakemake").absolute() / "golf"
+"""Folder of links to installed packages, in that of Snakemake, which every job of a study sees."""
 
 
 @contextmanager
@@ -56,6 +60,17 @@ def job(log: str | Path) -> Iterator[Deadline]:
         sys.exit(1)
 
 
-def importable_by_children(folder: str) -> None:
-    """Put a folder first on the path of every Python that this process starts."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")]))
+def importable_by_children() -> None:
+    """Put golf, and nothing else, first on the path of every Python that this process starts.
+
+    Scripts of rules may run in environments of their own, without golf and of another Python version. So where golf is
+    installed among other packages, the folder on the path holds only a link to it.
+    """
+    package = Path(__file__).resolve().parents[1]
+    folder = package.parent
+    if any(folder.glob("*.dist-info")):
+        folder = LINKS / hashlib.sha256(str(package).encode()).hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            (folder / package.name).symlink_to(package)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))

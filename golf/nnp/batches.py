@@ -1,7 +1,9 @@
-"""Molecules of different sizes as tensors: pairs within the cutoff, batches by tensor indexing.
+"""Represent molecules of different sizes as tensors: pairs within the cutoff, and batches by tensor indexing.
 
-The atoms of all molecules lie one after the other, as in `ConformationSet`. A pair of atoms stands once, with i < j;
-who needs both directions mirrors it.
+The atoms of all molecules are concatenated, as in `ConformationSet`. A pair of atoms is stored once, with i < j;
+callers that need both directions mirror it.
+
+Shapes: n molecules of a batch, N molecules of a training set, A atoms, U undirected pairs.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ from golf.core.labels import labelled_indices
 
 @dataclass(frozen=True)
 class Batch:
-    """n molecules with A atoms and U undirected pairs."""
+    """A batch of n molecules with A atoms and U undirected pairs."""
 
     numbers: Tensor  # [A] int64, atomic numbers
-    molecule: Tensor  # [A] int64, which molecule an atom belongs to
+    molecule: Tensor  # [A] int64, index of the molecule of each atom
     n_molecules: int
     pair_i: Tensor  # [U] int64, rows of the batch
     pair_j: Tensor  # [U] int64, pair_i < pair_j
@@ -33,12 +35,12 @@ class Batch:
 
     @property
     def n_atoms(self) -> Tensor:
-        """Atoms of each molecule [n]."""
+        """Number of atoms of each molecule [n]."""
         return torch.bincount(self.molecule, minlength=self.n_molecules)
 
 
 def pairs_within(positions: Tensor, offset: Tensor, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs of atoms of the same molecule that are closer than the cutoff.
+    """Find the pairs of atoms of the same molecule that are closer than the cutoff.
 
     Args:
         positions: [A, 3] angstrom.
@@ -56,39 +58,39 @@ def pairs_within(positions: Tensor, offset: Tensor, cutoff: float) -> tuple[Tens
     pair_j = torch.arange(len(pair_i), device=device) - first.index_select(0, pair_i) + pair_i + 1
     vectors = positions.index_select(0, pair_j) - positions.index_select(0, pair_i)
     distance = torch.linalg.vector_norm(vectors.detach(), dim=1)
-    far = (distance >= cutoff) & distance.isfinite()  # not finite positions must show in the energy
+    far = (distance >= cutoff) & distance.isfinite()  # positions that are not finite must show in the energy
     near = torch.nonzero(~far).squeeze(1)
     return pair_i.index_select(0, near), pair_j.index_select(0, near), vectors.index_select(0, near)
 
 
 def batch_of(numbers: Tensor, positions: Tensor, offset: Tensor, cutoff: float) -> Batch:
-    """All molecules as one batch; arguments as in `pairs_within`, numbers [A] int64."""
+    """Make one batch of all molecules; arguments as in `pairs_within`, numbers [A] int64."""
     molecule = torch.repeat_interleave(torch.arange(len(offset) - 1, device=offset.device), offset.diff())
     return Batch(numbers, molecule, len(offset) - 1, *pairs_within(positions, offset, cutoff))
 
 
 def wants_graph(geometry: Tensor) -> bool:
-    """Whether results have to be differentiable with respect to these positions or vectors."""
+    """Tell whether results have to be differentiable with respect to these positions or vectors."""
     return torch.is_grad_enabled() and geometry.requires_grad
 
 
 CHUNK = 1024
-"""Molecules whose pairs are in memory at once where something is asked of a whole training set: some 50 MB."""
+"""Molecules whose pairs are in memory at a time when a whole training set is processed: about 50 MB."""
 
 
 @dataclass(frozen=True)
 class LabelledMolecules:
-    """A training set: N molecules, A atoms.
+    """A training set of N molecules with A atoms.
 
-    Pairs are made for each batch anew. Those of a whole training set would take some 20 times the memory of the
-    positions, while making those of a batch takes a hundredth of the time of an update.
+    Pairs are computed for each batch. Those of a whole training set would take about 20 times the memory of the
+    positions, while computing those of a batch takes a hundredth of the time of an update.
     """
 
     numbers: Tensor  # [A] int64
     offset: Tensor  # [N + 1] int64, atom rows
     positions: Tensor  # [A, 3] float64 angstrom
-    energy: Tensor  # [N] float64 hartree, above the reference energies
-    force: Tensor  # [A, 3] hartree/angstrom, of the type that the network computes in
+    energy: Tensor  # [N] float64 hartree, relative to the reference energies
+    force: Tensor  # [A, 3] hartree/angstrom, in the type of the network
     cutoff: float  # angstrom
 
     def __len__(self) -> int:
@@ -106,9 +108,11 @@ class LabelledMolecules:
         """Make a training set of the conformations with `Status.OK`.
 
         Args:
+            conformations: labelled conformations.
             reference: [Z] float64 hartree, reference energy by atomic number; it is subtracted in float64.
             cutoff: angstrom.
-            dtype: of the batches' vectors and forces.
+            dtype: type of the batches' vectors and forces.
+            device: where the tensors are.
         """
         labelled = conformations.subset(labelled_indices(conformations))
         offset = torch.from_numpy(labelled.offset)
@@ -128,7 +132,7 @@ class LabelledMolecules:
 
     @classmethod
     def concatenate(cls, parts: Sequence[LabelledMolecules]) -> LabelledMolecules:
-        """Join the molecules of all parts, in this order; at least one part, all of one cutoff."""
+        """Join the molecules of at least one part, in this order; all parts must have the same cutoff."""
         if len(parts) == 1:
             return parts[0]
         offset = parts[0].offset
@@ -149,7 +153,7 @@ class LabelledMolecules:
         return replace(self, **columns)
 
     def select(self, indices: Tensor) -> tuple[Batch, Tensor, Tensor]:
-        """The batch of the given molecules [n], their energies [n] and forces [a, 3]."""
+        """Return the batch of the given molecules (indices [n]), their energies [n] and forces [A, 3]."""
         atoms, base, _ = _rows(self.offset, indices)
         offset = torch.cat([base, base.new_tensor([len(atoms)])])
         force = self.force.index_select(0, atoms)
@@ -160,12 +164,12 @@ class LabelledMolecules:
         return batch, self.energy.index_select(0, indices), force
 
     def chunks(self, size: int = CHUNK) -> Iterator[tuple[Batch, Tensor, Tensor]]:
-        """Go through all molecules in batches of `size` as `select` gives them."""
+        """Iterate over all molecules in batches of `size`, in the form of `select`."""
         for indices in torch.arange(len(self), device=self.offset.device).split(size):
             yield self.select(indices)
 
     def digest(self) -> str:
-        """Hash of everything in it."""
+        """Return a hash of the whole training set."""
         digest = hashlib.sha256(repr(self.cutoff).encode())
         for name in _COLUMNS:
             digest.update(getattr(self, name).cpu().contiguous().numpy())
@@ -176,7 +180,7 @@ _COLUMNS = ("numbers", "offset", "positions", "energy", "force")
 
 
 def _rows(offset: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of the chosen segments one after the other; where each starts among them; the length of each."""
+    """Return the concatenated rows of the chosen segments, the position of each among them, and its length."""
     start = offset.index_select(0, indices)
     length = offset.index_select(0, indices + 1) - start
     base = length.cumsum(0) - length
@@ -185,9 +189,9 @@ def _rows(offset: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def drawn(n: int, size: int, step: int, seed: tuple[int, ...]) -> np.ndarray:
-    """Indices [size] of the batch of a step: consecutive pieces of permutations of n, one permutation an epoch.
+    """Return the indices [size] of a step's batch: consecutive pieces of permutations of n, one per epoch.
 
-    A function of its arguments alone, so that a resumed run draws the batches of an undisturbed one.
+    The result depends on the arguments only, so that a resumed run draws the same batches as an uninterrupted one.
     """
     first = step * size
     epochs = range(first // n, (first + size - 1) // n + 1)

@@ -1,4 +1,4 @@
-"""A trained potential as an ASE calculator: for ASE's optimizers, molecular dynamics and vibrations."""
+"""Wrap a trained potential as an ASE calculator, for ASE's optimizers, molecular dynamics and vibrations."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from golf.nnp.potential import load, pick_device
 
 
 class Calculator(AseCalculator):
-    """Total energies in eV, forces in eV/angstrom, Hessians in eV/angstrom^2, for one molecule that is not periodic.
+    """ASE calculator for one non-periodic molecule: total energy (eV), forces (eV/angstrom), Hessian (eV/angstrom^2).
 
     Args:
-        model: file that golf has written.
-        device: auto (cuda where there is one), cpu or cuda.
-        dtype: of energies and forces: float32, or float64 for ASE's vibrations, whose differences of forces need the
-            digits. Hessians are always computed in float64.
+        model: model file written by golf.
+        device: "auto" (cuda if available), "cpu" or "cuda".
+        dtype: precision of energies and forces: "float32", or "float64" for ASE's vibrations, whose finite differences
+            need it. Hessians are always computed in float64.
 
     Raises:
-        UserError: the model cannot be read, or there is no such device or dtype; at a calculation: the atoms are
-            periodic, not finite, at one place, or have an element that the model never saw.
+        UserError: the model cannot be read, or device or dtype is not available. In a calculation: the atoms are
+            periodic, their positions are not finite or coincide, or the model was not trained on an element.
     """
 
     name = "golf"  # what ASE's databases record
@@ -41,7 +41,7 @@ class Calculator(AseCalculator):
         self.potential = load(model, pick_device(device), dtype)
 
     def get_hessian(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
-        """Second derivatives of the energy [3 n, 3 n] in eV/angstrom^2, x, y and z of the first atom first."""
+        """Return second derivatives of the energy [3 n, 3 n] in eV/angstrom^2, ordered by atom, then x, y, z."""
         return self.get_property("hessian", atoms)
 
     def calculate(
@@ -50,14 +50,14 @@ class Calculator(AseCalculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Compute energy and forces, and the Hessian where it is among the properties; ASE calls this."""
+        """Compute energy and forces, and the Hessian if it is among the properties; called by ASE."""
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
         if atoms is None or not len(atoms):
-            raise UserError("there are no atoms to compute the energy of")
+            raise UserError("the Atoms object is empty; add atoms")
         if atoms.pbc.any():
             raise UserError(
-                f"{atoms.get_chemical_formula()} is periodic, the model is for molecules; set atoms.pbc = False"
+                f"{atoms.get_chemical_formula()} is periodic, but the model is for molecules; set atoms.pbc = False"
             )
         if not np.isfinite(atoms.positions).all():
             raise UserError(f"{atoms.get_chemical_formula()}: positions are not finite numbers")
@@ -70,11 +70,11 @@ class Calculator(AseCalculator):
         in_ev = float(energy[0]) * HARTREE_IN_EV
         if not np.isfinite(in_ev):
             raise UserError(
-                f"{atoms.get_chemical_formula()}: the energy is not a finite number; are two atoms at one place?"
+                f"{atoms.get_chemical_formula()}: the energy is not finite; are two atoms at the same position?"
             )
         self.results = {
             "energy": in_ev,
-            "free_energy": in_ev,  # there are no electrons to smear; some of ASE's optimizers ask for it
+            "free_energy": in_ev,  # equal without electronic smearing; some of ASE's optimizers need it
             "forces": forces.cpu().numpy() * HARTREE_IN_EV,
         }
         if "hessian" in properties:

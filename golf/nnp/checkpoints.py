@@ -1,4 +1,4 @@
-"""Checkpoint of a training, and its metrics: a CSV with each row once, however often the training was killed."""
+"""Write checkpoints of a training, and its metrics: a CSV with each row once, however often it was interrupted."""
 
 from __future__ import annotations
 
@@ -30,15 +30,21 @@ METRICS = (
 
 
 def write_checkpoint(path: str | Path, fingerprint: str, content: Mapping[str, Any]) -> None:
-    """Write tensors, numbers and text, whole."""
+    """Write a checkpoint of tensors, numbers and text atomically.
+
+    Args:
+        path: file to write.
+        fingerprint: hash of the inputs that the checkpoint belongs to.
+        content: state to restore.
+    """
     save_whole(path, {"format": FORMAT, "fingerprint": fingerprint, "content": dict(content)})
 
 
 def save_whole(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write what `torch.load` reads, whole.
+    """Write a file for `torch.load` atomically.
 
     Raises:
-        OSError: it cannot be written; torch itself raises a RuntimeError of many lines where the disk is full.
+        OSError: the file cannot be written (torch itself raises a RuntimeError of many lines if the disk is full).
     """
     stream = io.BytesIO()
     torch.save(dict(content), stream)
@@ -47,16 +53,16 @@ def save_whole(path: str | Path, content: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: str | Path, fingerprint: str) -> dict[str, Any] | None:
-    """The content of a checkpoint, or None where there is none that belongs to these inputs (which is warned of)."""
+    """Read the content of a checkpoint; None if there is no checkpoint, or, with a warning, none of these inputs."""
     if not Path(path).exists():
         return None
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        logger.warning("%s: unreadable checkpoint ignored, training starts anew: %s", path, error)
+        logger.warning("%s: unreadable checkpoint ignored, training restarts: %s", path, error)
         return None
     if not isinstance(stored, dict) or stored.get("format") != FORMAT or stored.get("fingerprint") != fingerprint:
-        logger.warning("%s: checkpoint of other data or settings ignored, training starts anew", path)
+        logger.warning("%s: checkpoint of other data or settings ignored, training restarts", path)
         return None
     return stored["content"]
 
@@ -65,26 +71,26 @@ _HEADER = ",".join(METRICS) + "\n"
 
 
 def is_metrics(path: str | Path) -> bool:
-    """Whether a file is the metrics of a training, perhaps of one that was killed as it began them."""
+    """Tell whether a file contains the metrics of a training, possibly cut off within the header."""
     with open(path, encoding="utf-8", errors="replace") as file:
         return _HEADER.startswith(file.readline(len(_HEADER)))
 
 
 class Metrics:
-    """The metrics of a training. Rows are written as they come; a checkpoint keeps a copy of them."""
+    """The metrics file of a training, which grows by rows; checkpoints contain a copy of its text."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._text = ""
 
     def start(self, text: str | None = None) -> None:
-        """Begin the file, with the rows that a checkpoint kept: later ones are computed again."""
+        """Start the file, with the text from a checkpoint if given; later rows will be computed again."""
         self._text = _HEADER if text is None else text
         with written_whole(self._path) as temporary:
             temporary.write_text(self._text, encoding="utf-8")
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Append a row; a value that is not there (NaN) is left empty."""
+        """Append a row; values that are not finite are left empty."""
         stream = io.StringIO()
         values = [f"{row[name]:.8g}" if math.isfinite(row[name]) else "" for name in METRICS]
         csv.writer(stream, lineterminator="\n").writerow(values)
@@ -93,5 +99,5 @@ class Metrics:
             file.write(stream.getvalue())
 
     def text(self) -> str:
-        """The whole file."""
+        """Return the text of the whole file."""
         return self._text

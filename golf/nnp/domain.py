@@ -1,9 +1,9 @@
-"""What a model was trained on, in kinds of atoms and bonds: molecules that have others look unlike its training data.
+"""Describe the training data of a model by kinds of atoms and bonds, and detect molecules that are unlike them.
 
-A kind of atom is element, formal charge, the elements of its neighbours, whether it is in a ring, and the sizes of its
-rings of three and four atoms; a kind of bond its elements and order. Strained cages have kinds of their own, for their
-atoms are in several small rings at once. How often the rule fires, and what DFT says of molecules where it does and
-where it does not, is in docs/relax.md.
+A kind of atom is given by its element, its formal charge, the elements of its neighbours, whether it is in a ring, and
+the sizes of its rings of three and four atoms; a kind of bond by its elements and its order. Strained cages have kinds
+of their own, because their atoms are in several small rings. docs/relax.md has how often molecules are found unlike the
+training data, and the DFT results of such and other molecules.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from golf.core.conformations import ConformationSet
 from golf.core.elements import SYMBOLS
 
 STRAINED = 4
-"""Rings of so many atoms or fewer are told apart."""
+"""Largest ring whose size is part of a kind of atom."""
 
 NEAREST = 0.9
-"""Of the shortest distance in training; of molecules left out of nablaDFT's sample none had a known bond below 0.97."""
+"""Share of the shortest distance in training below which atoms are too close. In molecules held out of nablaDFT's
+sample no known kind of bond was below 0.97 of it."""
 
 NAMED = 2
-"""Kinds that a reason names."""
+"""Number of kinds that a reason lists."""
 
 _ORDERS = {
     Chem.BondType.SINGLE: "single",
@@ -39,7 +40,7 @@ _ORDERS = {
 
 @lru_cache(maxsize=4096)
 def kinds_of(smiles: str) -> frozenset[str]:
-    """Kinds of atoms and bonds of a molecule, in words.
+    """Return the kinds of atoms and bonds of a molecule, in words.
 
     Args:
         smiles: mapped SMILES.
@@ -67,12 +68,12 @@ def _bond(bond: Chem.Bond) -> str:
 
 @dataclass(frozen=True)
 class Domain:
-    """What the training data of a model have.
+    """The domain of a model: kinds of atoms and bonds in its training data, and shortest distances.
 
     Attributes:
-        kinds: of atoms and bonds, see the module's text.
-        shortest_distances: angstrom, by pair of elements ("H-O", in the order of atomic numbers); those that were
-            bonded, and H-H. How close others come depends too much on the molecule.
+        kinds: kinds of atoms and bonds, see the docstring of the module.
+        shortest_distances: angstrom, by pair of elements ("H-O", in the order of atomic numbers), for pairs that occur
+            as bonds, and H-H. For other pairs the shortest distance depends too much on the molecule.
     """
 
     kinds: frozenset[str]
@@ -80,7 +81,12 @@ class Domain:
 
     @classmethod
     def of(cls, training: ConformationSet, shortest_distances: Mapping[str, float]) -> Domain:
-        """That of training conformations, with the shortest distances between their atoms of any pair of elements."""
+        """Return the domain of training conformations.
+
+        Args:
+            training: conformations.
+            shortest_distances: shortest distance in angstrom for each pair of elements in these conformations.
+        """
         kinds = frozenset[str]().union(*(kinds_of(smiles) for smiles in set(training.mapped_smiles)))
         bonded = {kind.rpartition(" ")[2] for kind in kinds if " bond " in kind} | {"H-H"}
         near = {
@@ -91,7 +97,7 @@ class Domain:
         return cls(kinds, near)
 
     def __or__(self, other: Domain) -> Domain:
-        """What either has, for a training that goes on with other data."""
+        """Return the union of two domains, for a training that continues with other data."""
         pairs = self.shortest_distances.keys() | other.shortest_distances.keys()
         both = (self.shortest_distances, other.shortest_distances)
         return Domain(
@@ -100,7 +106,7 @@ class Domain:
 
     @cached_property
     def _nearest(self) -> NDArray[np.float64]:
-        """[Z, Z] angstrom, by atomic numbers."""
+        """Distances [Z, Z] in angstrom, by atomic numbers, below which atoms are too close."""
         nearest = np.zeros((len(SYMBOLS), len(SYMBOLS)))
         for pair, distance in self.shortest_distances.items():
             z_i, z_j = (SYMBOLS.index(symbol) for symbol in pair.split("-"))
@@ -108,7 +114,7 @@ class Domain:
         return nearest
 
     def unlike(self, smiles: str, numbers: NDArray, positions: NDArray) -> str:
-        """What a conformation has that the training data have not; empty where nothing was found.
+        """Describe how a conformation is unlike the training data; "" if no difference was found.
 
         Args:
             smiles: mapped SMILES.
@@ -130,7 +136,7 @@ class Domain:
 
 
 def unlike_training(relaxed: ConformationSet, domain: Domain) -> ConformationSet:
-    """With the column `unlike_training`: what each conformation has that the training data have not."""
+    """Add the column `unlike_training`, which describes how each conformation is unlike the training data."""
     reasons = [
         domain.unlike(smiles, relaxed.number[rows], relaxed.position[rows])
         for smiles, rows in zip(relaxed.mapped_smiles, map(relaxed.rows, range(len(relaxed))), strict=True)

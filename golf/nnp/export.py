@@ -1,7 +1,7 @@
-"""A trained potential as a TorchScript file, which other engines load without this package; see docs/export.md.
+"""Export a trained potential as TorchScript, which other engines load without this package; see docs/export.md.
 
-The file computes with SchNetPack's own modules, the weights being the same. golf's faster evaluation calls kernels that
-are not in the file.
+The exported file uses SchNetPack's own modules with the same weights. golf's faster evaluation calls kernels that
+cannot be part of the file.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from golf.nnp.potential import UNITS, Potential
 from golf.nnp.repulsion import STIFFNESS, Wall
 
 METADATA = "golf.json"
-"""Name of the text inside the file that says what the model is."""
+"""Name of the text in the file that describes the model."""
 
 
 class ExportedPotential(nn.Module):
-    """Energy and forces of one molecule, in the part of Python that TorchScript can compile.
+    """Compute energy and forces of one molecule, in the subset of Python that TorchScript compiles.
 
     Args:
-        potential: on the CPU, in the type that the file shall compute in; unchanged.
+        potential: potential on the CPU, in the type of the exported file; it is not changed.
     """
 
     def __init__(self, potential: Potential) -> None:
@@ -56,16 +56,16 @@ class ExportedPotential(nn.Module):
             basis.freqs = waves * (torch.pi / float(self.representation.cutoff))
 
     def forward(self, numbers: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Total energy [] hartree and forces [A, 3] hartree/angstrom, float64.
+        """Return the total energy [] in hartree and forces [A, 3] in hartree/angstrom, both float64.
 
         Args:
             numbers: [A] int64, atomic numbers.
-            positions: [A, 3] angstrom. Where they require a gradient, energy and forces can be differentiated.
+            positions: [A, 3] angstrom. If they require a gradient, energy and forces can be differentiated.
         """
         reference = self.reference.index_select(0, numbers)
         if bool(torch.isnan(reference).any()):
             raise ValueError("the molecule has an element that the model never saw")
-        # Engines call under no_grad, too; TorchScript has no `enable_grad`
+        # Some engines call this under no_grad; TorchScript has no `enable_grad`
         before = torch.is_grad_enabled()
         torch.set_grad_enabled(True)
         x = positions if positions.requires_grad else positions.detach().requires_grad_()
@@ -89,7 +89,7 @@ class ExportedPotential(nn.Module):
         return energy if with_graph else energy.detach(), forces
 
     def pairs(self, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Atoms i < j [U] of the pairs within the cutoff, and the vectors from i to j [U, 3]."""
+        """Return atoms i < j [U] of the pairs within the cutoff, and the vectors from i to j [U, 3]."""
         pair = torch.combinations(torch.arange(positions.size(0), device=positions.device))
         vectors = positions.index_select(0, pair[:, 1]) - positions.index_select(0, pair[:, 0])
         distance = torch.linalg.vector_norm(vectors.detach(), dim=1)
@@ -99,7 +99,7 @@ class ExportedPotential(nn.Module):
 
 
 def export(potential: Potential, path: str | Path) -> None:
-    """Write a potential, in its type, as TorchScript, with a JSON text of its elements, units and level."""
+    """Write a potential as TorchScript in its current type, with a JSON text of its elements, units and level."""
     description = {
         "created_by": f"golf {__version__}",
         "elements": [SYMBOLS[z] for z in potential.elements],
@@ -112,6 +112,6 @@ def export(potential: Potential, path: str | Path) -> None:
     with written_whole(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript; docs/export.md says why it is used
         scripted = torch.jit.script(ExportedPotential(potential).eval())
-        content = BytesIO()  # torch ends the process where the disk is full
+        content = BytesIO()  # torch would abort the process if the disk is full
         torch.jit.save(scripted, content, _extra_files={METADATA: json.dumps(description)})
         temporary.write_bytes(content.getvalue())

@@ -1,4 +1,4 @@
-"""Second derivatives of a potential's energy, from differences of its forces in float64."""
+"""Compute second derivatives of a potential's energy by finite differences of its forces in float64."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ if TYPE_CHECKING:
     from golf.nnp.potential import Potential
 
 STEP = 1e-8
-"""angstrom. Largest error in hartree/angstrom^2 of the published GOLF-1k network on a molecule of 45 atoms, with steps
-in one direction, against exact second derivatives: 7e-8 with 1e-8, 2e-7 with 3e-8, 5e-7 with 1e-7, 5e-6 with 1e-6.
-Longer steps in both directions are wrong (1e-5 with 1e-4, of water), for PaiNN's norms of vectors bend within 1e-4."""
+"""Displacement in angstrom. Largest errors in hartree/angstrom^2 of one-sided differences, for the published GOLF-1k
+network and a molecule of 45 atoms, relative to exact second derivatives: 7e-8 with steps of 1e-8, 2e-7 with 3e-8, 5e-7
+with 1e-7, 5e-6 with 1e-6. Two-sided differences with longer steps are worse (1e-5 with 1e-4, for water), because the
+norms of vectors in PaiNN have a strong curvature within 1e-4."""
 
 ASYMMETRY = 8e-7
-"""hartree/angstrom^2. Where steps in one direction leave more of it, those in the other one are made, too: untrained
-networks bend so much that errors reach 1e-5. Errors are about as large as it (GOLF-1k, 43 atoms: 5.0e-7 at 5.1e-7);
-with both they are 4e-8, in twice the time."""
+"""Asymmetry in hartree/angstrom^2 above which two-sided differences are used: the curvature of untrained networks is so
+strong that errors reach 1e-5. Errors are about as large as the asymmetry (GOLF-1k, 43 atoms: 5.0e-7 at 5.1e-7); with
+two-sided differences they are 4e-8, in twice the time."""
 
 ATOMS_AT_ONCE = 20_000
-"""Of displaced molecules, so that memory is bounded."""
+"""Atoms of displaced molecules in one batch, which bounds memory."""
 
 
 def hessian(potential: Potential, numbers: Tensor, positions: Tensor, threads: int | None = None) -> Tensor:
-    """See `Potential.hessian`."""
+    """Compute the Hessian [3 n, 3 n] of one molecule in hartree/angstrom^2; see `Potential.hessian`."""
     numbers = numbers.to(potential.device, torch.int64)
     here = positions.detach().to(potential.device, torch.float64)
-    here = here - here.mean(dim=0)  # the smaller the coordinates, the more exact the steps
+    here = here - here.mean(dim=0)  # steps are more exact for smaller coordinates
     double = copy.deepcopy(potential).to(torch.float64)
     with ThreadedPotential(double, threads or torch.get_num_threads()) as threaded:
         at_rest = _forces(threaded, numbers, here[None])
@@ -42,7 +43,15 @@ def hessian(potential: Potential, numbers: Tensor, positions: Tensor, threads: i
 
 
 def _slopes(potential: ThreadedPotential, numbers: Tensor, here: Tensor, at_rest: Tensor, step: float) -> Tensor:
-    """Change of minus the forces [3 n] per angstrom of each coordinate [3 n], for `at_rest` [1, 3 n] without a step."""
+    """Return the change of minus the forces [3 n, 3 n] per angstrom of each coordinate.
+
+    Args:
+        potential: energies and forces.
+        numbers: [n] atomic numbers.
+        here: [n, 3] angstrom.
+        at_rest: [1, 3 n] hartree/angstrom, forces without a displacement.
+        step: displacement in angstrom.
+    """
     size = here.numel()
     moved = here.flatten().repeat(size, 1)
     moved.diagonal().add_(step)
@@ -51,7 +60,7 @@ def _slopes(potential: ThreadedPotential, numbers: Tensor, here: Tensor, at_rest
 
 
 def _forces(potential: ThreadedPotential, numbers: Tensor, geometries: Tensor) -> Tensor:
-    """Forces [m, 3 n] hartree/angstrom at geometries [m, n, 3] angstrom of one molecule."""
+    """Return forces [m, 3 n] in hartree/angstrom at geometries [m, n, 3] (angstrom) of one molecule."""
     n = len(numbers)
 
     def of(part: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""The loops of golf/nnp/kernels.c, compiled for this machine at their first use and kept in the user's cache.
+"""Compile the loops of golf/nnp/kernels.c for this machine at their first use, and cache them for the user.
 
-Matrix products are PyTorch's. What lies between them is bound by memory when every operation is a tensor of its own;
-one pass in C does it in a fraction of the time. A call releases Python's lock, so threads run side by side. Where there
-is no C compiler (cc, gcc or clang, or the one that CC names) everything is computed with tensors, as on a GPU.
+Matrix products are left to PyTorch. The operations between them are limited by memory bandwidth if each is a tensor
+operation; one pass in C takes a fraction of the time. A call releases Python's lock, so threads run in parallel.
+Without a C compiler (cc, gcc or clang, or the one that CC names) everything is computed with tensors, as on a GPU.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ logger = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_suffix(".c")
 SWITCH = "GOLF_KERNELS"
-"""Environment variable; `off`: do without the kernels."""
+"""Environment variable; `off` disables the kernels."""
 
-WITHOUT = "the network does without compiled loops, some three times slower"
+WITHOUT = "the network runs without compiled loops, about three times slower"
 
 FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 
@@ -51,11 +51,11 @@ SIGNATURES = {
     "basis_back": ("ll", 6),
     "basis_back2": ("ll", 6),
 }
-"""Arguments of each function: numbers (long, double, real: the library's own), and how many pointers follow."""
+"""Arguments of each function: numbers (l: long, d: double, r: the library's real type), and the number of pointers."""
 
 
 class Kernels:
-    """The functions of one library; tensors go in as they are and have to be contiguous."""
+    """The functions of one compiled library; tensors are passed without conversion and must be contiguous."""
 
     def __init__(self, path: Path, dtype: torch.dtype) -> None:
         library = ctypes.CDLL(str(path))
@@ -70,10 +70,10 @@ class Kernels:
             self._functions[name] = function
 
     def __call__(self, name: str, *arguments: Tensor | int | float | None) -> None:
-        """Call a function by its name; None is a null pointer.
+        """Call a function by its name; None is passed as a null pointer.
 
         Raises:
-            ValueError: a tensor is not contiguous, or neither of the library's type nor indices (int64).
+            ValueError: a tensor is not contiguous, or has neither the library's type nor int64.
         """
         self._functions[name](*[self._pointer(a) if isinstance(a, Tensor) else a for a in arguments])
 
@@ -87,7 +87,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def kernels(dtype: torch.dtype, device_type: str = "cpu") -> Kernels | None:
-    """The library for tensors of this type, or None where they have to do without. Reports a compilation once."""
+    """Return the library for tensors of this type, compiled if necessary; None if there is none."""
     key = (dtype, device_type)
     if key not in _FOUND:
         with _ONE_AT_A_TIME:
@@ -118,17 +118,17 @@ def _find(dtype: torch.dtype, device_type: str) -> Kernels | None:
         reason = next(iter(error.stderr.strip().splitlines()), "")
         logger.warning("%s cannot compile golf/nnp/kernels.c (%s): %s", compiler, reason, WITHOUT)
     except OSError as error:
-        logger.warning("the compiled golf/nnp/kernels.c cannot be used (%s): %s", error, WITHOUT)
+        logger.warning("the compiled golf/nnp/kernels.c is unusable (%s): %s", error, WITHOUT)
     return None
 
 
 def _loaded(path: Path, command: list[str], dtype: torch.dtype) -> Kernels:
-    """The library at `path`, compiled if it is not there, and once more if it is damaged."""
+    """Load the library at `path`; compile it if it is missing or damaged."""
     if path.is_file():
         try:
             return Kernels(path, dtype)
         except (OSError, AttributeError) as error:
-            logger.warning("%s is damaged and compiled anew: %s", path, error)
+            logger.warning("%s is damaged and will be compiled again: %s", path, error)
     started = time.monotonic()
     with written_whole(path) as temporary:
         subprocess.run(
@@ -144,17 +144,17 @@ def _loaded(path: Path, command: list[str], dtype: torch.dtype) -> Kernels:
 
 
 def _cache() -> Path | None:
-    """The user's cache; None where there is none that can be written."""
+    """Return the user's cache folder; None if it cannot be created or is not writable."""
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "golf"
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # the latter: no home
+    except (OSError, RuntimeError):  # the latter if there is no home
         return None
     return folder if os.access(folder, os.W_OK) else None
 
 
 def _key(compiler: str, options: list[str]) -> str:
-    """Equal for the same source, compiler, options and kind of processor: nodes of a cluster may share a home."""
+    """Return a hash of source, compiler, options and kind of processor, as nodes of a cluster may share a home."""
     processor: Any = os.uname().machine
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():

@@ -1,4 +1,4 @@
-"""A potential on all that a machine has: pieces of a batch on CPU threads, or shares of it on several GPUs."""
+"""Evaluate a potential in parallel: pieces of a batch on CPU threads, or shares of it on several GPUs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from golf.nnp.potential import Potential
 
 ATOMS_PER_PIECE = 320
-"""Some 20 ms of work: 8 drug-like molecules. 4 were some 5 % slower, 1 and 32 more so; a training does not care."""
+"""Atoms per piece: 8 drug-like molecules, or about 20 ms of work. Relaxations with 4 molecules per piece were about 5 %
+slower, with 1 and 32 slower still; trainings were equally fast."""
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _TOP_PAD = -3, -1, -2  # mallopt's
 
 
 def keep_freed_memory() -> None:
-    """Let glibc's malloc use large blocks again instead of returning each to the system.
+    """Make glibc's malloc reuse large blocks instead of returning each to the system.
 
-    Mapping them anew costs page faults, which stop all threads: without this, two threads are as slow as one.
+    Otherwise every allocation causes page faults, which stop all threads: two threads are then as slow as one.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
@@ -39,22 +40,23 @@ def keep_freed_memory() -> None:
 
 
 def worker_pool(threads: int) -> ThreadPoolExecutor:
-    """Threads for pieces of work; each runs its PyTorch operations alone. The caller's may use as many."""
+    """Start `threads` threads that run PyTorch operations on one core each; the caller may use `threads` cores."""
     keep_freed_memory()
     torch.set_num_threads(threads)
     return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
 class ThreadedPotential:
-    """Energies and forces like those of `potential`, from several threads.
+    """Compute energies and forces of a potential with several threads or GPUs.
 
-    On a CPU these work on pieces of a batch that fit into the caches. Pieces, and so the last digits of float32, do not
-    depend on the number of threads. On GPUs each has a copy of the potential and evaluates its share of the batch; one
-    GPU gets all of it. As a context manager it gives PyTorch its number of threads back; malloc stays as it was told.
+    On a CPU threads work on pieces of a batch that fit into the caches. Pieces, and thus the last digits of float32, do
+    not depend on the number of threads. Each GPU has a copy of the potential and evaluates its share of the batch. On
+    exit, the context manager restores PyTorch's number of threads, but not the settings of malloc.
 
     Args:
-        threads: of the CPU.
-        devices: GPUs that take part, the potential's own first; None: all of its kind that PyTorch sees.
+        potential: the potential.
+        threads: number of CPU threads.
+        devices: GPUs to use, that of the potential first; None: all GPUs that PyTorch sees, if the potential is on one.
     """
 
     def __init__(self, potential: Potential, threads: int, devices: Sequence[torch.device] | None = None) -> None:
@@ -76,15 +78,15 @@ class ThreadedPotential:
 
     @property
     def device(self) -> torch.device:
-        """Where tensors are taken and returned."""
+        """Device of the tensors that are passed and returned."""
         return self._potential.device
 
     def energy_and_forces(self, numbers: Tensor, positions: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Potential.energy_and_forces`."""
+        """Compute energies and forces; see `Potential.energy_and_forces`."""
         if len(offset) < 2:
             return self._potential.energy_and_forces(numbers, positions, offset)
         if not wants_graph(positions):
-            positions = positions.detach()  # threads do not know of the caller's `no_grad`
+            positions = positions.detach()  # the caller's `no_grad` has no effect in other threads
         atoms = offset.cpu().numpy()
         if self.device.type == "cpu" and len(self._copies) == 1:
             parts = pieces(atoms)
@@ -106,16 +108,16 @@ class ThreadedPotential:
 
 
 def _gpus(first: torch.device) -> list[torch.device]:
-    """The other GPUs that PyTorch sees; a job on a cluster sees its own only."""
+    """Return the other GPUs that PyTorch sees; a job on a cluster sees only its own."""
     own = torch.cuda.current_device() if first.index is None else first.index
     return [torch.device(first.type, i) for i in range(torch.cuda.device_count()) if i != own]
 
 
 def pieces(offset: np.ndarray) -> list[tuple[int, int]]:
-    """Ranges of molecules with about `ATOMS_PER_PIECE` atoms each, half of that where there are but two of them.
+    """Split molecules into ranges with about `ATOMS_PER_PIECE` atoms each, or half of that if there are at most two.
 
     Args:
-        offset: [molecules + 1], in atoms.
+        offset: [n_molecules + 1], in atoms.
     """
     n_atoms = int(offset[-1])
     atoms_per_piece = ATOMS_PER_PIECE if n_atoms > 2 * ATOMS_PER_PIECE else ATOMS_PER_PIECE // 2
@@ -123,10 +125,11 @@ def pieces(offset: np.ndarray) -> list[tuple[int, int]]:
 
 
 def shares(offset: np.ndarray, n: int) -> list[tuple[int, int]]:
-    """At most `n` ranges of molecules with about the same number of atoms.
+    """Split molecules into at most `n` ranges with about the same number of atoms.
 
     Args:
-        offset: [molecules + 1], in atoms.
+        offset: [n_molecules + 1], in atoms.
+        n: largest number of ranges.
     """
     n_molecules, n_atoms = len(offset) - 1, int(offset[-1])
     n = min(n, n_molecules)

@@ -1,7 +1,7 @@
-"""The published GOLF checkpoints (github.com/AIRI-Institute/GOLF) as potentials of this project.
+"""Import published GOLF checkpoints (github.com/AIRI-Institute/GOLF) as potentials.
 
 A checkpoint is a folder with `config.json` and `NNP_checkpoint_actor`, the state dict of a SchNetPack model whose
-energies are hartree above the isolated atoms.
+energies are in hartree relative to isolated atoms.
 """
 
 from __future__ import annotations
@@ -35,15 +35,17 @@ NABLADFT_ENERGIES: Mapping[str, float] = {
     "Cl": -459.98864965660516,
     "Br": -2573.8571719614743,
 }
-"""hartree: isolated atoms at the level of nablaDFT, as its databases state them; the elements of its molecules."""
+"""Energies in hartree of isolated atoms at the level of nablaDFT, from its databases, for the elements of its
+molecules."""
 
 
 def import_checkpoint(folder: str | Path, reference_energies: Mapping[str, float] | None = None) -> Potential:
-    """The potential of a published checkpoint.
+    """Convert a published checkpoint to a potential.
 
     Args:
-        folder: the checkpoint.
-        reference_energies: hartree, by symbol; the elements that the potential will know. None: those of nablaDFT.
+        folder: folder of the checkpoint.
+        reference_energies: energies of isolated atoms in hartree by symbol, for all elements that the potential should
+            support; None: those of nablaDFT.
 
     Raises:
         UserError: a file is missing or not what it should be.
@@ -57,18 +59,23 @@ def import_checkpoint(folder: str | Path, reference_energies: Mapping[str, float
         potential.network.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"{folder / WEIGHTS}: does not fit the network of {CONFIG} ({reason[:150]})") from None
+        raise UserError(
+            f"{folder / WEIGHTS}: does not fit the network of {CONFIG} ({reason[:150]}); copy both from one checkpoint"
+        ) from None
     cutoff = float(potential.network.representation.cutoff)
     if cutoff != architecture.cutoff:
-        raise UserError(f"{folder / WEIGHTS}: has a cutoff of {cutoff:g}, {CONFIG} one of {architecture.cutoff:g}")
+        raise UserError(
+            f"{folder / WEIGHTS}: the cutoff is {cutoff:g}, but {architecture.cutoff:g} in {CONFIG}; "
+            "copy both from one checkpoint"
+        )
     return potential.requires_grad_(False)
 
 
 def read_energies(path: str | Path) -> dict[str, float]:
-    """Energies of isolated atoms (hartree, by symbol) in a JSON file.
+    """Read energies of isolated atoms (hartree, by symbol) from a JSON file.
 
     Raises:
-        UserError: the file is missing or holds something else.
+        UserError: the file is missing or has other content.
     """
     try:
         energies = json.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -79,10 +86,10 @@ def read_energies(path: str | Path) -> dict[str, float]:
         raise UserError(f"{path}: {(error.strerror or str(error)).lower()}; give a JSON file") from None
     except (ValueError, TypeError, AttributeError):
         unknown = []
-    wrong = f"{unknown[0]!r} is not the symbol of an element up to {NETWORK_SYMBOLS[-1]}" if unknown else ""
-    raise UserError(
-        f'{path}: {wrong or "not a JSON object of numbers"}; give one such as {{"H": -0.5025, "C": -37.798}}, hartree'
-    )
+    wrong = "not a JSON object of numbers"
+    if unknown:
+        wrong = f"{unknown[0]!r} is not the symbol of an element up to {NETWORK_SYMBOLS[-1]}"
+    raise UserError(f'{path}: {wrong}; write energies in hartree like {{"H": -0.5025, "C": -37.798}}')
 
 
 def _architecture(path: Path) -> Architecture:

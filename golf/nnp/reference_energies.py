@@ -1,4 +1,4 @@
-"""What labels say of a potential before it is trained: an energy per element, and the size of forces."""
+"""Derive from labels what a potential needs before training: an energy per element, and the scale of forces."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from golf.nnp.batches import LabelledMolecules
 
 
 def fit_reference_energies(conformations: ConformationSet, path: str | Path = "labels") -> dict[int, float]:
-    """Energy per element (hartree, by atomic number) by least squares from the labels with `Status.OK`.
+    """Fit an energy per element (hartree, by atomic number) to the labels with `Status.OK` by least squares.
 
-    Where the compositions do not determine the energies (isomers only, say), the solution closest to one energy per
-    atom, whatever its element, is taken. Elements without a label are absent.
+    If the compositions do not determine the energies (for example, if all molecules are isomers), the solution closest
+    to the same energy for every atom is returned. Elements without a label are absent.
+
+    Args:
+        conformations: labelled conformations.
+        path: file of the conformations, for messages.
 
     Raises:
         UserError: there is no label.
@@ -35,6 +39,6 @@ def fit_reference_energies(conformations: ConformationSet, path: str | Path = "l
 
 
 def force_scale(molecules: LabelledMolecules) -> float:
-    """Root mean square force component: a scale that makes the network's task one of order 1 (`Potential.scale`)."""
+    """Return the root mean square force component, by which the network's output is scaled (`Potential.scale`)."""
     value = float(molecules.force.square().mean().sqrt()) if molecules.force.numel() else 0.0
     return value if value > 0.0 else 1.0

@@ -1,8 +1,8 @@
-"""A prior for distances that no label covers: a wall between atoms that are closer than any in the initial labels.
+"""Add a prior for distances that no label covers: a repulsive wall between atoms closer than any in the initial labels.
 
-There a network extrapolates freely, and relaxations fall into holes: trained on 2,000 conformers that ETKDG made, it
-closed the H-N-H angle of methoxyamine from 106 to 58 degrees and called that 20 kcal/mol downhill, where the energy of
-DFT rises by 40. The wall is zero wherever the labels know better, so training is the same with and without it.
+At such distances a network extrapolates, and relaxations fall into holes: after training on 2,000 ETKDG conformers, it
+closed the H-N-H angle of methoxyamine from 106 to 58 degrees with a predicted gain of 20 kcal/mol, whereas the DFT
+energy rises by 40. The wall is zero at all distances that labels cover, so training is the same with and without it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from golf.core.elements import MAX_NUMBER, SYMBOLS
 from golf.nnp.batches import Batch, LabelledMolecules
 
 REACH = 0.9
-"""Of the shortest distance among the labels: DFT minima may lie a little further in than the conformers do."""
+"""Onset as a share of the shortest distance in the labels, because DFT minima may have slightly shorter distances than
+the conformers."""
 
 STIFFNESS = 1.0
-"""hartree/angstrom^2, some 600 kcal/mol/angstrom^2: that of a bond."""
+"""Force constant in hartree/angstrom^2, about 600 kcal/mol/angstrom^2: that of a bond."""
 
 
 class Wall(nn.Module):
-    """Harmonic repulsion of pairs below `REACH` times the shortest distance of their elements; nothing is trained.
+    """Harmonic repulsion of pairs below `REACH` times the shortest distance of their elements; it is not trained.
 
     Args:
-        shortest_distances: angstrom, by pair of elements ("H-O"), as `shortest_distances` gives them. A pair that is
-            not among them has no wall.
+        shortest_distances: angstrom, by pair of elements ("H-O"), as returned by the function `shortest_distances`.
+            Other pairs have no wall.
     """
 
     onset: Tensor  # [Z, Z] angstrom, by atomic numbers
@@ -42,14 +43,14 @@ class Wall(nn.Module):
         self.register_buffer("onset", onset)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Energy of each pair [U] in hartree."""
+        """Return the energy of each pair [U] in hartree."""
         onset = self.onset[batch.numbers[batch.pair_i], batch.numbers[batch.pair_j]]
         gap = (onset - torch.linalg.vector_norm(batch.vectors, dim=1)).clamp(min=0.0)
         return 0.5 * STIFFNESS * gap.square()
 
 
 def shortest_distances(molecules: LabelledMolecules) -> dict[str, float]:
-    """Shortest distance (angstrom) of each pair of elements ("H-O") within the cutoff, over all molecules."""
+    """Return the shortest distance (angstrom) of each pair of elements ("H-O") within the cutoff in all molecules."""
     found = torch.full((MAX_NUMBER**2,), torch.inf, dtype=torch.float64, device=molecules.numbers.device)
     for batch, _, _ in molecules.chunks():
         z_i, z_j = (batch.numbers.index_select(0, pair) for pair in (batch.pair_i, batch.pair_j))

@@ -137,7 +137,7 @@ def test_vibrations_at_the_minimum(model, methanol, tmp_path):
     [
         (molecule("BF3"), "BF3 has B, which the model never saw .it knows H, C, N, O, F, S, Cl, Br.; train with such"),
         (Atoms("UO2", np.eye(3)), "O2U has U, which the model never saw .it knows H,"),
-        (Atoms("OH2", np.eye(3), cell=[9, 9, 9], pbc=True), "H2O is periodic, the model is for molecules"),
+        (Atoms("OH2", np.eye(3), cell=[9, 9, 9], pbc=True), "H2O is periodic, but the model is for molecules"),
         (Atoms("OH2", np.eye(3) * np.nan), "H2O: positions are not finite numbers"),
         (Atoms(), "there are no atoms"),
     ],
@@ -161,6 +161,6 @@ def test_wrong_arguments_are_refused(model, tmp_path):
 
 def test_atoms_at_one_place_are_refused(double):
     atoms = Atoms("H2O", [[0, 0, 0], [0, 0, 0], [0, 0, 1]], calculator=double)
-    with pytest.raises(UserError, match="H2O: the energy is not a finite number; are two atoms at one place"):
+    with pytest.raises(UserError, match="H2O: the energy is not finite; are two atoms at the same position"):
         atoms.get_potential_energy()
     assert double.name == "golf"

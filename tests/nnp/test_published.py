@@ -142,7 +142,7 @@ def test_the_atoms_of_nabladft(database):
             lambda folder: other(folder, n_atom_basis=64),
             "NNP_checkpoint_actor: does not fit the network of",
         ),
-        (lambda folder: other(folder, cutoff=4.0), "NNP_checkpoint_actor: has a cutoff of 5, config.json one of 4"),
+        (lambda folder: other(folder, cutoff=4.0), "NNP_checkpoint_actor: the cutoff is 5, but 4 in config.json"),
     ],
 )
 def test_wrong_checkpoints_are_refused_with_one_line(checkpoint, tmp_path, capsys, change, message):

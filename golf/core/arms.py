@@ -69,7 +69,7 @@ _TABLE = (
         "P",
         chosen=Chosen.IN_ROUNDS,
         folder="random",
-        budget="Labels of arm random, whose rounds draw states of relaxations at random; null - as many as golf's.",
+        budget="Labels of arm random, whose rounds draw geometries of relaxations at random; null - as many as golf.",
     ),
     Arm(
         "rdkit",
@@ -78,7 +78,7 @@ _TABLE = (
         "v",
         chosen=Chosen.ONCE,
         folder="rdkit",
-        budget="Labels of arm rdkit, drawn from MMFF minimizations; null - as many as golf's.",
+        budget="Labels of arm rdkit, drawn at random from MMFF minimizations; null - as many as golf.",
     ),
     Arm(
         "traj",
@@ -87,7 +87,7 @@ _TABLE = (
         "D",
         chosen=Chosen.BY_DFT,
         folder="traj",
-        budget="Labels of arm traj, the gradients of DFT optimizations of training conformations; null - as golf's.",
+        budget="Labels of arm traj, gradients of DFT optimizations of training conformations; null - as many as golf.",
     ),
 )
 

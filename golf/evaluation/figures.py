@@ -32,6 +32,7 @@ from golf.evaluation.figure_style import (
     step_axis,
     styled,
 )
+from golf.evaluation.metrics import finite
 from golf.evaluation.rounds import FORCE_ERROR
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def optimized_shares(arms: Sequence[ConformationSet]) -> Figure:
     Args:
         arms: evaluated arms, as returned by `golf.evaluation.arm.evaluate_arm`.
     """
-    shares = {_name(arm): _finite(arm.values["percent_optimized"][_counted(arm)]) for arm in arms}
+    shares = {_name(arm): finite(arm.values["percent_optimized"][_counted(arm)]) for arm in arms}
     n_all = {_name(arm): int(_counted(arm).sum()) for arm in arms}
     shown = {name: values[(values >= _LOWEST_SHARE) & (values <= _HIGHEST_SHARE)] for name, values in shares.items()}
     together = np.concatenate([np.zeros(0), *shown.values()])
@@ -166,7 +167,7 @@ def final_geometries(arms: Sequence[ConformationSet]) -> Figure:
         arms: see `optimized_shares`.
     """
     residuals = {_name(arm): arm.values["residual_energy"][_counted(arm)] * HARTREE_IN_KCAL_PER_MOL for arm in arms}
-    if not any(len(_finite(values)) for values in residuals.values()):
+    if not any(len(finite(values)) for values in residuals.values()):
         return empty_figure("No relaxation has an E_res: there are no DFT energies at the ends, or no DFT minima.")
     figure, (left, right) = side_by_side(2)
     for arm in arms:
@@ -185,13 +186,13 @@ def final_geometries(arms: Sequence[ConformationSet]) -> Figure:
             rasterized=many,
         )
         left.scatter([], [], s=20, marker=marker, color=color, linewidths=0, label=name)  # for the legend
-        ordered = np.sort(_finite(residual))
+        ordered = np.sort(finite(residual))
         if not len(ordered):
             continue
         percent = 100.0 * np.arange(len(ordered) + 1) / len(residual)
         ends = [ordered[0], *ordered, _BEYOND]
         right.step(ends, [*percent, percent[-1]], line, where="post", color=color, lw=1.5)
-    everything = np.concatenate([_finite(values) for values in residuals.values()])
+    everything = np.concatenate([finite(values) for values in residuals.values()])
     for axis, draw in ((left, left.axhline), (right, right.axvline)):
         draw(1.0, color=FAINT, lw=0.9, ls="--", zorder=0)
         draw(0.0, color=FAINT, lw=0.6, ls=":", zorder=0)
@@ -347,8 +348,3 @@ def _name(arm: ConformationSet) -> str:
 def _counted(arm: ConformationSet) -> NDArray[np.bool_]:
     """Tell which conformations have a DFT minimum."""
     return arm.values["has_reference"].astype(np.bool_)
-
-
-def _finite(values: NDArray) -> NDArray[np.float64]:
-    values = np.asarray(values, np.float64)
-    return values[np.isfinite(values)]

@@ -98,14 +98,14 @@ def succeeded(residual: NDArray, has_diverged: NDArray) -> NDArray[np.bool_]:
 
 def mean(values: NDArray) -> float:
     """Return the mean of the finite values; NaN if there are none."""
-    finite = _finite(values)
-    return float(finite.mean()) if len(finite) else np.nan
+    values = finite(values)
+    return float(values.mean()) if len(values) else np.nan
 
 
 def standard_deviation(values: NDArray) -> float:
     """Return the standard deviation (over n, not n - 1) of the finite values; NaN if there are none."""
-    finite = _finite(values)
-    return float(finite.std()) if len(finite) else np.nan
+    values = finite(values)
+    return float(values.std()) if len(values) else np.nan
 
 
 def percent(flags: NDArray) -> float:
@@ -143,6 +143,7 @@ def _means_by_molecule(values: NDArray, molecules: Sequence[str]) -> NDArray[np.
     return np.array([mean(values[index == k]) for k in range(len(names))])
 
 
-def _finite(values: NDArray) -> NDArray[np.float64]:
+def finite(values: NDArray) -> NDArray[np.float64]:
+    """Return the finite values."""
     values = np.asarray(values, np.float64)
     return values[np.isfinite(values)]

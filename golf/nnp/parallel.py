@@ -1,4 +1,4 @@
-"""Evaluate a potential in parallel: pieces of a batch on CPU threads, or shares of it on several GPUs."""
+"""Evaluate a potential in parallel: chunks of a batch on CPU threads, or shares of it on several GPUs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from golf.nnp.batches import wants_graph
 if TYPE_CHECKING:
     from golf.nnp.potential import Potential
 
-ATOMS_PER_PIECE = 320
-"""Atoms per piece: 8 drug-like molecules, or about 20 ms of work. Relaxations with 4 molecules per piece were about 5 %
+ATOMS_PER_CHUNK = 320
+"""Atoms per chunk: 8 drug-like molecules, or about 20 ms of work. Relaxations with 4 molecules per chunk were about 5 %
 slower, with 1 and 32 slower still; trainings were equally fast."""
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _TOP_PAD = -3, -1, -2  # mallopt's
@@ -49,7 +49,7 @@ def worker_pool(threads: int) -> ThreadPoolExecutor:
 class ThreadedPotential:
     """Compute energies and forces of a potential with several threads or GPUs.
 
-    On a CPU threads work on pieces of a batch that fit into the caches. Pieces, and thus the last digits of float32, do
+    On a CPU threads work on chunks of a batch that fit into the caches. Chunks, and thus the last digits of float32, do
     not depend on the number of threads. Each GPU has a copy of the potential and evaluates its share of the batch. On
     exit, the context manager restores PyTorch's number of threads, but not the settings of malloc.
 
@@ -89,7 +89,7 @@ class ThreadedPotential:
             positions = positions.detach()  # the caller's `no_grad` has no effect in other threads
         atoms = offset.cpu().numpy()
         if self.device.type == "cpu" and len(self._copies) == 1:
-            parts = pieces(atoms)
+            parts = chunks(atoms)
             copies = self._copies * len(parts)
         else:
             parts = shares(atoms, len(self._copies))
@@ -113,15 +113,15 @@ def _gpus(first: torch.device) -> list[torch.device]:
     return [torch.device(first.type, i) for i in range(torch.cuda.device_count()) if i != own]
 
 
-def pieces(offset: np.ndarray) -> list[tuple[int, int]]:
-    """Split molecules into ranges with about `ATOMS_PER_PIECE` atoms each, or half of that if there are at most two.
+def chunks(offset: np.ndarray) -> list[tuple[int, int]]:
+    """Split molecules into ranges with about `ATOMS_PER_CHUNK` atoms each, or half of that if there are at most two.
 
     Args:
         offset: [n_molecules + 1], in atoms.
     """
     n_atoms = int(offset[-1])
-    atoms_per_piece = ATOMS_PER_PIECE if n_atoms > 2 * ATOMS_PER_PIECE else ATOMS_PER_PIECE // 2
-    return shares(offset, max(1, round(n_atoms / atoms_per_piece)))
+    atoms_per_chunk = ATOMS_PER_CHUNK if n_atoms > 2 * ATOMS_PER_CHUNK else ATOMS_PER_CHUNK // 2
+    return shares(offset, max(1, round(n_atoms / atoms_per_chunk)))
 
 
 def shares(offset: np.ndarray, n: int) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ from golf.core.conformations import ConformationSet, concatenate
 from golf.core.errors import UserError
 from golf.core.files import written_whole
 from golf.core.hdf5 import read
-from golf.core.level import LEVEL_ATTRS, LevelOfTheory
+from golf.core.level import LevelOfTheory
 from golf.nnp.potential import Architecture, Provenance, load
 from golf.training.loop import Schedule
 from golf.training.recipe import (
@@ -26,6 +26,7 @@ from golf.training.recipe import (
     continued,
     has_labels,
     new_potential,
+    recorded_level,
     reference_energies,
     split_validation,
     train_to_file,
@@ -70,7 +71,7 @@ def train_baseline(
     """A new network on the initial labels."""
     labelled = read(labels)
     training, validation = split_of_study(labelled, options.validation_fraction, seed, options.validation_split)
-    provenance = Provenance({name: str(labelled.attrs[name]) for name in LEVEL_ATTRS}, config_sha256, seed)
+    provenance = Provenance(recorded_level(labelled), config_sha256, seed)
     start = new_potential(
         training, json.loads(Path(reference_energies).read_text(encoding="utf-8-sig")), architecture, provenance
     )

@@ -20,8 +20,7 @@ from golf.core.errors import UserError
 from golf.core.files import written_whole
 from golf.nnp.potential import Architecture, Provenance, pick_device
 from golf.training.loop import Schedule, TrainingDiverged, errors, train
-from golf.training.own_labels import level_of
-from golf.training.recipe import Machine, TrainingOptions, new_potential, split_validation
+from golf.training.recipe import Machine, TrainingOptions, new_potential, recorded_level, split_validation
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ def learning_curve(
     for fraction, size in zip(fractions, sizes, strict=True):
         subset = training.subset(np.sort(order[:size]))
         logger.info("training on %d of %d labels", size, len(training))
-        start = new_potential(subset, energies, architecture, Provenance(level_of(labelled), config_sha256, seed))
+        start = new_potential(subset, energies, architecture, Provenance(recorded_level(labelled), config_sha256, seed))
         try:
             trained, _ = train(
                 start,

@@ -3,8 +3,8 @@
 One function, `train`, serves the baseline, every GOLF round and the controls. It runs Adam on the loss (GOLF, ICLR
 2024; docs/method.md)
     L = w_F mean over molecules (1/n sum over atoms |F - F_label|^2) + w_E mean over molecules (E - E_label)^2,
-in hartree and angstrom. On a CPU the gradient is summed over pieces of a batch that fit into the caches, each computed
-by one thread. The pieces, and thus the weights, do not depend on the number of threads.
+in hartree and angstrom. On a CPU the gradient is summed over chunks of a batch that fit into the caches, each computed
+by one thread. The chunks, and thus the weights, do not depend on the number of threads.
 
 The weights that are returned, validated and saved are an exponential moving average of those that the optimizer
 changes. Training continues from the latter, which are saved in the training state.
@@ -34,7 +34,7 @@ from golf.core.progress import progress_bar
 from golf.core.units import HARTREE_IN_KCAL_PER_MOL
 from golf.nnp.batches import Batch, LabelledMolecules, drawn
 from golf.nnp.checkpoints import Metrics, read_checkpoint, write_checkpoint
-from golf.nnp.parallel import pieces, worker_pool
+from golf.nnp.parallel import chunks, worker_pool
 from golf.nnp.potential import Potential
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def train(
         validation: held-out labels.
         state: training state of `start`, to continue its optimizer and weights; None: start a new optimizer.
         checkpoint_seconds: seconds between checkpoints.
-        threads: number of pieces of a batch computed at a time on a CPU.
+        threads: number of chunks of a batch computed at a time on a CPU.
         device: "cpu" or "cuda".
 
     Returns:
@@ -282,7 +282,7 @@ class _Run:
         if potential.device.type == "cpu":
             n_atoms = molecules.offset.diff().index_select(0, indices).numpy()
             offset = np.concatenate([[0], np.cumsum(n_atoms)])
-            parts = list(pool.map(part, pieces(offset)))
+            parts = list(pool.map(part, chunks(offset)))
         else:
             parts = [part((0, len(indices)))]
         loss, gradients, error, n_components = parts[0]

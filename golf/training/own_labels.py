@@ -23,6 +23,7 @@ from golf.training.recipe import (
     TrainingOptions,
     continued,
     new_potential,
+    recorded_level,
     reference_energies,
     split_validation,
     train_to_file,
@@ -57,11 +58,6 @@ def read_labels(path: str | Path) -> ConformationSet:
     for out in consistent(labelled)[1]:
         raise UserError(f"{path}: {out.name}: {out.reason}")
     return labelled
-
-
-def level_of(labelled: ConformationSet) -> dict[str, str]:
-    """Return the level of theory of labels, as attributes that a model records."""
-    return {name: str(labelled.attrs[name]) for name in LEVEL_ATTRS}
 
 
 def train_on_labels(
@@ -99,7 +95,7 @@ def train_on_labels(
     labelled = read_labels(path)
     training, validation = split_validation(labelled, options.validation_fraction, seed, options.validation_split)
     if initial is None:
-        provenance = Provenance(level_of(labelled), config_sha256, seed)
+        provenance = Provenance(recorded_level(labelled), config_sha256, seed)
         energies = reference_energies(labelled, given_energies, path)
         start = new_potential(training, energies, architecture, provenance)
     else:

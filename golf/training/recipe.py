@@ -15,7 +15,7 @@ from golf.core.deadline import Deadline
 from golf.core.elements import SYMBOLS
 from golf.core.errors import UserError
 from golf.core.labels import labelled_indices
-from golf.core.level import LevelOfTheory, level_difference
+from golf.core.level import LEVEL_ATTRS, LevelOfTheory, level_difference
 from golf.core.locks import LockedFile
 from golf.nnp.domain import Domain
 from golf.nnp.potential import (
@@ -182,6 +182,11 @@ def check_level(model: str, potential: Potential, level: LevelOfTheory) -> None:
             f"{model}: its training data and the oracle differ in {difference}; give a model of the oracle's level "
             "of theory"
         )
+
+
+def recorded_level(labelled: ConformationSet) -> dict[str, str]:
+    """Return the level of theory of labels as the attributes that a model records."""
+    return {name: str(labelled.attrs[name]) for name in LEVEL_ATTRS}
 
 
 def has_labels(conformations: ConformationSet) -> bool:

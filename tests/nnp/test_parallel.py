@@ -1,10 +1,10 @@
-"""Pieces of a batch on threads: the same numbers whatever the number of threads."""
+"""Chunks of a batch on threads: the same numbers whatever the number of threads."""
 
 import numpy as np
 import pytest
 import torch
 
-from golf.nnp.parallel import ATOMS_PER_PIECE, ThreadedPotential, pieces, shares
+from golf.nnp.parallel import ATOMS_PER_CHUNK, ThreadedPotential, chunks, shares
 from golf.nnp.potential import Architecture, Potential
 from support.mmff_labels import ELEMENT_ENERGIES
 from support.mmff_potential import conformers
@@ -54,10 +54,10 @@ def test_an_error_in_a_thread_arrives(potential, molecules):
 @pytest.mark.parametrize("sizes", [[5] * 100, [400, 3, 3, 3], [3, 3, 400, 3], [1], [700], list(range(1, 60))])
 def test_pieces_hold_every_molecule_once_and_are_of_like_size(sizes):
     offset = np.cumsum([0, *sizes])
-    found = pieces(offset)
+    found = chunks(offset)
     assert [first for first, _ in found] == [0, *(last for _, last in found[:-1])] and found[-1][1] == len(sizes)
     atoms = [offset[last] - offset[first] for first, last in found]
-    assert max(atoms) < 1.5 * ATOMS_PER_PIECE + max(sizes) and min(atoms) > 0
+    assert max(atoms) < 1.5 * ATOMS_PER_CHUNK + max(sizes) and min(atoms) > 0
 
 
 def test_nothing_to_compute(potential):

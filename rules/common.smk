@@ -101,7 +101,7 @@ def conformations(wildcards):
 
 
 def optimized(wildcards):
-    """What DFT optimizes, and what of it came with its minima."""
+    """The conformations that DFT optimizes, and those that came with their minima."""
     stage = stage_of(wildcards)
     files = {"starts": stage.conformations} | (
         {"known": stage.known} if stage.known else {}

@@ -1,5 +1,5 @@
-# Included while files of dataset.download are missing. The sizes of the study stand in them: until then they are all
-# that can be made, and the same command typed again makes the rest.
+# Included while files of dataset.download are missing. The size of the study follows from them: until then nothing
+# else can be planned, and the same command typed again runs the study.
 
 
 rule download_data:

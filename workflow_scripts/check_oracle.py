@@ -1,4 +1,4 @@
-"""Whether the configured level of theory can be computed, for which elements, and whether it is right."""
+"""Check that the configured level of theory can be computed, for which elements, and that it is right."""
 
 import json
 

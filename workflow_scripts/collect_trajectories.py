@@ -1,4 +1,4 @@
-"""The labels of arm traj: gradients of DFT optimizations, in the order of their starts."""
+"""Collect the labels of arm traj: gradients of DFT optimizations, in the order of their starts."""
 
 from golf.core.hdf5 import read, write
 from golf.core.job import job

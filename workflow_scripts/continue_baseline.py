@@ -1,4 +1,4 @@
-"""The baseline with as many further updates as the GOLF rounds have, on the initial labels alone."""
+"""Train the baseline on the initial labels alone, for as many updates as all GOLF rounds."""
 
 from golf.core.job import job
 from golf.study.trainings import continue_baseline

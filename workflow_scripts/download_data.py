@@ -1,4 +1,4 @@
-"""One public file of the data set; an interrupted download goes on where it was."""
+"""Download a public file of the data set; an interrupted download is resumed."""
 
 from golf.core.job import job
 from golf.io.download import download

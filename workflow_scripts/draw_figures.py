@@ -1,4 +1,4 @@
-"""Figures that compare the arms."""
+"""Draw the figures that compare the arms."""
 
 import pandas
 

@@ -1,4 +1,4 @@
-"""Figures of what happens along relaxations, and their table with the lines of all arms."""
+"""Draw the figures of what happens along relaxations, and write their table for all arms."""
 
 import pandas
 

@@ -1,4 +1,4 @@
-"""One arm against the DFT minima."""
+"""Evaluate an arm against the DFT minima."""
 
 from golf.core.hdf5 import read, write
 from golf.core.job import job

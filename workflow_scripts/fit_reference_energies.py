@@ -1,4 +1,4 @@
-"""Energy of each element, subtracted from the labels before the network sees them."""
+"""Fit the energy of each element, which is subtracted from the labels before training."""
 
 from golf.core.job import job
 from golf.study.trainings import reference_energies_to_file

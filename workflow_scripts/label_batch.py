@@ -1,4 +1,4 @@
-"""DFT labels of one batch; an interrupted batch goes on from its journal."""
+"""Compute the labels of a batch; an interrupted batch resumes from its journal."""
 
 from golf.core.job import job
 from golf.core.level import LevelOfTheory

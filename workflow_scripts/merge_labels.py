@@ -1,4 +1,4 @@
-"""One file with the labels of all batches."""
+"""Merge the labels of all batches into one file."""
 
 from golf.core.job import job
 from golf.oracles.merging import merge

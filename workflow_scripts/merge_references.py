@@ -1,4 +1,4 @@
-"""The DFT minima of the test set: those that came with it and those of the batches, in the order of the test set."""
+"""Merge the DFT minima that came with the test set and those of the batches, in the order of the test set."""
 
 from golf.core.hdf5 import read, write
 from golf.core.job import job

@@ -1,4 +1,4 @@
-"""The test set minimized with RDKit's MMFF."""
+"""Minimize the test set with RDKit's MMFF."""
 
 from golf.chem.mmff import MMFFSurrogate, minimize
 from golf.core.hdf5 import read, write

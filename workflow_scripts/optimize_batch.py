@@ -1,4 +1,4 @@
-"""DFT optimizations of a batch of conformations; an interrupted batch goes on from its journal."""
+"""Optimize a batch of conformations with DFT; an interrupted batch resumes from its journal."""
 
 from golf.core.hdf5 import read
 from golf.core.job import job

@@ -1,4 +1,4 @@
-"""Training set, test set, known DFT minima, and the report of what was left out."""
+"""Prepare the training set, the test set, known DFT minima, and the list of records left out."""
 
 import yaml
 

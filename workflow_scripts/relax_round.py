@@ -1,4 +1,4 @@
-"""Which conformations go to the oracle in this round."""
+"""Select the conformations that a round sends to the oracle."""
 
 from golf.core.job import job
 from golf.study.relaxations import select_round

@@ -1,4 +1,4 @@
-"""The test set relaxed with an arm's model."""
+"""Relax the test set with an arm's model."""
 
 from golf.core.job import job
 from golf.core.level import LevelOfTheory

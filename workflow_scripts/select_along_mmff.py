@@ -1,4 +1,4 @@
-"""Conformations of arm rdkit: states of MMFF minimizations, drawn at random."""
+"""Select the conformations of arm rdkit: randomly drawn states of MMFF minimizations."""
 
 from golf.chem.mmff import MMFFSurrogate
 from golf.core.hdf5 import write

@@ -1,4 +1,4 @@
-"""States along the test relaxations, to be labelled."""
+"""Select the states along the test relaxations that will be labelled."""
 
 from golf.core.hdf5 import read, write
 from golf.core.job import job

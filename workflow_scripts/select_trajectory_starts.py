@@ -1,4 +1,4 @@
-"""Training conformations whose DFT optimizations are the labels of arm traj."""
+"""Select the training conformations whose DFT optimizations give the labels of arm traj."""
 
 from golf.core.hdf5 import write
 from golf.core.job import job

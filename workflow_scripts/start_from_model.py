@@ -1,4 +1,4 @@
-"""The model that the study starts from: of the oracle's level of theory, and with all elements of the molecules."""
+"""Take over the model that the study starts from, if level of theory and elements agree."""
 
 from golf.core.job import job
 from golf.core.level import LevelOfTheory

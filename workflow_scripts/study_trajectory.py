@@ -1,4 +1,4 @@
-"""Errors of an arm's network along its relaxations, and how far DFT sees them go down."""
+"""Evaluate an arm's network along its relaxations: errors against DFT, and how far the DFT energy goes down."""
 
 from golf.core.files import written_whole
 from golf.core.hdf5 import read

@@ -1,4 +1,4 @@
-"""The tables that compare the arms, for machines and for people."""
+"""Write the tables that compare the arms, for machines and for people."""
 
 from golf.core.files import written_whole
 from golf.core.hdf5 import read

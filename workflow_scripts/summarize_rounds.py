@@ -1,4 +1,4 @@
-"""What each round brought: a table, and the figure of how training went."""
+"""Summarize the rounds: a table, and the figure of the trainings."""
 
 from golf.core.files import written_whole
 from golf.core.job import job

@@ -1,4 +1,4 @@
-"""A new network, trained on the initial labels."""
+"""Train a new network on the initial labels."""
 
 from golf.core.job import job
 from golf.nnp.potential import Architecture

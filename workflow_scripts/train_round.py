@@ -1,4 +1,4 @@
-"""The training of a round, or the one training of a control arm."""
+"""Train for a round, or for all rounds at once (control arms)."""
 
 from golf.core.job import job
 from golf.study.trainings import train_round

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file that needs nothing else."""
+"""Write the report of a study: one self-contained HTML file."""
 
 from golf.core.job import job
 from golf.evaluation.report import LabelStage, StudyFiles, write_report

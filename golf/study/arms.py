@@ -123,7 +123,7 @@ def check_budgets(config: Mapping[str, Any], n_training: int) -> None:
             )
         if budget > most:
             raise UserError(
-                f"key controls.{control}_labels: {budget} labels cannot be had from {n_training} training "
+                f"key controls.{control}_labels: {budget} labels are not available from {n_training} training "
                 f"conformations (at most {most}); ask for fewer or give more conformations"
             )
 

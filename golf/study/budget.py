@@ -1,4 +1,4 @@
-"""The parts of a study and the time each takes: labels, DFT optimizations, the network's jobs."""
+"""Predict how long each part of a study takes: labels, DFT optimizations and the network's jobs."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ class Part:
 
     @property
     def n(self) -> int:
-        """Labels or optimizations in all."""
+        """Number of labels or optimizations of all stages."""
         return len(self.seconds) * self.repeat
 
     def core_hours(self, threads: int) -> float:
-        """Of the oracle processes."""
+        """Return the core-hours of the oracle processes with `threads` threads each."""
         return float(self.seconds.sum()) * self.repeat * threads / 3600
 
     def wall_hours(self, n_workers: int, jobs: int) -> float:
-        """With so many jobs at a time, each with `n_workers` processes; starts and queues not counted."""
+        """Return the wall hours with `jobs` jobs at a time of `n_workers` processes each, without starts and queues."""
         if not len(self.seconds):
             return 0.0
         whole = np.round(self.seconds * 1e6).astype(np.int64)
@@ -93,7 +93,7 @@ def _part(members: list[Stage], config: Mapping[str, Any], work: Workload, model
         return np.minimum(model.seconds(costs), config["oracle"]["time_limit"])
 
     def of_new(n: int) -> NDArray[np.float64]:
-        """Conformations that are not known yet take what training conformations take on average."""
+        """Predict conformations that are not known yet by the mean of the training conformations."""
         return np.full(n, float(seconds(work.training).mean()))
 
     if largest.work is Work.INITIAL:
@@ -135,7 +135,7 @@ class Network:
 
 
 def network(config: Mapping[str, Any], work: Workload) -> Network:
-    """Time of the network's jobs: from a training in the study's results, else a rough figure."""
+    """Predict the time of the network's jobs from a training in the study's results, or else from a rough figure."""
     golf, training = config["golf"], config["training"]
     trained = trained_arms(config)
     initial = training["updates"] if trained and not config["nnp"]["initial"] else 0
@@ -160,7 +160,7 @@ def network(config: Mapping[str, Any], work: Workload) -> Network:
 
 @dataclass(frozen=True)
 class UpdateTime:
-    """Seconds of a training update, on what, and where that is known from (both in words)."""
+    """Seconds of a training update, with the device and the source of the figure in words."""
 
     seconds: float
     device: str
@@ -169,7 +169,7 @@ class UpdateTime:
 
 
 def update_time(config: Mapping[str, Any], n_atoms: float) -> UpdateTime:
-    """Time of an update: from a training in the study's results, else a rough figure.
+    """Return the time of a training update: measured in the study's results, or else a rough figure.
 
     Args:
         n_atoms: of a molecule, on average.
@@ -194,7 +194,7 @@ def _cpu_seconds(config: Mapping[str, Any], n_atoms: float) -> float:
 
 
 def _measured_update(results: Path) -> tuple[float, Path] | None:
-    """Seconds of an update in the last row of a training's metrics, the newest training first."""
+    """Return the seconds of an update from the last row of the newest training's metrics, and that file."""
     found = results.glob(f"{GOLF.folder}/*/metrics.csv")
     rounds = {int(path.parent.name): path for path in found if path.parent.name.isdigit()}
     for path in [
@@ -213,13 +213,13 @@ def _measured_update(results: Path) -> tuple[float, Path] | None:
 
 
 def jobs_at_once(config: Mapping[str, Any], cores: int) -> int:
-    """Label jobs that fit on so many cores."""
+    """Return the number of label jobs that fit on `cores` processors."""
     resources = config["resources"]
     return max(1, cores // (resources["label_processes"] * resources["label_threads"]))
 
 
 def duration(hours: float) -> str:
-    """A time as a person says it."""
+    """Write a time in minutes, hours or days."""
     minutes = math.ceil(hours * 60)
     if minutes < 60:
         return f"{minutes} min"

@@ -1,4 +1,4 @@
-"""The configuration: one mapping, validated against schemas/config.schema.yaml, with the defaults filled in."""
+"""Read and validate the configuration against schemas/config.schema.yaml, with the defaults filled in."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ MACHINE_KEYS = (
     "oracle.time_limit_factor",
     "training.checkpoint_seconds",
 )
-"""Keys that say where and how fast a study runs, not what it computes: they may change between runs."""
+"""Keys that affect where and how fast a study runs, not its results; they may change between runs."""
 
 
 _EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]{1,3}")
-"""A number with an exponent, which is one to YAML only if it has a point and a sign: 1.0e-9."""
+"""A number with an exponent. YAML reads it as text unless it has a point and a signed exponent, as in 1.0e-9."""
 
 
 @cache
 def schema() -> dict[str, Any]:
-    """The JSON schema of the configuration; the arms, and the budgets of controls, are those of `golf.core.arms`."""
+    """Return the JSON schema of the configuration, with the arms and control budgets of `golf.core.arms`."""
     path = next(folder / SCHEMA for folder in (_HERE.parent, _HERE.parent.parent) if (folder / SCHEMA).is_file())
     read = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     sections = read["properties"]
@@ -70,7 +70,7 @@ def default(section: str, key: str) -> Any:
 
 
 def validated(raw: Mapping[str, Any], source: str, files: Iterable[str | Path] = ()) -> dict[str, Any]:
-    """A copy of the configuration with the defaults filled in.
+    """Return a validated copy of the configuration with the defaults filled in.
 
     Args:
         source: what the user calls it (a file name), for messages.
@@ -99,13 +99,13 @@ def validated(raw: Mapping[str, Any], source: str, files: Iterable[str | Path] =
 
 
 def _one_spelling(folder: str) -> str:
-    """A folder as Snakemake knows it: without needless parts, and relative where it is below the working folder."""
+    """Normalize a folder as Snakemake does, relative to the working folder if it is below it."""
     path, here = os.path.normpath(folder), os.getcwd()
     return os.path.relpath(path, here) if os.path.isabs(path) and path.startswith(here + os.sep) else path
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """The validated configuration in a YAML file.
+    """Read and validate the configuration in a YAML file.
 
     Raises:
         UserError: the file is missing, not YAML, or not a valid configuration.
@@ -114,7 +114,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def read_sections(path: str | Path, names: Collection[str], dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """The named sections of a YAML file, with the defaults filled in; what stands in its other sections is not read.
+    """Read some sections of a YAML file, with the defaults filled in; its other sections are ignored.
 
     Args:
         dataset: section `dataset`, in place of that of the file.
@@ -140,9 +140,9 @@ def _fill_defaults(value: Any, part: Mapping[str, Any]) -> None:
 
 
 def _one_look(value: Any, part: Mapping[str, Any]) -> Any:
-    """A valid value as it always looks, however it was written: Snakemake takes another look for another value.
+    """Normalize a valid value, since Snakemake compares parameters by how they are written.
 
-    Keys stand in the order of the schema, and numbers have its types: to JSON 10.0 is an integer, and 5 a number.
+    Keys get the order of the schema and numbers its types (in JSON Schema 10.0 is a valid integer, 5 a valid number).
     """
     if isinstance(value, dict):
         known, others = part.get("properties", {}), part.get("additionalProperties") or {}
@@ -171,7 +171,7 @@ def _one_line(error: jsonschema.ValidationError) -> str:
 
 
 def _not_texts(errors: Sequence[jsonschema.ValidationError], written: Mapping[KeyPath, str]) -> str:
-    """Where the first error is a name that YAML has taken for something else, say so of all of its list; else empty."""
+    """Describe names that YAML reads as another type, for all items of the list with the first error; "" otherwise."""
 
     def not_a_text(error: jsonschema.ValidationError) -> bool:
         return error.validator == "type" and "string" in error.validator_value and _is_scalar(error.instance)
@@ -184,7 +184,7 @@ def _not_texts(errors: Sequence[jsonschema.ValidationError], written: Mapping[Ke
         return ""
     words = [written.get(tuple(error.absolute_path), str(error.instance)) for error in alike]
     quoted = ", ".join(f'"{word}"' for word in words)
-    return f"key {'.'.join(map(str, place))}: YAML does not take {', '.join(words)} for text; write {quoted}, in quotes"
+    return f"key {'.'.join(map(str, place))}: YAML does not read {', '.join(words)} as text; write {quoted}, in quotes"
 
 
 def _is_scalar(value: Any) -> bool:
@@ -192,7 +192,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _hint(error: jsonschema.ValidationError) -> str:
-    """How to write a value whose type is wrong, where that can be guessed."""
+    """Suggest how to write a value of the wrong type; "" if that cannot be guessed."""
     if error.validator != "type" or not isinstance(error.instance, str):
         return ""
     wanted = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
@@ -203,12 +203,12 @@ def _hint(error: jsonschema.ValidationError) -> str:
     except InvalidOperation:
         return ""
     return (
-        f"; to YAML it is a word, write {_plain(number)} without quotes" if {"number", "integer"} & set(wanted) else ""
+        f"; YAML reads it as text; write {_plain(number)} without quotes" if {"number", "integer"} & set(wanted) else ""
     )
 
 
 def _plain(number: Decimal) -> str:
-    """Not as 1e-05, which YAML takes for a word again."""
+    """Write a number without an exponent (YAML reads 1e-05 as text)."""
     return f"{number.normalize():f}"
 
 
@@ -216,7 +216,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     dataset, oracle, training = config["dataset"], config["oracle"], config["training"]
     kind = SUFFIXES.get(suffix_of(dataset["train"])) if dataset["format"] == AUTO else dataset["format"]
     if dataset["conformers"] == 0 and kind == SMILES:
-        yield "key dataset.conformers: 0 needs geometries, which a SMILES file has not; give at least 1"
+        yield "key dataset.conformers: 0 means that the file has geometries, and a SMILES file has none; set at least 1"
     if dataset["test"] is not None and dataset["test_molecules"]:
         yield "key dataset.test_molecules: cannot be set together with dataset.test; choose one"
     for path, n in Counter(os.path.normpath(one["to"]) for one in dataset["download"]).items():
@@ -229,18 +229,20 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         yield "key evaluation.arms: with golf.rounds 0 there is no arm golf; add baseline or mmff"
     control = next((arm for arm in arms if arm in CONTROLS), None)
     if config["golf"]["rounds"] == 0 and control:
-        yield f"key evaluation.arms: {control} has the updates of the GOLF rounds, and golf.rounds is 0; leave it out"
+        yield f"key evaluation.arms: {control} gets the updates of the GOLF rounds, and golf.rounds is 0; remove it"
     if config["golf"]["rounds"] > 0 and not any(ARMS[arm].network for arm in arms):
         yield "key golf.rounds: no arm trains a network; set it to 0, or add golf to evaluation.arms"
     for name in models:
         if name in ARMS:
-            yield f"key evaluation.models: {name} is the name of an arm already; choose another"
+            yield f"key evaluation.models: {name} is the name of a built-in arm; choose another name"
         if name in ("reference", "trajectory"):
-            yield f"key evaluation.models: {name} is the name of a folder of the results; choose another"
+            yield f"key evaluation.models: {name} is the name of a folder in the results; choose another name"
     for key, value in _flat(oracle["keywords"]).items():
         if isinstance(value, str) and _EXPONENT.fullmatch(value):
             plain = _plain(Decimal(value))
-            yield f"key oracle.keywords.{key}: to YAML {value} is a word, not a number; write {plain} without quotes"
+            yield (
+                f"key oracle.keywords.{key}: YAML reads {value} as text, not as a number; write {plain} without quotes"
+            )
     if wrong := wrong_setting(oracle["program"], oracle["method"], oracle["basis"], oracle["python"]):
         yield wrong
     unknown = set(config["nnp"]["reference_energies"] or {}) - set(NETWORK_SYMBOLS)
@@ -252,7 +254,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of section nnp that are those of the network (`golf.nnp.potential.Architecture`)."""
+    """Return the keys of section nnp that describe the network (`golf.nnp.potential.Architecture`)."""
     return {name: value for name, value in config["nnp"].items() if name not in ("initial", "reference_energies")}
 
 
@@ -263,11 +265,11 @@ GROWING_KEYS = (
     "evaluation.trajectory_steps",
     "controls",
 )
-"""Keys that say what is compared: a finished study may be asked for more without doing again what it has."""
+"""Keys that say what is compared: they may be extended in a finished study, which keeps what it has."""
 
 
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a validated configuration that determines what all arms share."""
+    """Return the part of a validated configuration that determines what all arms share."""
     kept = copy.deepcopy(dict(config))
     for key in (*MACHINE_KEYS, *GROWING_KEYS):
         *sections, name = key.split(".")
@@ -279,7 +281,7 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sha256(config: Mapping[str, Any]) -> str:
-    """Hash of the part that determines the results; it goes into every artifact."""
+    """Hash the part of the configuration that determines the results; every artifact records it."""
     return hashlib.sha256(json.dumps(science(config), sort_keys=True).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The controls of a GOLF study: labels chosen without failure detection, with a given budget.
+"""Select the labels of the control arms, without failure detection and with a given budget.
 
 - rdkit: one random state of RDKit's MMFF minimization of each of the conformations drawn;
 - traj: the gradients of DFT optimizations from training conformations;
@@ -27,7 +27,7 @@ _RDKIT, _TRAJ = 1, 2  # streams of random numbers
 def select_along_mmff(
     starts: ConformationSet, surrogate: MMFFSurrogate, *, n_select: int, seed: int, max_iterations: int
 ) -> ConformationSet:
-    """One state, drawn at random, of the MMFF minimization of each of `n_select` conformations drawn at random.
+    """Draw one random state of the MMFF minimization of each of `n_select` randomly drawn conformations.
 
     Returns:
         Ids `{molecule}/rdkit-{k}`, with `start_id`, `initial_position`, and `n_steps` up to the state.
@@ -64,7 +64,7 @@ def select_along_mmff(
 
 
 def select_trajectory_starts(labelled: ConformationSet, *, n_labels: int, seed: int) -> ConformationSet:
-    """Training conformations, drawn at random, whose DFT optimizations will give about `n_labels` new labels.
+    """Draw training conformations whose DFT optimizations will give about `n_labels` new labels.
 
     Args:
         labelled: training conformations with their labels; those with a label are starts, which are known gradients.
@@ -85,7 +85,7 @@ def select_trajectory_starts(labelled: ConformationSet, *, n_labels: int, seed: 
 
 
 def labels_along(optimizations: ConformationSet, *, n_labels: int, max_force_norm: float | None) -> ConformationSet:
-    """The first `n_labels` gradients of DFT optimizations as labels, those of the starts not among them.
+    """Return the first `n_labels` gradients of DFT optimizations as labels, without those of the starts.
 
     Args:
         optimizations: what `golf.oracles.minima` returns, with frames.

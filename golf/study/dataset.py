@@ -1,4 +1,4 @@
-"""The training and test sets of a study: read or embedded, split, with the labels that came with them."""
+"""Prepare the training and test sets of a study: read or embed, split, and keep labels that came with the data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Dataset:
-    """What `prepare` returns.
+    """Training set, test set, known DFT minima and records left out; see `prepare`.
 
     Attributes:
         train: training conformations; those without a label are marked `NOT_COMPUTED`.
@@ -46,7 +46,7 @@ class Dataset:
 
 
 def prepare(source: Source, level: LevelOfTheory, *, elements: Collection[int], seed: int) -> Dataset:
-    """Training and test set of a study.
+    """Prepare the training and test set of a study.
 
     Args:
         elements: atomic numbers that the oracle and the reference energies have; molecules with others are left out.
@@ -88,7 +88,7 @@ def prepare(source: Source, level: LevelOfTheory, *, elements: Collection[int], 
 
 
 def _compared(test: ConformationSet, train: ConformationSet, source: Source) -> ConformationSet:
-    """The test set with the column near_training: within dataset.prune_rmsd of a training conformation.
+    """Add the column near_training to the test set: within dataset.prune_rmsd of a training conformation.
 
     Raises:
         UserError: one is a training conformation, or within that of one though its molecule is called unseen.
@@ -126,7 +126,7 @@ def _compared(test: ConformationSet, train: ConformationSet, source: Source) -> 
 
 
 def starts_near_training(path: str) -> set[str] | None:
-    """Ids of the test conformations of a prepared file that lie near training ones; None: it was not compared."""
+    """Return the ids of the test conformations that are close to training ones; None if that was not checked."""
     column = f"conformation/{NEAR_TRAINING}"
     columns, _ = read_columns(path, "conformation/id", column)
     return set(columns["conformation/id"][columns[column].astype(np.bool_)].tolist()) if column in columns else None
@@ -135,7 +135,7 @@ def starts_near_training(path: str) -> set[str] | None:
 def _conformations(
     path: str, kind: str, source: Source, elements: Collection[int]
 ) -> tuple[ConformationSet, list[LeftOut]]:
-    """Those of a file that can be studied, with the labels that it has."""
+    """Read the conformations of a file that can be studied, with their labels."""
     pool, left_out = read_conformations(path, kind, source.subsets)
     pool, more = usable(pool, elements)
     left_out = [*left_out, *more]
@@ -149,7 +149,7 @@ def _conformations(
 def test_set(
     path: str, source: Source, level: LevelOfTheory, elements: Collection[int], seed: int
 ) -> tuple[ConformationSet, ConformationSet, list[LeftOut]]:
-    """Starts of the test relaxations, the DFT minima that came with them, and what is left out.
+    """Return the starts of the test relaxations, the DFT minima that came with them, and the records left out.
 
     Raises:
         UserError: as `prepare` does.
@@ -170,7 +170,7 @@ def test_set(
 def with_known_minima(
     test: ConformationSet, level: LevelOfTheory, source: str, relabel: Collection[str] = ()
 ) -> tuple[ConformationSet, ConformationSet]:
-    """Starts of a test set, and the DFT minima that it came with."""
+    """Return the starts of a test set and the DFT minima that came with it."""
     labelled = take_over_labels(test, level, source, relabel)
     if "energy_first" not in test.values or "initial_position" not in test.atoms:
         return labelled, labelled.subset([])
@@ -179,7 +179,7 @@ def with_known_minima(
 
 
 def molecules_of(path: str, source: Source, elements: Collection[int]) -> tuple[list[Molecule], list[LeftOut]]:
-    """Molecules of a file of a source that the oracle can label, and the records left out; see `read_molecules`."""
+    """Read the molecules of a file that the oracle can label, and the records left out; see `read_molecules`."""
     return read_molecules(
         path,
         smiles_column=source.smiles_column,
@@ -225,7 +225,7 @@ def _embedded(
 def _conformers(
     molecules: Sequence[Molecule], n_conformers: int, source: Source, seed: int
 ) -> tuple[ConformationSet, list[LeftOut]]:
-    """Conformers that differ in any atom: another place of the hydrogens is another start."""
+    """Embed conformers that differ in any atom, hydrogens included."""
     return conformations_of(
         molecules,
         n_conformers=n_conformers,
@@ -236,7 +236,7 @@ def _conformers(
 
 
 def _say_dropped(path: str, n_asked: int, n_kept: int, prune_rmsd: float) -> None:
-    """Say in the log how many conformers did not come; nothing of an SDF whose geometries were taken."""
+    """Log how many conformers could not be embedded, unless the geometries of an SDF were used."""
     n_dropped = n_asked - n_kept
     if n_asked > 0:
         logger.log(
@@ -251,7 +251,7 @@ def _say_dropped(path: str, n_asked: int, n_kept: int, prune_rmsd: float) -> Non
 
 
 def check_names(source: Source, known: set[str]) -> None:
-    """Raise a UserError where a test molecule is not among the known names, or all of them are test molecules."""
+    """Raise a UserError if a test molecule is unknown, or if all molecules are test molecules."""
     unknown = set(source.test_molecules) - known
     if unknown:
         raise UserError(f"dataset.test_molecules: {min(unknown)!r} is not in {source.train}")
@@ -262,7 +262,7 @@ def check_names(source: Source, known: set[str]) -> None:
 
 
 def _split_conformations(pool: ConformationSet, source: Source) -> tuple[ConformationSet, ConformationSet]:
-    """Divide a file of conformations, where no test set is given."""
+    """Split a file of conformations for which no test set is given."""
     if source.test is not None:
         return pool, pool.subset([])
     check_names(source, set(pool.molecule))
@@ -272,7 +272,7 @@ def _split_conformations(pool: ConformationSet, source: Source) -> tuple[Conform
 
 
 def _split_by_conformation(known: ConformationSet, n_held_out: int) -> tuple[ConformationSet, ConformationSet]:
-    """The last `n_held_out` conformations of each molecule go to the test set; the first always stays."""
+    """Put the last `n_held_out` conformations of each molecule into the test set, but never the first."""
     held_out = np.zeros(len(known), dtype=bool)
     rows: dict[str, list[int]] = {}
     for i, name in enumerate(known.molecule):
@@ -283,5 +283,5 @@ def _split_by_conformation(known: ConformationSet, n_held_out: int) -> tuple[Con
 
 
 def usable_elements(covered: Collection[int], reference_energies: Mapping[str, float] | None) -> list[int]:
-    """Atomic numbers that the basis set has and, where reference energies are given, that have one."""
+    """Return the atomic numbers with a basis set and, if reference energies are given, with one of those."""
     return [z for z in covered if reference_energies is None or SYMBOLS[z] in reference_energies]

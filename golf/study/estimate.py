@@ -1,4 +1,4 @@
-"""What a study will cost, before it is paid for: the text of `golf estimate`."""
+"""Write what a study will cost: the text of `golf estimate`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from golf.study.plan import level_of
 from golf.study.workload import Workload, basis_of, workload
 
 NAMED = 5
-"""Molecules that a message names one by one."""
+"""Number of molecules that a message names."""
 
 ROOM = 1.5
-"""A time limit that lets a label be done: predictions are off by up to 25 % on the machine that they were fitted on."""
+"""Factor from the predicted time to a safe limit: predictions are off by up to 25 % on the machine of the fit."""
 
 
 def estimate(config: Mapping[str, Any], *, jobs: int | None, cores: int) -> str:
-    """What a study costs, as a table for a person to read; ends without a newline.
+    """Return what a study costs, as a table for people; without a final newline.
 
     Args:
         config: validated.
@@ -62,9 +62,9 @@ def estimate(config: Mapping[str, Any], *, jobs: int | None, cores: int) -> str:
 
 
 def too_long(work: Workload, model: Model, time_limit: float) -> Iterator[str]:
-    """Lines about the molecules whose labels will not be done within `oracle.time_limit`, and what to set; mostly none.
+    """Yield lines on molecules whose labels will take longer than `oracle.time_limit`, and what to set.
 
-    In the table they count with the limit: that is what they cost, for nothing.
+    In the table each such label counts with the limit, since that is what it will cost.
     """
     seconds = {name: float(model.seconds(np.array([cost]))[0]) for name, (_, cost) in work.molecules.items()}
     beyond = sorted((name for name in seconds if seconds[name] > time_limit), key=lambda name: -seconds[name])
@@ -83,7 +83,7 @@ def too_long(work: Workload, model: Model, time_limit: float) -> Iterator[str]:
 
 
 def table(parts: Sequence[Part], net: Network, threads: int, n_workers: int, jobs: int) -> Iterator[str]:
-    """Lines of the table of costs, with the sum."""
+    """Yield the lines of the table of costs, with the sum."""
     yield f"{'':<18}{'number':>9}{'s each':>9}{'jobs':>7}{'core-hours':>13}{'wall':>12}"
     for part in parts:
         each = f"{part.seconds.mean():.1f}" if len(part.seconds) else "-"

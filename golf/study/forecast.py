@@ -1,6 +1,6 @@
-"""What labels will take: the prediction of golf/oracles/costs.py scaled by wall times at hand, and what a job asks for.
+"""Predict the time of labels, scaled by measured wall times, and the minutes that a job requests.
 
-Runs inside Snakemake as well, once for every job of a study: what is read is kept.
+Snakemake calls this once for every job of a study, so that what is read is cached.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from golf.study.stages import stages
 logger = logging.getLogger(__name__)
 
 START_MINUTES = 5.0
-"""Until a job has its environment, has found its conformations and has started Psi4, on a cold network file system."""
+"""Time to load the environment, read the conformations and start Psi4 on a cold network file system."""
 
 MARGIN = 2.0
-"""A job asks for so many times its predicted time; twice that while no wall time has been measured."""
+"""Requested over predicted time of a job; doubled as long as no wall time has been measured."""
 
 SAMPLED_FILES = 100
 SAMPLED_BYTES = 1 << 18
-"""A median needs no more of the labels' files, and of a journal."""
+"""Files of labels, and bytes of a journal, that are read for the median."""
 
 RECALIBRATION_SECONDS = 600.0
 
@@ -51,12 +51,12 @@ Times = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Model:
-    """Seconds of a label in one oracle process as configured.
+    """Seconds of a label in one oracle process with the configured number of threads.
 
     Attributes:
         scale: seconds per microsecond of `golf.oracles.costs.label_costs`.
         source: where the scale comes from, in words.
-        n_measured: wall times that it is the median of; 0: the prediction as it stands.
+        n_measured: wall times that it is the median of; 0: the prediction as it is.
     """
 
     scale: float
@@ -64,12 +64,12 @@ class Model:
     n_measured: int = 0
 
     def seconds(self, costs: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Predicted wall seconds of labels."""
+        """Return the predicted wall seconds of labels."""
         return costs.astype(np.float64) * self.scale
 
 
 def calibrated(config: Mapping[str, Any], basis: Basis) -> Model:
-    """Return the model scaled by the median of measured over predicted time.
+    """Scale the prediction by the median ratio of measured to predicted time.
 
     The labels of this study count alone where there are any, since they are from its own machines; else those that came
     with the data (an .h5 of this project); else the prediction as it is, for the machine that it was fitted on.
@@ -101,7 +101,7 @@ def _together(parts: Iterator[Times]) -> Times:
 
 
 def _own_times(config: Mapping[str, Any], basis: Basis) -> Iterator[Times]:
-    """Times in the batches of the label stages, from their journals where they are not complete."""
+    """Yield the times of the label stages, from the journals of incomplete batches."""
     results, level = Path(config["results_dir"]), level_of(config)
     for stage in stages(config).values():
         if stage.optimizes:
@@ -121,7 +121,7 @@ def _sample(paths: Sequence[Path]) -> Sequence[Path]:
 
 
 def _label_times(path: Path, level: LevelOfTheory, basis: Basis) -> Times:
-    """Times of the labels of a file, where they are of the level and there are any."""
+    """Return the times of the labels of a file, if they have the right level of theory."""
     nothing: Times = (np.zeros(0, np.int64), np.zeros(0))
     names = ("atoms/number", "atoms/offset", "conformation/status", "conformation/wall_seconds")
     try:
@@ -138,7 +138,7 @@ def _label_times(path: Path, level: LevelOfTheory, basis: Basis) -> Times:
 
 
 def _journal_times(journals: Sequence[Path], conformations: Path, level: LevelOfTheory, basis: Basis) -> Times:
-    """Times of the labels in journals; what they are of is found by id in the file of the stage's conformations."""
+    """Return the times of the labels in journals; their conformations are looked up by id."""
     costs: list[int] = []
     seconds: list[float] = []
     try:
@@ -157,7 +157,7 @@ def _journal_times(journals: Sequence[Path], conformations: Path, level: LevelOf
 
 
 class JobTimes:
-    """Minutes that the label and reference jobs of a study ask for."""
+    """Predict the minutes that the label and optimization jobs of a study request."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config
@@ -168,7 +168,7 @@ class JobTimes:
         self._next_calibration = 0.0
 
     def label_batch(self, conformations: str, oracle: str, batch: int, n_batches: int, attempt: int) -> int:
-        """Minutes for one batch of labels; only those of a start where its conformations cannot be read.
+        """Return the minutes for a batch of labels; if its conformations cannot be read, those of a start.
 
         Raises:
             FileNotFoundError: a file is not there yet; Snakemake takes the time as yet to be determined.
@@ -182,7 +182,7 @@ class JobTimes:
     def optimization_batch(
         self, starts: str, known: str | None, oracle: str, batch: int, n_batches: int, attempt: int
     ) -> int:
-        """Minutes for one batch of DFT optimizations. Raises as `label_batch` does."""
+        """Return the minutes for a batch of DFT optimizations. Raises as `label_batch` does."""
         changed = (_changed(starts), 0 if known is None else _changed(known), _changed(oracle))
         try:
             return self._minutes(
@@ -199,7 +199,7 @@ class JobTimes:
         return job_minutes(wall, model, attempt, float(hang.max(initial=0.0)))
 
     def _calibrated(self, oracle: str) -> Model:
-        """`calibrated`, made anew every few minutes: thousands of jobs ask, one after the other."""
+        """Return `calibrated`, refreshed every few minutes, since thousands of jobs ask for it."""
         if self._model is None or time.monotonic() > self._next_calibration:
             self._model = calibrated(self._config, read_basis(oracle))
             self._next_calibration = time.monotonic() + RECALIBRATION_SECONDS
@@ -207,7 +207,7 @@ class JobTimes:
 
 
 def job_minutes(wall_seconds: float, model: Model, attempt: int, hang_seconds: float) -> int:
-    """Minutes that a job of a predicted wall time asks for.
+    """Return the minutes to request for a job of a predicted wall time.
 
     Every further attempt asks for as much again, and leaves room for one conformation that hangs until its time limit:
     what was finished is in the journal, so only what stopped the attempt before is left.
@@ -228,7 +228,7 @@ Batches = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 @lru_cache(maxsize=256)  # one for each stage: Snakemake goes through the jobs in no order of ours
 def _label_division(conformations: str, oracle: str, changed: tuple[int, ...], n_batches: int) -> Batches:
-    """The batches of a stage; the times of the files are there so that each version is read once."""
+    """Return the batches of a stage; `changed` is in the arguments so that each version of the files is cached."""
     _, costs = pending_costs(conformations, read_basis(oracle))
     return _divided(costs, np.ones_like(costs), n_batches)
 
@@ -237,7 +237,7 @@ def _label_division(conformations: str, oracle: str, changed: tuple[int, ...], n
 def _optimization_division(
     starts: str, known: str | None, oracle: str, changed: tuple[int, ...], n_batches: int
 ) -> Batches:
-    """The batches of the optimizations that are left."""
+    """Return the batches of the optimizations that are not known."""
     columns, _ = read_columns(starts, "atoms/number", "atoms/offset", "conformation/id")
     have: Any = [] if known is None else read_columns(known, "conformation/id")[0]["conformation/id"].astype(str)
     left = ~np.isin(columns["conformation/id"].astype(str), have)

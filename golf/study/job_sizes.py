@@ -1,8 +1,7 @@
-"""Memory and minutes that the network's jobs ask for, from the sizes of their input; those of labels:
-`golf.study.forecast`.
+"""Predict memory and minutes of the network's jobs from the sizes of their input (label jobs: `golf.study.forecast`).
 
-Runs inside Snakemake, once for every job. A job's input may not be there yet: then the functions raise
-FileNotFoundError, and Snakemake takes the resource as yet to be determined.
+Snakemake calls this once for every job. If a job's input does not exist yet the functions raise FileNotFoundError, and
+Snakemake takes the resource for one that is yet to be determined.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from golf.study.budget import EVALUATIONS_PER_SELECTION, update_time
 from golf.study.forecast import MARGIN, START_MINUTES
 
 BASE_MB = 1500
-"""Of a job that loads PyTorch: itself (500 MB; on a GPU more), and the processes of Snakemake around it."""
+"""A job that loads PyTorch (500 MB; more on a GPU) and the processes of Snakemake around it."""
 
 NETWORK_MB = 1000
 """For activations and their gradients; a piece of a batch has a bounded number of atoms (golf/nnp/parallel.py)."""
 
 BYTES_PER_CONFORMATION = 4000
 BYTES_PER_ATOM = 250
-"""Of a file of labels that is read, divided and trained on, at its peak; see `benchmarks/dag.py`."""
+"""Peak memory of reading, splitting and training on a file of labels; see `benchmarks/dag.py`."""
 
 SECONDS_PER_CONFORMER = 0.05
 """ETKDG, for molecules of some 50 atoms: an estimate."""
@@ -37,30 +36,30 @@ SECONDS_PER_MINIMIZATION = 0.33
 
 SHORTEST_MINUTES = 60
 LONGEST_MINUTES = 24 * 60
-"""A training that is cut off goes on from its checkpoint, and partitions refuse jobs of several days."""
+"""A training that is cut off resumes from its checkpoint, and partitions refuse jobs of several days."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """Numbers of conformations and atoms in files."""
+    """Number of conformations and atoms in some files."""
 
     conformations: int
     atoms: int
 
     @property
     def mean_atoms(self) -> float:
-        """Atoms of a conformation; 0 where there are none."""
+        """Mean number of atoms of a conformation; 0 if there are none."""
         return self.atoms / max(1, self.conformations)
 
     @property
     def memory_mb(self) -> int:
-        """MB for a job that reads them whole, and trains on them or relaxes them."""
+        """MB for a job that reads them whole and trains on them or relaxes them."""
         data = self.conformations * BYTES_PER_CONFORMATION + self.atoms * BYTES_PER_ATOM
         return BASE_MB + NETWORK_MB + math.ceil(data / 1e6)
 
 
 def contents(paths: Sequence[str]) -> Contents:
-    """Count what is in files of conformations; nothing in those that cannot be read, as their job will say.
+    """Count what is in files of conformations; unreadable files count as empty, their job reports them.
 
     Raises:
         FileNotFoundError: a file is not there yet.
@@ -78,7 +77,7 @@ def contents(paths: Sequence[str]) -> Contents:
 
 
 def memory_mb(*paths: str) -> int:
-    """MB for a job that reads these files of conformations whole. Raises as `contents` does."""
+    """Return the MB for a job that reads these files of conformations whole. Raises as `contents` does."""
     return contents(paths).memory_mb
 
 
@@ -99,27 +98,27 @@ def _files(inputs: Any, names: Sequence[str]) -> list[str]:
 
 
 def preparation_memory_mb(n_conformations: int) -> int:
-    """MB for reading, dividing and writing the data set: 9 kB a conformation of 42 atoms, and copies of them."""
+    """Return the MB for preparing the data set: 9 kB for a conformation of 42 atoms, with copies."""
     return 2000 + n_conformations // 50
 
 
 def preparation_minutes(n_conformations: int) -> int:
-    """Minutes for embedding the data set's conformers, on one core."""
+    """Return the minutes for embedding the conformers of the data set on one core."""
     return SHORTEST_MINUTES + math.ceil(MARGIN * n_conformations * SECONDS_PER_CONFORMER / 60)
 
 
 def mmff_minutes(n_conformations: int) -> int:
-    """Minutes for MMFF minimizations, on one core."""
+    """Return the minutes for MMFF minimizations on one core."""
     return SHORTEST_MINUTES + math.ceil(MARGIN * n_conformations * SECONDS_PER_MINIMIZATION / 60)
 
 
 def training_minutes(config: Mapping[str, Any], labels: Sequence[str], n_updates: int) -> int:
-    """Minutes for a training of so many updates on these labels. Raises as `contents` does."""
+    """Return the minutes for `n_updates` training updates on these labels. Raises as `contents` does."""
     return _minutes(config, contents(labels), n_updates)
 
 
 def selection_minutes(config: Mapping[str, Any], labels: str, folder: str, round_number: int) -> int:
-    """Minutes until a round of a loop has its conformations. Raises as `contents` does.
+    """Return the minutes for selecting the conformations of a round. Raises as `contents` does.
 
     Args:
         folder: of the loop. Where the surrogate decides, a conformation takes a few evaluations; else a relaxation.
@@ -131,14 +130,14 @@ def selection_minutes(config: Mapping[str, Any], labels: str, folder: str, round
 
 
 def relaxation_minutes(config: Mapping[str, Any], conformations: str) -> int:
-    """Minutes for relaxations of all conformations of a file. Raises as `contents` does."""
+    """Return the minutes for relaxing all conformations of a file. Raises as `contents` does."""
     found = contents([conformations])
     evaluations = found.conformations * config["relaxation"]["max_iterations"]
     return _minutes(config, found, _as_updates(config, evaluations))
 
 
 def _as_updates(config: Mapping[str, Any], n_evaluations: float) -> float:
-    """Training updates that take the time of so many force evaluations: each is about a third of its share of one."""
+    """Convert force evaluations to training updates of the same time (one takes a third of its share of a batch)."""
     return n_evaluations / config["training"]["batch_size"] / 3
 
 

@@ -1,4 +1,4 @@
-"""How many conformations a study has, from its configuration and input files alone.
+"""Count the conformations of a study from its configuration and input files alone.
 
 The workflow's graph is static, so the number of batches has to be known before anything is computed. The counts here
 are upper bounds; batches may stay empty. Nothing here needs RDKit or torch: Snakemake calls it while it reads the
@@ -27,14 +27,14 @@ RELATIVE = "paths in a configuration are relative to the folder where the comman
 
 @dataclass(frozen=True)
 class Source:
-    """Where a study's conformations come from.
+    """Source of a study's conformations: section dataset of the configuration.
 
     Attributes:
         train: molecules, or conformations with or without labels.
         test: the test set; None: it is split off from `train`.
         format: of both files; auto: of each by its suffix and content (`golf.io.formats`).
         subsets: of SPICE files; none: all.
-        relabel: levels of theory, such as "wb97m-d3bj/def2-tzvppd", whose labels are dropped and computed anew.
+        relabel: levels of theory, such as "wb97m-d3bj/def2-tzvppd", whose labels are dropped and computed again.
         conformers: per training molecule; 0 (SDF only): the geometries of the file.
         test_molecules: names of molecules that are kept for the test set alone.
         test_conformers: per molecule in the test set.
@@ -62,7 +62,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Size:
-    """Upper bounds of what has to be computed, and of what has to be read for it."""
+    """Upper bounds of the conformations that a study computes and reads."""
 
     initial_labels: int = 0
     test_conformations: int = 0
@@ -72,11 +72,11 @@ class Size:
 
 
 NOT_COUNTED = Size()
-"""Before the files are there."""
+"""Size of a study whose files have not been downloaded yet."""
 
 
 def size(source: Source, level: LevelOfTheory) -> Size:
-    """Upper bounds of the labels, test conformations and DFT optimizations of a study; nothing before its downloads.
+    """Count the conformations of a study; `NOT_COUNTED` before its downloads.
 
     Raises:
         UserError: a file is missing, not readable or of an unknown suffix.
@@ -109,7 +109,7 @@ def size(source: Source, level: LevelOfTheory) -> Size:
 
 
 def source_format(source: Source, key: str) -> str:
-    """The format of the file of a key: train or test.
+    """Return the format of the file of a key, train or test.
 
     Raises:
         UserError: as `golf.io.formats.format_of`; names the key.
@@ -123,7 +123,7 @@ def source_format(source: Source, key: str) -> str:
 
 
 def _count_without_minimum(path: str, level: LevelOfTheory) -> int:
-    """Conformations of a test set of this project that come without a DFT minimum of the level."""
+    """Count the conformations of a GOLF test set without a DFT minimum of the level."""
     names = ("conformation/status", "conformation/energy_first", "atoms/initial_position", "atoms/offset")
     columns, attrs = read_columns(path, *names)
     n = len(columns["atoms/offset"]) - 1
@@ -133,13 +133,13 @@ def _count_without_minimum(path: str, level: LevelOfTheory) -> int:
 
 
 def to_download(source: Source) -> dict[str, Mapping[str, str]]:
-    """The public files of a study that are not there yet, by path."""
+    """Return the public files of a study that are still to be downloaded, by path."""
     paths = {os.path.normpath(one["to"]): one for one in source.download}
     return {path: one for path, one in paths.items() if not Path(path).exists()}
 
 
 def n_batches(n_items: int, batch_size: int) -> int:
-    """Batches that hold n_items; none for none."""
+    """Return the number of batches for n_items."""
     return math.ceil(n_items / batch_size)
 
 
@@ -149,7 +149,7 @@ def level_of(config: Mapping[str, Any]) -> LevelOfTheory:
 
 
 def check_models(config: Mapping[str, Any]) -> None:
-    """Raise a UserError where a model file that the study uses is missing."""
+    """Raise a UserError if a model file that the study uses is missing."""
     files = {f"evaluation.models.{name}": path for name, path in config["evaluation"]["models"].items()}
     files["nnp.initial"] = config["nnp"]["initial"]
     for key, path in files.items():

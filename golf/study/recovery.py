@@ -1,4 +1,4 @@
-"""What setup/run.sh asks before it starts Snakemake: which study it is about to run, and what a killed run has left.
+"""Identify the study that Snakemake is about to run, and remove the locks of a killed run of that study.
 
     python -m golf.study.recovery study ARGUMENTS...   prints the results folder, and a name of the study for files and
     jobs python -m golf.study.recovery unlock ARGUMENTS...  removes Snakemake's locks on that study, and on no other
@@ -34,7 +34,7 @@ LONGEST_NAME = 30
 
 @dataclass(frozen=True)
 class Study:
-    """A study as `make run` tells it from others.
+    """A study, identified by its results folder.
 
     Attributes:
         results: its results folder, absolute.
@@ -46,13 +46,13 @@ class Study:
 
     @property
     def name(self) -> str:
-        """A name for files and Slurm jobs: that of the folder in safe characters, and a hash of its whole path."""
+        """Name for files and Slurm jobs: the folder's name in safe characters and a hash of its path."""
         readable = re.sub(r"[^A-Za-z0-9]+", "-", self.results.name).strip("-")[:LONGEST_NAME]
         return f"{readable}-{hashlib.sha256(str(self.results).encode()).hexdigest()[:8]}"
 
 
 def study_of(arguments: Sequence[str]) -> Study:
-    """The study that Snakemake would run with these arguments.
+    """Return the study that Snakemake would run with these arguments.
 
     Raises:
         UserError: its configuration cannot be read.
@@ -75,7 +75,7 @@ def study_of(arguments: Sequence[str]) -> Study:
 def unlock(study: Study, state: Path = STATE, marks: Path = MARKS) -> None:
     """Remove Snakemake's locks on the files of a study.
 
-    A study may lie within the results folder of another one; its files are not that one's.
+    The results folder of a study may contain that of another one, whose files do not belong to the first.
     """
     others = [Path(mark.read_text(encoding="utf-8").split("\n", 1)[0]) for mark in marks.glob("*.at-work")]
     within = [other for other in others if other != study.results and other.is_relative_to(study.results)]
@@ -90,7 +90,7 @@ def unlock(study: Study, state: Path = STATE, marks: Path = MARKS) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the module's text says."""
+    """Run the command line of this module."""
     action, *rest = arguments
     try:
         study = study_of(rest)

@@ -1,4 +1,4 @@
-"""The network's relaxations of a study, from files to files: the selection of a round and the test set."""
+"""Run the network's relaxations of a study, from files to files: the selection of a round and the test set."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def select_round(
 
 
 def training_starts(labels: str, *, validation_fraction: float, validation_split: str, seed: int) -> ConformationSet:
-    """The conformations of a file that new ones may be derived from.
+    """Return the conformations of a file from which new ones may be derived.
 
-    Where validation is by molecule, none of those molecules is among them.
+    If validation is by molecule, validation molecules are left out.
     """
     labelled = read(labels)
     if validation_split == "conformation":

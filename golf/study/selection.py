@@ -1,4 +1,4 @@
-"""One GOLF round: which conformations go to the genuine oracle.
+"""Select the conformations that a GOLF round sends to the genuine oracle.
 
 The potential relaxes training conformations, the surrogate judges every optimizer step. Where the surrogate energy
 rises, the relaxation ends and the conformation before that step is selected: the forces of the potential are assumed to
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class RoundCounts:
-    """What became of the trajectories of a round: the first four sum to all that finished.
+    """Outcomes of the trajectories of a round; the first four sum to all that finished.
 
     Each but a not finite one selects a conformation, unless that is counted in the last one.
     """
@@ -68,7 +68,7 @@ def select_conformations(
     that end first would select early failures only, the more so the more slots there are.) A trajectory ends where the
     surrogate energy rises over a step, at the limit of `max_steps`, or where it converges; the conformation before its
     last step is selected. Starts are drawn without replacement, in an order that follows from `seed` and
-    `round_number`. When all are used up the round ends with fewer conformations and a warning: the potential does not
+    `round_number`. When all are used the round ends with fewer conformations and a warning: the potential does not
     change within a round, so a second pass would only repeat the trajectories of the first.
 
     Without a surrogate this is the control `random`: trajectories run to convergence or the limit, and of each one
@@ -137,7 +137,7 @@ def _before(trajectory: Relaxation) -> Selected:
 
 
 def _drawn(trajectory: Relaxation, seed: Sequence[int]) -> Selected:
-    """One of the states after the start, or the start where there is no other."""
+    """Draw one of the states after the start, or return the start if there is no other."""
     states = [(step, geometry) for step, geometry in trajectory.states if step > 0]
     if not states:
         return Selected(trajectory, trajectory.first, 0)
@@ -146,7 +146,7 @@ def _drawn(trajectory: Relaxation, seed: Sequence[int]) -> Selected:
 
 
 def _is_selected(one: Selected, starts: ConformationSet, known: set[bytes], counts: RoundCounts) -> bool:
-    """Whether the conformation goes to the oracle; counted either way."""
+    """Decide whether the conformation goes to the oracle, and count it."""
     trajectory = one.trajectory
     match trajectory.stop_reason:
         case StopReason.SURROGATE_RISE:
@@ -165,12 +165,12 @@ def _is_selected(one: Selected, starts: ConformationSet, known: set[bytes], coun
 
 
 def _key(starts: ConformationSet, start: int, geometry: Geometry) -> bytes:
-    """Equal for bitwise equal geometries of the same molecule only."""
+    """Key that is equal only for bitwise equal geometries of the same molecule."""
     return hashlib.sha256(starts.mapped_smiles[start].encode() + geometry.positions.tobytes()).digest()
 
 
 def _labelled(starts: ConformationSet) -> set[bytes]:
-    """Keys of the starts that the oracle has been paid for. One that failed there would fail again."""
+    """Return the keys of the starts with a label, failed ones included, since they would fail again."""
     if "status" not in starts.values:
         return set()
     tried = np.flatnonzero(starts.values["status"] != Status.NOT_COMPUTED).tolist()

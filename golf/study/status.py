@@ -1,4 +1,4 @@
-"""How far a study is and what is left: the text of `golf status`, from the files that are there."""
+"""Write how far a study is and what is left, from its files: the text of `golf status`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CLEAR = "\x1b[H\x1b[2J"
 
 @dataclass
 class Progress:
-    """What has become of the conformations of one label or optimization stage.
+    """Progress of one stage.
 
     Attributes:
         total: conformations to be computed, as planned while their file is not there yet.
@@ -60,19 +60,19 @@ class Progress:
 
     @property
     def n_done(self) -> int:
-        """Conformations that need nothing more, failed ones among them."""
+        """Number of finished conformations, failed ones included."""
         return sum(self.outcomes.values())
 
     @property
     def state(self) -> str:
-        """One word or two."""
+        """Done, begun or to come."""
         return (
             "done" if self.done and self.n_done >= self.total else "begun" if self.n_done or self.seconds else "to come"
         )
 
 
 def progress_of(stage: Stage, results: Path, planned: int) -> Progress:
-    """Return what the files of a stage say: its merged file, else its batches and, of the others, the journals.
+    """Read the progress of a stage from its merged file, or else from its batches and journals.
 
     Attempts that crashed or timed out and were repeated count as time spent as long as the stage is not merged.
 
@@ -126,22 +126,22 @@ def _count_journal(progress: Progress, journal: Path, of_gradients: bool) -> Non
 
 
 def status(config: Mapping[str, Any], cores: int) -> str:
-    """Stages, labels by outcome, time spent and a forecast of the rest, for a person to read; ends without a newline.
+    """Return stages, labels by outcome, time spent and a forecast of the rest, for people; without a final newline.
 
     Args:
         config: validated.
-        cores: for which the wall time of the rest is said.
+        cores: processors for the forecast of the remaining wall time.
 
     Raises:
-        UserError: a file cannot be read, or nothing has been computed and the oracle is not found.
+        UserError: a file cannot be read, or nothing has been computed and the oracle cannot be found.
     """
     return _table(config, cores)[0]
 
 
 def watch(config: Mapping[str, Any], cores: int, interval: float) -> None:
-    """Draw the same on a terminal, again and again until the study is done.
+    """Redraw the status on a terminal until the study is done.
 
-    What cannot be read at a moment is said in its place.
+    A file that cannot be read at the moment is reported in its place.
 
     Args:
         interval: seconds between two drawings.
@@ -159,7 +159,7 @@ def watch(config: Mapping[str, Any], cores: int, interval: float) -> None:
 
 
 def _table(config: Mapping[str, Any], cores: int) -> tuple[str, bool]:
-    """Text of the status, and whether the study is done."""
+    """Return the text of the status and whether the study is done."""
     resources = config["resources"]
     threads, n_workers = resources["label_threads"], processes_on(config, cores)
     basis, _ = basis_of(config)
@@ -191,7 +191,7 @@ def _table(config: Mapping[str, Any], cores: int) -> tuple[str, bool]:
 
 
 def _seconds_left(stage: Progress, part: Part) -> float:
-    """Of a stage, by the mean of its part; of unfinished optimizations the gradients in hand are taken off."""
+    """Predict the seconds left of a stage by the mean of its part, less the gradients of unfinished optimizations."""
     if stage.done or not len(part.seconds):
         return 0.0
     each = float(part.seconds.mean())
@@ -204,7 +204,7 @@ def _words(stage: Progress) -> str:
 
 
 def _network_line(config: Mapping[str, Any], net: Network) -> str:
-    """What has been trained, the time that the network's jobs have had (starts included), and what is left."""
+    """Describe what has been trained, the time of the network's jobs so far (starts included), and what is left."""
     if not needs_training(config):
         return "Nothing to train: no arm relaxes with a network of this study"
     results, rounds = Path(config["results_dir"]), config["golf"]["rounds"]

@@ -1,4 +1,4 @@
-"""The trainings of a study, from files to files.
+"""Run the trainings of a study, from files to files.
 
 A training may be killed at any time: called again, it resumes from its checkpoint.
 """
@@ -68,7 +68,7 @@ def train_baseline(
     seed: int,
     machine: Machine,
 ) -> None:
-    """A new network on the initial labels."""
+    """Train a new network on the initial labels."""
     labelled = read(labels)
     training, validation = split_of_study(labelled, options.validation_fraction, seed, options.validation_split)
     provenance = Provenance(recorded_level(labelled), config_sha256, seed)
@@ -91,7 +91,7 @@ def start_from(model: str, conformations: str, level: LevelOfTheory, output: str
     """Write the model that a study starts from instead of a baseline of its own; its training state is left behind.
 
     Raises:
-        UserError: it is of another level of theory, or does not know an element of the conformations.
+        UserError: it has another level of theory, or lacks an element of the conformations.
     """
     potential = load(model)
     check_level(model, potential, level)
@@ -111,7 +111,7 @@ def continue_baseline(
     seed: int,
     machine: Machine,
 ) -> None:
-    """As many further updates as the GOLF rounds have, at their learning rate, on the initial labels alone."""
+    """Train the baseline on the initial labels alone, with the updates and learning rate of all GOLF rounds."""
     training, validation = split_of_study(read(labels), options.validation_fraction, seed, options.validation_split)
     settings = options.settings(updates, Schedule(learning_rate, updates), seed)
     start = continued(load(model), config_sha256, seed, training)
@@ -134,9 +134,9 @@ def train_round(
     seed: int,
     machine: Machine,
 ) -> None:
-    """One GOLF round's training: batches of the labels of all rounds so far, with a share of the initial ones.
+    """Train for one round on the labels of all rounds so far, with a share of the initial ones in each batch.
 
-    Where no round has brought a label that can be trained on, the initial ones alone are used.
+    If no round has given a usable label, the initial ones alone are used.
     """
     initial, validation = split_of_study(
         read(initial_labels), options.validation_fraction, seed, options.validation_split
@@ -145,7 +145,7 @@ def train_round(
     schedule = Schedule(learning_rate, n_rounds * updates, first_update=(round_number - 1) * updates)
     start = continued(load(model), config_sha256, seed, initial, new)
     if not has_labels(new):
-        logger.warning("round %d: no new label to train on; training goes on with the initial ones", round_number)
+        logger.warning("round %d: no new label to train on; training continues with the initial ones", round_number)
         new, initial_fraction = initial, 0.0
     settings = options.settings(updates, schedule, seed, initial_fraction)
     train_to_file(start, new, settings, outputs, machine, options, model=model, initial=initial, validation=validation)

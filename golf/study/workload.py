@@ -1,4 +1,4 @@
-"""What there is to compute in a study, and what each label costs in units of the cost model."""
+"""List what a study has to compute, and what each label costs in units of the cost model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from golf.study.plan import Source, level_of, source_format, to_download
 
 
 def basis_of(config: Mapping[str, Any]) -> tuple[Basis, str]:
-    """What the basis set has per element, and who says so: the study's own check, or else the program, now started.
+    """Return the basis functions of each element, and the source: the study's own check, or the program itself.
 
     Raises:
         UserError: the program is not found, or has no such basis set.
@@ -45,7 +45,7 @@ def basis_of(config: Mapping[str, Any]) -> tuple[Basis, str]:
 
 @dataclass(frozen=True)
 class Workload:
-    """What a study's conformations cost (`golf.oracles.costs.label_costs`), each array over conformations.
+    """Costs of a study's conformations (`golf.oracles.costs.label_costs`); each array has one entry per conformation.
 
     Attributes:
         initial: training conformations without a label.
@@ -71,7 +71,7 @@ class Workload:
 
 
 def workload(config: Mapping[str, Any], basis: Basis) -> Workload:
-    """The conformations of a study: those prepared in its results, else those of its source.
+    """Return the workload of a study: of its prepared data set, or else of its source.
 
     Raises:
         UserError: a source is missing, or what it holds cannot be used.
@@ -98,7 +98,7 @@ def workload(config: Mapping[str, Any], basis: Basis) -> Workload:
 
 
 def _is_older(prepared: Path, source: Source) -> bool:
-    """Whether the data have changed since they were prepared: they will be prepared anew."""
+    """Tell whether the data have changed since they were prepared, so that they will be prepared again."""
     files = [Path(path) for path in (source.train, source.test) if path]
     return any(path.is_file() and path.stat().st_mtime > prepared.stat().st_mtime for path in files)
 
@@ -125,7 +125,7 @@ def _workload(train: ConformationSet, test: ConformationSet, known: set[str], ba
 def _of_molecules(
     config: Mapping[str, Any], source: Source, basis: Basis
 ) -> tuple[ConformationSet, ConformationSet, set[str]]:
-    """Training and test conformations without geometries, as many as there can be; the ids of known minima."""
+    """Return training and test conformations without geometries, at most, and the ids of known minima."""
     from golf.study.dataset import check_names, molecules_of, test_set, usable_elements
 
     elements = usable_elements(basis.functions, config["nnp"]["reference_energies"])

@@ -1,4 +1,4 @@
-"""Configuration files as they are written: duplicate keys, and the words that YAML takes for something else."""
+"""Read configuration files with the text of each value: duplicate keys, and words that YAML reads as another type."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _written(node: yaml.Node, at: KeyPath, path: str | Path) -> Iterator[tuple[K
         for key, value in node.value:
             where, line = ".".join(map(str, (*at, key.value))), key.start_mark.line + 1
             if key.tag not in (_TEXT, _MERGE):
-                raise UserError(f"{path}: line {line}: YAML does not take the key {where} for text; write it in quotes")
+                raise UserError(f"{path}: line {line}: YAML does not read the key {where} as text; write it in quotes")
             if key.value in lines:
                 raise UserError(f"{path}: key {where} is there twice (lines {lines[key.value]} and {line}); remove one")
             lines[key.value] = line

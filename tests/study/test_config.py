@@ -60,8 +60,8 @@ def test_every_key_has_a_type_a_default_and_a_description():
         (with_key("nnp.cutoff", 0), r"key nnp\.cutoff: 0 is less than or equal to the minimum of 0"),
         (with_key("nnp.representation", "gemnet"), r"key nnp\.representation: 'gemnet' is not one of"),
         (with_key("evaluation.arms", ["golf", "golf"]), r"key evaluation\.arms: .*non-unique"),
-        (with_key("dataset.conformers", 0), r"key dataset\.conformers: 0 needs geometries"),
-        ({"dataset": {"train": "A.SMI", "conformers": 0}}, r"key dataset\.conformers: 0 needs geometries"),
+        (with_key("dataset.conformers", 0), r"key dataset\.conformers: 0 means that the file"),
+        ({"dataset": {"train": "A.SMI", "conformers": 0}}, r"key dataset\.conformers: 0 means that the file"),
         (with_key("dataset.test_conformers", 0), r"key dataset\.test_conformers: 0 leaves no test set"),
         (
             {"dataset": {"train": "a.h5", "test": "b.h5", "test_molecules": ["x"]}},
@@ -186,7 +186,7 @@ def test_numbers_as_people_write_them():
     config = validated({"dataset": {"train": "a.smi"}, "golf": {"labels_per_round": 10.0}}, "a.yaml")
     assert config["golf"]["labels_per_round"] == 10 and isinstance(config["golf"]["labels_per_round"], int)
     with pytest.raises(
-        UserError, match="learning_rate: '1e-3' is not of type 'number'; to YAML it is a word, write 0.001 without"
+        UserError, match="learning_rate: '1e-3' is not of type 'number'; YAML reads it as text; write 0.001 without"
     ):
         validated({"dataset": {"train": "a.smi"}, "golf": yaml.safe_load("learning_rate: 1e-3")}, "a.yaml")
     for given, plain in (("1e-5", "0.00001"), ("'2000000'", "2000000"), ("'12.0'", "12")):
@@ -202,14 +202,14 @@ def test_numbers_as_people_write_them():
     [
         (
             "dataset: {train: a.smi, test_molecules: [007, 0123, NO, 1e3, 12:30, yes, 2026-01-02]}",
-            "key dataset.test_molecules: YAML does not take 007, 0123, NO, 12:30, yes, 2026-01-02 for text; write "
+            "key dataset.test_molecules: YAML does not read 007, 0123, NO, 12:30, yes, 2026-01-02 as text; write "
             '"007", "0123", "NO", "12:30", "yes", "2026-01-02", in quotes',
         ),
-        ("dataset: {train: 007}", 'key dataset.train: YAML does not take 007 for text; write "007", in quotes'),
-        ("dataset: {train: a.smi}\nresults_dir: 2026-01-02", "key results_dir: YAML does not take 2026-01-02 for text"),
+        ("dataset: {train: 007}", 'key dataset.train: YAML does not read 007 as text; write "007", in quotes'),
+        ("dataset: {train: a.smi}\nresults_dir: 2026-01-02", "key results_dir: YAML does not read 2026-01-02 as text"),
         (
             "dataset: {train: a.smi}\nevaluation: {models: {NO: a.pt}}",
-            "line 2: YAML does not take the key evaluation.models.NO for text; write it in quotes",
+            "line 2: YAML does not read the key evaluation.models.NO as text; write it in quotes",
         ),
         (
             "dataset: {train: a.smi}\nseed: 1\nseed: 2",
@@ -221,7 +221,7 @@ def test_numbers_as_people_write_them():
         ),
         (
             "dataset: {train: a.smi}\noracle: {keywords: {d_convergence: 1e-9}}",
-            "key oracle.keywords.d_convergence: to YAML 1e-9 is a word, not a number; write 0.000000001 without quotes",
+            "key oracle.keywords.d_convergence: YAML reads 1e-9 as text, not as a number; write 0.000000001 without",
         ),
     ],
 )

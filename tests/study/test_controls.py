@@ -183,7 +183,7 @@ def test_budgets_default_to_golfs_and_are_divided_among_rounds():
         given, "rdkit"
     ) == 5
     check_budgets(given, 11)
-    with pytest.raises(UserError, match="key controls.rdkit_labels: 30 labels cannot be had from 20 training"):
+    with pytest.raises(UserError, match="key controls.rdkit_labels: 30 labels are not available from 20 training"):
         check_budgets(config(), 20)
 
 
@@ -191,9 +191,9 @@ def test_budgets_default_to_golfs_and_are_divided_among_rounds():
     ("changes", "message"),
     [
         ({"evaluation": {"arms": ["golf", "golf"]}}, "evaluation.arms"),
-        ({"evaluation": {"models": {"golf": "a.pt"}}}, "evaluation.models: golf is the name of an arm already"),
+        ({"evaluation": {"models": {"golf": "a.pt"}}}, "evaluation.models: golf is the name of a built-in arm"),
         ({"evaluation": {"models": {"Golf 1k": "a.pt"}}}, "evaluation.models"),
-        ({"golf": {"rounds": 0}}, "random has the updates of the GOLF rounds"),
+        ({"golf": {"rounds": 0}}, "random gets the updates of the GOLF rounds"),
         ({"controls": {"traj": 3}}, "unknown key controls.traj; known here: random_labels"),
     ],
 )

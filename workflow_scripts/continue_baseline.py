@@ -11,9 +11,7 @@ with job(snakemake.log[0]) as deadline:
         Outputs(snakemake.output.model, snakemake.output.metrics),
         updates=snakemake.params.updates,
         learning_rate=snakemake.params.learning_rate,
-        options=TrainingOptions(
-            **snakemake.params.training, checkpoint_seconds=snakemake.config["training"]["checkpoint_seconds"]
-        ),
+        options=TrainingOptions(**snakemake.config["training"]),
         machine=Machine(snakemake.threads, snakemake.config["resources"]["device"], deadline),
         **snakemake.params.stamp,
     )

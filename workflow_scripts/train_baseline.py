@@ -11,9 +11,7 @@ with job(snakemake.log[0]) as deadline:
         snakemake.input.reference_energies,
         Outputs(snakemake.output.model, snakemake.output.metrics),
         architecture=Architecture(**snakemake.params.architecture),
-        options=TrainingOptions(
-            **snakemake.params.training, checkpoint_seconds=snakemake.config["training"]["checkpoint_seconds"]
-        ),
+        options=TrainingOptions(**snakemake.config["training"]),
         machine=Machine(snakemake.threads, snakemake.config["resources"]["device"], deadline),
         **snakemake.params.stamp,
     )

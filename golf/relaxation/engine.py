@@ -57,7 +57,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Relaxation:
+class FinishedRelaxation:
     """A finished relaxation of conformation `start`, an index into the conformations of the engine."""
 
     start: int
@@ -195,7 +195,7 @@ class RelaxationEngine:
         self._rows = torch.zeros(0, dtype=torch.int64, device=self._device)  # real atoms among all n_slots * n_max
         self._offset = torch.zeros(1, dtype=torch.int64, device=self._device)
 
-    def run(self, order: Iterable[int | None]) -> Iterator[Relaxation]:
+    def run(self, order: Iterable[int | None]) -> Iterator[FinishedRelaxation]:
         """Relax the conformations of these indices; yield relaxations in the order in which they finish.
 
         Args:
@@ -224,7 +224,7 @@ class RelaxationEngine:
                 self._keep(slot, slot.n_steps > n_steps, reason)
                 if reason is not None:
                     self._empty(s)
-                    yield Relaxation(
+                    yield FinishedRelaxation(
                         slot.start,
                         reason,
                         slot.n_steps,

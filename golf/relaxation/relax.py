@@ -20,7 +20,7 @@ from golf.chem.mmff import MMFFSurrogate, SurrogateError
 from golf.core.conformations import ConformationSet, Frames, StopReason
 from golf.core.labels import with_labels_of
 from golf.core.progress import progress_bar
-from golf.relaxation.engine import ForceProvider, Geometry, Optimizer, Relaxation, RelaxationEngine
+from golf.relaxation.engine import FinishedRelaxation, ForceProvider, Geometry, Optimizer, RelaxationEngine
 from golf.relaxation.saddle_points import LOWER, TRIES, evaluations, is_symmetric, way_down
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def relax(
         optimizer=optimizer,
     )
     engine = engine_of(conformations, keep_steps=keep_steps if keep_of else ())
-    finished: dict[int, Relaxation] = {}
+    finished: dict[int, FinishedRelaxation] = {}
     wanted = frozenset(keep_of)
     progress = progress_bar(len(conformations), "conformations") if advance is None else nullcontext(advance)
     with progress as done:
@@ -97,7 +97,7 @@ def _leave_saddle_points(
     conformations: ConformationSet,
     potential: ForceProvider,
     engine_of: Callable[[ConformationSet], RelaxationEngine],
-    finished: dict[int, Relaxation],
+    finished: dict[int, FinishedRelaxation],
 ) -> set[int]:
     """Relax further what converged to a saddle point because of a symmetric start (golf/relaxation/saddle_points.py).
 
@@ -137,14 +137,14 @@ def _leave_saddle_points(
 
 
 def _checked(
-    potential: ForceProvider, numbers: NDArray, end: Relaxation
-) -> tuple[Relaxation, NDArray[np.float64] | None]:
+    potential: ForceProvider, numbers: NDArray, end: FinishedRelaxation
+) -> tuple[FinishedRelaxation, NDArray[np.float64] | None]:
     """Check the curvature at a converged end; return the counted relaxation and, at a saddle point, a new start."""
     n_evaluations = end.n_force_evaluations + evaluations(len(numbers))
     return replace(end, n_force_evaluations=n_evaluations), way_down(potential, numbers, end.last.positions)
 
 
-def _joined(before: Relaxation, further: Relaxation) -> tuple[Relaxation, bool]:
+def _joined(before: FinishedRelaxation, further: FinishedRelaxation) -> tuple[FinishedRelaxation, bool]:
     """Join two relaxations, and tell whether the second ended lower; if not, keep the first.
 
     The evaluations of both are counted either way. If geometries are kept, the last one of the second is kept as well.
@@ -165,7 +165,7 @@ def _joined(before: Relaxation, further: Relaxation) -> tuple[Relaxation, bool]:
 
 
 def _columns(
-    conformations: ConformationSet, ordered: Sequence[Relaxation], surrogate: MMFFSurrogate | None
+    conformations: ConformationSet, ordered: Sequence[FinishedRelaxation], surrogate: MMFFSurrogate | None
 ) -> dict[str, list]:
     """Return the columns that record the relaxation of each conformation."""
     values: dict[str, list] = {
@@ -184,14 +184,14 @@ def _columns(
     return values
 
 
-def _last_forces(ordered: Sequence[Relaxation]) -> NDArray[np.float64]:
+def _last_forces(ordered: Sequence[FinishedRelaxation]) -> NDArray[np.float64]:
     """Return forces [A, 3] in hartree/angstrom at the last geometries; NaN if none was finite."""
     ends = [relaxation.last for relaxation in ordered]
     forces = [np.full_like(end.positions, np.nan) if end.forces is None else end.forces for end in ends]
     return np.concatenate([np.zeros((0, 3)), *forces])
 
 
-def _frames(relaxations: Sequence[Relaxation]) -> Frames:
+def _frames(relaxations: Sequence[FinishedRelaxation]) -> Frames:
     """Return the kept geometries with the energies and forces of the potential."""
     return Frames.build(
         (i, step, state.nnp_energy, state.positions, state.forces)

@@ -16,7 +16,7 @@ import numpy as np
 
 from golf.chem.mmff import MMFFSurrogate
 from golf.core.conformations import ConformationSet, Status, StopReason
-from golf.relaxation.engine import ForceProvider, Geometry, Optimizer, Relaxation, RelaxationEngine
+from golf.relaxation.engine import FinishedRelaxation, ForceProvider, Geometry, Optimizer, RelaxationEngine
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Selected:
         n_steps: of the trajectory where the surrogate judged it, else those up to the conformation.
     """
 
-    trajectory: Relaxation
+    trajectory: FinishedRelaxation
     geometry: Geometry
     n_steps: int
 
@@ -132,11 +132,11 @@ def select_conformations(
     return _selected_set(starts, selected, round_number).with_columns(**asdict(counts)), counts
 
 
-def _before(trajectory: Relaxation) -> Selected:
+def _before(trajectory: FinishedRelaxation) -> Selected:
     return Selected(trajectory, trajectory.before, trajectory.n_steps)
 
 
-def _drawn(trajectory: Relaxation, seed: Sequence[int]) -> Selected:
+def _drawn(trajectory: FinishedRelaxation, seed: Sequence[int]) -> Selected:
     """Draw one of the states after the start, or return the start if there is no other."""
     states = [(step, geometry) for step, geometry in trajectory.states if step > 0]
     if not states:

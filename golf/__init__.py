@@ -12,7 +12,7 @@ __all__ = ["Calculator", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """`golf.Calculator` at its first use: label jobs import golf where there is neither torch nor ASE."""
+    """Import `golf.Calculator` at its first use, because label jobs import golf without torch and ASE."""
     if name == "Calculator":
         from golf.nnp.calculator import Calculator
 

@@ -1,9 +1,10 @@
-"""PaiNN's operations between its matrix products, as differentiable functions of tensors.
+"""Compute PaiNN's operations between its matrix products, as differentiable functions of tensors.
 
-Each exists twice: as tensor operations, for every device and type, and as a pass of golf/nnp/kernels.c, for CPUs. The
-former can be differentiated any number of times. The latter can be differentiated for the geometry, and that for the
-weights, as a loss of forces needs it, but not twice for the geometry: they are used inside `compiled_loops` alone. The
-tests hold them against each other and against finite differences.
+Each operation has two implementations: tensor operations for every device and type, and a pass of golf/nnp/kernels.c
+for CPUs. The former can be differentiated any number of times. The latter can be differentiated with respect to the
+geometry, and then with respect to the weights, as a loss of forces requires, but not twice with respect to the
+geometry; therefore they are used only inside `compiled_loops`. Tests compare both implementations with each other and
+with finite differences.
 
 Shapes are those of golf/nnp/kernels.c: q [A, F], mu [A, 3, F], x [A, n F] and w [U, n F] with n = 3 (2: no vectors
 yet), unit [U, 3], vw [A, 3, 2 F], y [A, 3 F]; a pair is (i, j), i < j.
@@ -28,9 +29,9 @@ _THREAD = threading.local()
 
 @contextmanager
 def compiled_loops() -> Iterator[None]:
-    """Compute with the loops of golf/nnp/kernels.c in this thread, where there are any.
+    """Use the loops of golf/nnp/kernels.c in this thread, if they are available.
 
-    For callers that keep the geometry to themselves: a second derivative for it would be wrong, without an error.
+    Callers must not differentiate the results twice with respect to the geometry: this would be wrong without an error.
     """
     before = getattr(_THREAD, "loops", False)
     _THREAD.loops = True
@@ -43,7 +44,7 @@ def compiled_loops() -> Iterator[None]:
 def message(
     q: Tensor, mu: Tensor | None, w: Tensor, x: Tensor, unit: Tensor, i: Tensor, j: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Features [A, F] and vectors [A, 3, F] with the messages of all pairs added (equations 7 and 8)."""
+    """Add the messages of all pairs to features [A, F] and vectors [A, 3, F] (equations 7 and 8)."""
     if _has_kernels(q):
         return _Message.apply(q, mu, w, x, unit, i, j)
     width = q.shape[1]
@@ -59,7 +60,7 @@ def message(
 
 
 def context(q: Tensor, vw: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """(q, |v|) [A, 2 F] and v v' [A, F] of the two linear images of the vectors (equation 9)."""
+    """Return (q, |v|) [A, 2 F] and v v' [A, F] from the two linear maps v and v' of the vectors (equation 9)."""
     if _has_kernels(q):
         return _Context.apply(q, vw, epsilon)
     v, w = vw.chunk(2, dim=2)
@@ -67,7 +68,7 @@ def context(q: Tensor, vw: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
 
 
 def update(q: Tensor, mu: Tensor | None, y: Tensor, product: Tensor, vw: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Features and vectors after a mixing (equation 10); without mu the vectors are not wanted."""
+    """Return features and vectors after a mixing (equation 10); without mu, no vectors are computed."""
     if _has_kernels(q):
         return _Update.apply(q, mu, y, product, vw) if mu is not None else (_Update.apply(q, mu, y, product, vw), None)
     for_q, for_mu, for_product = y.chunk(3, dim=1)
@@ -76,14 +77,15 @@ def update(q: Tensor, mu: Tensor | None, y: Tensor, product: Tensor, vw: Tensor)
 
 
 def silu(x: Tensor) -> Tensor:
-    """x / (1 + exp(-x))."""
+    """Return x / (1 + exp(-x))."""
     return _Silu.apply(x) if _has_kernels(x) else torch.nn.functional.silu(x)
 
 
 def basis(vectors: Tensor, n_rbf: int, cutoff: float) -> tuple[Tensor, Tensor]:
-    """Unit vectors [U, 3], and [U, n_rbf + 1]: Bessel functions times cosine envelope, and the envelope.
+    """Return unit vectors [U, 3], and Bessel functions times cosine envelope with the envelope [U, n_rbf + 1].
 
-    SchNetPack rounds the frequencies of the functions to float32, which is 1e-8 hartree of a drug-like molecule.
+    SchNetPack rounds the frequencies of the Bessel functions to float32, which changes the energy of a drug-like
+    molecule by 1e-8 hartree.
     """
     if _has_kernels(vectors):
         return _Basis.apply(vectors, n_rbf, cutoff)
@@ -119,7 +121,7 @@ class _Message(Function):
 
 
 class _MessageBack(Function):
-    """Gradients of the messages; that of the senders' vectors has that of the vectors themselves added."""
+    """Gradients of the messages; the gradient of the senders' vectors includes that of the vectors themselves."""
 
     @staticmethod
     def forward(ctx: Any, gq: Any, gmu: Any, mu: Any, w: Any, x: Any, unit: Any, i: Any, j: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The neural network potential: a SchNetPack network, reference energies per element, units; saved as one file.
+"""The neural network potential: a network, reference energies per element and units, saved as one file.
 
 The total energy of a molecule is
     E = sum over atoms of (reference energy of its element + scale * network output) [+ repulsion],
@@ -72,7 +72,7 @@ def _default_float32() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What determines the network's shape."""
+    """The architecture of a network, which determines the shapes of its weights."""
 
     representation: str = "painn"  # or "schnet"
     n_atom_basis: int = 128
@@ -99,17 +99,24 @@ class Architecture:
         return NeuralNetworkPotential(representation, [PairwiseDistances()], outputs)
 
     def repulsion_module(self, shortest_distances: Mapping[str, float]) -> Wall | None:
-        """The repulsion, none of it trained."""
+        """Build the repulsion, which is not trained; None if there is none.
+
+        Args:
+            shortest_distances: angstrom, by pair of elements.
+
+        Raises:
+            UserError: the repulsion is unknown.
+        """
         if self.repulsion == "none":
             return None
         if self.repulsion != "wall":
-            raise UserError(f"key nnp.repulsion: {self.repulsion!r} is not known; use none or wall")
+            raise UserError(f"key nnp.repulsion: {self.repulsion!r} is unknown; use none or wall")
         return Wall(shortest_distances)
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the weights come from; written to the file."""
+    """The origin of the weights, which is written to the model file."""
 
     level: Mapping[str, str] = field(default_factory=dict)  # LevelOfTheory.attrs() of the labels
     config_sha256: str = ""
@@ -117,7 +124,7 @@ class Provenance:
 
 
 class Potential(nn.Module):
-    """Energies and forces of molecules. Weights are in `network`, under SchNetPack's names."""
+    """A potential for energies and forces of molecules, with its weights in `network` under SchNetPack's names."""
 
     def __init__(
         self,
@@ -157,7 +164,7 @@ class Potential(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.network.representation.embedding.weight.device
 
     @property
@@ -167,17 +174,17 @@ class Potential(nn.Module):
 
     @property
     def elements(self) -> list[int]:
-        """Atomic numbers that the potential knows."""
+        """Atomic numbers of the elements that the potential supports."""
         return list(self.reference_energies)
 
     def energy_and_forces(self, numbers: Tensor, positions: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute total energies [n] hartree and forces [A, 3] hartree/angstrom, float64.
+        """Compute total energies [n] in hartree and forces [A, 3] in hartree/angstrom, both float64.
 
-        Where the positions require a gradient, both can be differentiated for them, any number of times, at a third of
-        the speed. Else they are without a graph.
+        If the positions require a gradient, both can be differentiated any number of times with respect to them, at a
+        third of the speed. Otherwise they have no graph.
 
         Args:
-            numbers: [A] int64, atomic numbers. One that the potential does not know gives NaN; see `check_elements`.
+            numbers: [A] int64, atomic numbers. Unsupported elements give NaN; see `check_elements`.
             positions: [A, 3] angstrom.
             offset: [n + 1] int64, atoms of molecule i are the rows `offset[i]:offset[i + 1]`.
         """
@@ -195,22 +202,22 @@ class Potential(nn.Module):
         return total, forces
 
     def hessian(self, numbers: Tensor, positions: Tensor, *, threads: int | None = None) -> Tensor:
-        """Compute the second derivatives [3 n, 3 n] hartree/angstrom^2 of the energy of one molecule, symmetric.
+        """Compute the symmetric matrix of second derivatives [3 n, 3 n] of the energy of one molecule.
 
-        They are computed in float64 whatever the type of the potential, within 1e-6 hartree/angstrom^2.
+        The result is in hartree/angstrom^2, with an error within 1e-6, computed in float64 for every type of potential.
 
         Args:
             numbers: [n] int64, atomic numbers.
-            positions: [n, 3] angstrom; rows and columns have their order, x, y and z of the first atom first.
-            threads: of the CPU; None: as many as PyTorch uses.
+            positions: [n, 3] angstrom; rows and columns are ordered by atom, then x, y, z.
+            threads: CPU threads; None: as many as PyTorch uses.
         """
         return hessian(self, numbers, positions, threads)
 
     def network_energy_and_forces(self, batch: Batch, for_training: bool = False) -> tuple[Tensor, Tensor]:
-        """Compute the network's part alone: energies [n] float64 above the reference energies, forces [A, 3].
+        """Compute the network's contribution: energies [n] float64 relative to the reference energies, forces [A, 3].
 
-        With `for_training` the results are differentiable with respect to the weights; where the vectors of the batch
-        require a gradient, with respect to these.
+        With `for_training` the results are differentiable with respect to the weights; if the vectors of the batch
+        require a gradient, also with respect to these.
         """
         batch, geometry = _differentiable(batch)
         with torch.enable_grad():
@@ -228,9 +235,9 @@ class Potential(nn.Module):
         return energy, forces.to(torch.float64)
 
     def molecules(self, conformations: ConformationSet) -> LabelledMolecules:
-        """The labelled conformations as a training set: what the network alone has to predict.
+        """Make a training set of the labelled conformations with the energies and forces that the network has to learn.
 
-        Reference energies and repulsion, which are not trained, are subtracted from the labels, in float64.
+        Reference energies and repulsion, which are not trained, are subtracted from the labels in float64.
         """
         molecules = LabelledMolecules.build(
             conformations, self._reference, self.architecture.cutoff, self.dtype, self.device
@@ -244,17 +251,17 @@ class Potential(nn.Module):
         return replace(molecules, energy=molecules.energy - energy, force=rest)
 
     def check_elements(self, conformations: ConformationSet, path: str | Path) -> None:
-        """Raise a UserError that names the first conformation with an element that the potential does not know."""
+        """Raise a UserError that names the first conformation with an element that the potential does not support."""
         unknown = self.unknown_element(conformations.number)
         if unknown is not None:
             row = int(np.flatnonzero(~np.isin(conformations.number, self.elements))[0])
             i = int(np.searchsorted(conformations.offset, row, side="right")) - 1
             raise UserError(
-                f"{path}: conformation {conformations.id[i]!r} has {unknown}; leave it out or train with such molecules"
+                f"{path}: conformation {conformations.id[i]!r} has {unknown}; remove it or train with such molecules"
             )
 
     def unknown_element(self, numbers: NDArray) -> str | None:
-        """Words on the first of the atomic numbers that the potential does not know; None where it knows all."""
+        """Describe the first atomic number that the potential does not support; None if it supports all."""
         unknown = numbers[~np.isin(numbers, self.elements)]
         if not len(unknown):
             return None
@@ -262,7 +269,7 @@ class Potential(nn.Module):
         return f"{SYMBOLS[unknown[0]]}, which the model never saw (it knows {known})"
 
     def save(self, path: str | Path, training_state: Mapping[str, Any] | None = None) -> None:
-        """Write everything needed to use the potential, and `training_state` (see training.py) to train it further."""
+        """Write all that is needed to use the potential, and a training state (golf/training/loop.py), if given."""
         content = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -302,17 +309,15 @@ def _summed(per_atom: Tensor, batch: Batch, with_graph: bool) -> tuple[Tensor, T
 
 
 def pick_device(name: str) -> str:
-    """The device that `auto` stands for (cuda where there is one), or the one named.
+    """Return the device for a name: "cuda" if available, else "cpu", for "auto"; other names unchanged.
 
     Raises:
-        UserError: cuda is asked for, and there is none.
+        UserError: cuda was requested and is not available.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(
-            f"device {name}: PyTorch sees no GPU; ask for auto or cpu (--device, in a study resources.device)"
-        )
+        raise UserError(f"device {name}: PyTorch sees no GPU; use auto or cpu (--device, in a study resources.device)")
     return name
 
 
@@ -329,7 +334,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: str = "flo
         UserError: the file is missing, truncated, not a golf potential, or of a newer version; no such dtype.
     """
     if dtype not in DTYPES:
-        raise UserError(f"dtype {dtype!r} is not known; use {' or '.join(DTYPES)}")
+        raise UserError(f"dtype {dtype!r} is unknown; use {' or '.join(DTYPES)}")
     content = _content(path)
     try:
         provenance = Provenance(content["level"], content["config_sha256"], content["seed"])
@@ -346,7 +351,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: str = "flo
         potential.network.load_state_dict(content["network"])
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise UserError(
-            f"{path}: a golf potential that contradicts itself ({_first_line(error)}); train it again"
+            f"{path}: a golf potential with inconsistent content ({_first_line(error)}); train it again"
         ) from None
     if potential.dtype != DTYPES[dtype]:
         potential.to(DTYPES[dtype])
@@ -362,14 +367,14 @@ def _domain(content: Mapping[str, Any] | None) -> Domain | None:
 
 
 def load_training_state(path: str | Path) -> dict[str, Any] | None:
-    """What a potential was saved with to be trained further, or None. Raises like `load`."""
+    """Read the training state that a potential was saved with, or None; raises the same errors as `load`."""
     return _content(path).get("training_state")
 
 
 def _content(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; give a model.pt that golf has written")
-    remedy = "give a model.pt that golf has written"
+        raise UserError(f"{path}: no such file; give a model.pt written by golf")
+    remedy = "give a model.pt written by golf"
     if _is_torchscript(path):
         raise UserError(f"{path}: a TorchScript file, which is for other engines; {remedy}")
     try:
@@ -388,7 +393,7 @@ def _content(path: str | Path) -> dict[str, Any]:
 
 
 def _is_torchscript(path: str | Path) -> bool:
-    """Whether a file is what `torch.jit.save` writes: an archive with code in it."""
+    """Tell whether a file was written by `torch.jit.save`: an archive that contains code."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(Path(name).name == "constants.pkl" for name in archive.namelist())

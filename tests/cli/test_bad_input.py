@@ -242,9 +242,7 @@ def test_an_element_that_no_model_knows(folder, capfd):
 @pytest.mark.parametrize("command", ["relax", "train", "learning-curve"])
 def test_a_device_that_is_not_there(command, folder, capfd):
     assert main([*arguments(command), "--device", "cuda"]) == 2
-    assert capfd.readouterr().err.startswith(
-        "golf: error: device cuda: PyTorch sees no GPU; ask for auto or cpu (--dev"
-    )
+    assert capfd.readouterr().err.startswith("golf: error: device cuda: PyTorch sees no GPU; use auto or cpu (--dev")
     assert not (folder / OUTPUTS[command]).exists()
 
 

@@ -153,7 +153,7 @@ def test_a_cell_without_periodicity_does_not_matter(double):
 
 
 def test_wrong_arguments_are_refused(model, tmp_path):
-    with pytest.raises(UserError, match="dtype 'float16' is not known; use float32 or float64"):
+    with pytest.raises(UserError, match="dtype 'float16' is unknown; use float32 or float64"):
         golf.Calculator(model, dtype="float16")
     with pytest.raises(UserError, match=r"nowhere\.pt: no such file"):
         golf.Calculator(tmp_path / "nowhere.pt")

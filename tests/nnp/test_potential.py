@@ -324,7 +324,7 @@ def test_files_that_are_not_ours(tmp_path):
     with pytest.raises(UserError, match="update golf"):
         load(tmp_path / "newer.pt")
     torch.save({**content, "architecture": {**content["architecture"], "n_atom_basis": 8}}, tmp_path / "wrong.pt")
-    with pytest.raises(UserError, match="contradicts itself") as raised:
+    with pytest.raises(UserError, match="inconsistent content") as raised:
         load(tmp_path / "wrong.pt")
     assert "\n" not in str(raised.value)
 

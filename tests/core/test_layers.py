@@ -26,7 +26,7 @@ def imported(path: Path, everywhere: bool) -> Iterator[tuple[str, int]]:
     """Modules that a file imports when it is imported itself, or `everywhere` in it, with the line."""
     text = path.read_text()
     if path.suffix == ".smk":
-        text = "\n".join(re.findall(r"^(?:import|from) (?:.*\([^)]*\)|.*)", text, re.MULTILINE))
+        text = "\n".join(re.findall(r"^ *((?:import|from) (?:.*\([^)]*\)|.*))", text, re.MULTILINE))
     nodes = [ast.parse(text)]
     while nodes:
         node = nodes.pop()

@@ -190,7 +190,7 @@ def test_numbers_as_people_write_them():
     ):
         validated({"dataset": {"train": "a.smi"}, "golf": yaml.safe_load("learning_rate: 1e-3")}, "a.yaml")
     for given, plain in (("1e-5", "0.00001"), ("'2000000'", "2000000"), ("'12.0'", "12")):
-        with pytest.raises(UserError, match=f"it is a word, write {plain} without quotes"):
+        with pytest.raises(UserError, match=f"YAML reads it as text; write {plain} without quotes"):
             validated({"dataset": {"train": "a.smi"}, "training": yaml.safe_load(f"learning_rate: {given}")}, "a.yaml")
         assert isinstance(yaml.safe_load(plain), int | float)
     with pytest.raises(UserError, match=r"test_molecules: 'dms' is not of type 'array'; write a list: \[dms\]"):

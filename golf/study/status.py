@@ -172,16 +172,17 @@ def _table(config: Mapping[str, Any], cores: int) -> tuple[str, bool]:
     left = [_seconds_left(stage, part) for stage, (_, part) in zip(stages, planned, strict=True)]
     jobs = jobs_at_once(config, cores)
     lines = [f"{config['results_dir']}: {level_of(config)}", ""]
-    lines.append(f"{'':<24}{'':<9}{'done':>15}{'core-hours':>12}{'left':>9}  not ok")
+    width = max(24, 2 + max(len(stage.name) for stage in stages))
+    lines.append(f"{'':<{width}}{'':<9}{'done':>15}{'core-hours':>12}{'left':>9}  not ok")
     for stage, seconds in zip(stages, left, strict=True):
         hours, rest = (x * threads / 3600 for x in (stage.seconds, seconds))
         lines.append(
-            f"{stage.name:<24}{stage.state:<9}{f'{stage.n_done} of {stage.total}':>15}{hours:>12.2f}{rest:>9.2f}  "
+            f"{stage.name:<{width}}{stage.state:<9}{f'{stage.n_done} of {stage.total}':>15}{hours:>12.2f}{rest:>9.2f}  "
             f"{_words(stage)}".rstrip()
         )
     spent, rest = (sum(x) * threads / 3600 for x in ([stage.seconds for stage in stages], left))
     n_done, total = sum(stage.n_done for stage in stages), sum(stage.total for stage in stages)
-    lines.append(f"{'sum':<24}{'':<9}{f'{n_done} of {total}':>15}{spent:>12.2f}{rest:>9.2f}")
+    lines.append(f"{'sum':<{width}}{'':<9}{f'{n_done} of {total}':>15}{spent:>12.2f}{rest:>9.2f}")
     wall = sum(left) / (3600 * n_workers * jobs)
     lines += ["", _network_line(config, net)]
     lines.append(f"Labels left: about {duration(wall)} with {jobs} job(s) of {n_workers} process(es) on {cores} cores")

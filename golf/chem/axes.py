@@ -1,8 +1,9 @@
-"""Stereochemistry along axes, which RDKit does not mark: allenes, longer cumulenes and hindered biaryls.
+"""Axial stereochemistry, which RDKit does not mark: allenes, longer cumulenes and hindered biaryls.
 
-An axis is described by the dihedral angle of four atoms: its sign is the hand of an allene or biaryl, and its size says
-cis or trans of a cumulene with an odd number of double bonds. RDKit keeps the hand of a biaryl that the input states
-(CXSMILES wU, wD); what a SMILES says of allenes and cumulenes it forgets, so that is read here.
+An axis is described by the dihedral angle of four atoms: the sign is the handedness of an allene or biaryl, the
+magnitude tells cis from trans in a cumulene with an odd number of double bonds. RDKit keeps the handedness of a biaryl
+that the input states (CXSMILES wU, wD). It discards what a SMILES states about allenes and cumulenes, so that is read
+here.
 
 SMILES of allenes and cumulenes: OpenSMILES specification 1.0, sections 3.8.4 and 3.8.5.
 """
@@ -22,13 +23,13 @@ from rdkit.Chem import rdMolTransforms
 from golf.chem.molecules import molecule
 
 STATED = "_golf_axes"
-"""Property of a molecule: axes of which the SMILES says the side (JSON: atoms of the dihedral and side)."""
+"""Property of a molecule: axes whose side the SMILES states (JSON: atoms of the dihedral angle, and side)."""
 
 HINDERING = 3
-"""Substituents of the four places beside the bond of a biaryl from which on it does not turn at room temperature."""
+"""Number of ortho substituents of a biaryl from which on it does not rotate at room temperature."""
 
 SMALL_RING = 9
-"""A cumulene in a smaller ring has one side only."""
+"""A cumulene in a smaller ring has only one possible side."""
 
 _ATROPISOMERS = (Chem.BondStereo.STEREOATROPCW, Chem.BondStereo.STEREOATROPCCW)
 
@@ -38,10 +39,10 @@ class Axis:
     """A stereogenic axis.
 
     Attributes:
-        atoms: a, i, j, b; i and j are the ends of the axis, a and b a substituent of each.
-        is_hand: whether the sign of the dihedral angle tells the isomers apart; else cis and trans.
-        stated: whether RDKit keeps what the input says.
-        side: what the SMILES says, True for a positive angle or cis; None: nothing.
+        atoms: a, i, j, b; i and j are the ends of the axis, a and b one substituent of each.
+        is_hand: whether the sign of the dihedral angle distinguishes the isomers; else they are cis and trans.
+        stated: whether the input states the side and RDKit keeps it.
+        side: the side that the SMILES states, True for a positive angle or cis; None if it states none.
     """
 
     atoms: tuple[int, int, int, int]
@@ -50,7 +51,7 @@ class Axis:
     side: bool | None = None
 
     def side_of(self, positions: NDArray) -> bool:
-        """Return the side in a geometry [n_atoms, 3]."""
+        """Return the side of the axis in a geometry [n_atoms, 3]."""
         conformer = Chem.Conformer(len(positions))
         conformer.SetPositions(np.asarray(positions, np.float64))
         angle = rdMolTransforms.GetDihedralDeg(conformer, *self.atoms)
@@ -62,7 +63,7 @@ def axes(mol: Chem.Mol) -> list[Axis]:
     known = {(i, j): (a, b, side) for a, i, j, b, side in _stated(mol)}
     chains = list(_cumulenes(mol))
     bonds = [bond for bond in mol.GetBonds() if bond.GetStereo() in _ATROPISOMERS or _is_hindered(bond)]
-    if not chains and not bonds:  # as in most molecules; ranks take longer than all else here
+    if not chains and not bonds:  # as in most molecules; ranks take longer than everything else here
         return []
     ranks = list(Chem.CanonicalRankAtoms(mol, breakTies=False))
     found = []
@@ -91,7 +92,7 @@ def _stated(mol: Chem.Mol) -> list[tuple[int, int, int, int, bool]]:
 
 
 def _substituents(mol: Chem.Mol, end: int, inner: int, ranks: Sequence[int]) -> list[int]:
-    """Return the two substituents of an end that differ, the first one a heavy atom; empty if there are none such."""
+    """Return the two substituents of an end, a heavy atom first; empty unless there are two that differ."""
     others = [atom for atom in mol.GetAtomWithIdx(end).GetNeighbors() if atom.GetIdx() != inner]
     others.sort(key=lambda atom: (atom.GetAtomicNum() == 1, -ranks[atom.GetIdx()]))
     differ = len(others) == 2 and ranks[others[0].GetIdx()] != ranks[others[1].GetIdx()]
@@ -99,7 +100,7 @@ def _substituents(mol: Chem.Mol, end: int, inner: int, ranks: Sequence[int]) -> 
 
 
 def _cumulenes(mol: Chem.Mol) -> Iterator[list[int]]:
-    """Yield the atoms of each chain of two or more double bonds, in the order of the first and last one's numbers."""
+    """Yield the atoms of each chain of two or more double bonds, from the end with the lower index."""
     doubles: dict[int, list[int]] = {}
     for bond in mol.GetBonds():
         if bond.GetBondType() == Chem.BondType.DOUBLE and not _in_small_ring(mol, bond):
@@ -121,7 +122,7 @@ def _in_small_ring(mol: Chem.Mol, bond: Chem.Bond) -> bool:
 
 
 def _is_hindered(bond: Chem.Bond) -> bool:
-    """Tell whether a bond is between two aromatic rings and at least three places beside it are taken."""
+    """Tell whether a bond joins two aromatic rings and has at least `HINDERING` ortho substituents."""
     if bond.GetBondType() != Chem.BondType.SINGLE or bond.IsInRing():
         return False
     ends = (bond.GetBeginAtom(), bond.GetEndAtom())
@@ -143,7 +144,7 @@ def _is_hindered(bond: Chem.Bond) -> bool:
 
 
 def with_stated_axes(mol: Chem.Mol, smiles: str) -> Chem.Mol:
-    """Return the molecule of a SMILES with what that says of allenes and cumulenes, in the property `STATED`."""
+    """Add what a SMILES states about allenes and cumulenes to its molecule, as the property `STATED`."""
     parameters = Chem.SmilesParserParams()
     parameters.sanitize = parameters.removeHs = False
     written = Chem.MolFromSmiles(smiles, parameters) if "=C" in smiles or "=[" in smiles else None
@@ -157,7 +158,7 @@ def with_stated_axes(mol: Chem.Mol, smiles: str) -> Chem.Mol:
 
 def _read_axis(mol: Chem.Mol, written: Chem.Mol, chain: list[int]) -> tuple[int, int, int, int, bool] | None:
     i, j = chain[0], chain[-1]
-    if any(mol.GetAtomWithIdx(end).IsInRing() for end in (i, j)):  # digits of rings change the order of neighbors
+    if any(mol.GetAtomWithIdx(end).IsInRing() for end in (i, j)):  # ring closures change the order of neighbors
         return None
     if len(chain) % 2 == 0:
         return _read_directions(written, chain)
@@ -171,7 +172,7 @@ def _read_axis(mol: Chem.Mol, written: Chem.Mol, chain: list[int]) -> tuple[int,
 
 
 def _anticlockwise(center: Chem.Atom) -> bool | None:
-    """Tell whether the ligands of an allene are written anticlockwise ("@"); None if nothing is said."""
+    """Tell whether the ligands of an allene are written anticlockwise ("@"); None if it is not stated."""
     tag = center.GetChiralTag()
     if tag == Chem.ChiralType.CHI_ALLENE and center.HasProp("_chiralPermutation"):
         return center.GetIntProp("_chiralPermutation") == 1
@@ -179,9 +180,9 @@ def _anticlockwise(center: Chem.Atom) -> bool | None:
 
 
 def _first_neighbor(mol: Chem.Mol, end: int, inner: int) -> tuple[int, bool] | None:
-    """Return a heavy substituent of an end, and whether it is the first of the two as written; None if none differs.
+    """Return a heavy substituent of an end, and whether it is the first of the two as written; None if there is none.
 
-    As written an atom before the end comes first, then a hydrogen of the end itself, then atoms behind it.
+    In a SMILES the order is: an atom written before the end, an implicit hydrogen of the end, atoms written after it.
     """
     others = sorted(atom.GetIdx() for atom in mol.GetAtomWithIdx(end).GetNeighbors() if atom.GetIdx() != inner)
     if len(others) == 2:
@@ -190,7 +191,7 @@ def _first_neighbor(mol: Chem.Mol, end: int, inner: int) -> tuple[int, bool] | N
 
 
 def _read_directions(written: Chem.Mol, chain: list[int]) -> tuple[int, int, int, int, bool] | None:
-    """Read "/" and "\\" at the ends of a cumulene: a, i, j, b, and whether a and b are on the same side."""
+    """Read "/" and "\\" at the ends of a cumulene, as a, i, j, b, and whether a and b are on the same side."""
     found = []
     for end, inner in ((chain[0], chain[1]), (chain[-1], chain[-2])):
         for bond in written.GetAtomWithIdx(end).GetBonds():

@@ -1,4 +1,4 @@
-"""Molecules to 3D conformations: ETKDG conformers, or the geometries that came with them."""
+"""Make 3D conformations of molecules: ETKDG conformers, or the geometries of their records."""
 
 from __future__ import annotations
 
@@ -16,47 +16,50 @@ from golf.chem import limited
 from golf.chem.axes import Axis, axes
 from golf.chem.molecules import has_open_stereo, mapped_smiles
 from golf.chem.usable import PROPERTIES, LeftOut, Molecule, has_open_d_shell, unkept_stereo
-from golf.core.conformations import ConformationSet
+from golf.core.conformations import ConformationRecord, ConformationSet
 from golf.core.wording import and_more
 
 logger = logging.getLogger(__name__)
 
 STEREO_DRAWN = "stereo_drawn"
-"""Property: SMILES of the stereoisomer that was drawn where the input leaves stereocenters open."""
+"""Property: SMILES of the stereoisomer that was chosen if the input leaves stereocenters unspecified."""
 
 TIMEOUT = 30.0
-"""Seconds of processor time that the embedding of a molecule may take. Drug-like ones take some 0.1 s a conformer."""
+"""Limit of the processor time, in seconds, for up to `PER_TIMEOUT` conformers of a molecule, in proportion for more.
 
-FLAT_TIMEOUT = 2.0
-"""Seconds of processor time to find out whether a molecule can be embedded without its stereocenters."""
-
-ATTEMPTS = 6
-"""To embed as many conformers with one side of an axis as are wanted, of twice as many each time."""
+Drug-like molecules take about 0.1 s per conformer.
+"""
 
 PER_TIMEOUT = 10
-"""Conformers that this is for; more of them get proportionally more."""
+"""Number of conformers that `TIMEOUT` covers."""
 
-STEREO_OPEN = "the stereoisomer is not specified; one was drawn (stereo_drawn in outputs), write the one you mean"
+FLAT_TIMEOUT = 2.0
+"""Limit of the processor time, in seconds, to test whether a molecule can be embedded without its stereocenters."""
+
+ATTEMPTS = 6
+"""Embeddings tried to get enough conformers with an axis on one side, each of twice as many conformers."""
+
+STEREO_OPEN = "the stereoisomer is not specified; one was drawn (stereo_drawn in outputs); write the one you mean"
 AXIS_OPEN = "the side of an axis (allene, cumulene or biaryl) is not specified; one was drawn for all conformers"
 AXIS_MIXED = "its geometries have an axis (allene, cumulene or biaryl) on different sides: they are not one compound"
-STEREO_GROUP = "its stereo groups (& or o) say a mixture or an unknown isomer; the one that is written was taken"
-METAL = "it has a metal whose spin state is not known; it is taken for a closed shell"
+STEREO_GROUP = "its stereo groups (& or o) mean a mixture or an unknown isomer; the isomer as written is used"
+METAL = "it has a metal whose spin state is not known; it is treated as a closed shell"
 
 EMBED = "ask for conformers (--conformers, in a study dataset.conformers)"
 
 
 def embed(mol: Chem.Mol, n_conformers: int, *, seed: int, prune_rmsd: float = 0.0) -> np.ndarray:
-    """ETKDGv3 conformers of a molecule with explicit hydrogens.
+    """Generate ETKDGv3 conformers of a molecule with explicit hydrogens.
 
-    Where distance geometry finds none, or without pruning fewer than asked for, as of large molecules, random
-    coordinates are tried, too.
+    If this gives no conformer, or without pruning fewer than requested, as for large molecules, it is repeated from
+    random coordinates.
 
     Args:
-        prune_rmsd: angstrom; of conformers closer than this in RMSD of all atoms one is kept. No atom is taken for
-            another one: a turned hydroxyl is a different conformer, and so is a turned methyl.
+        prune_rmsd: angstrom; of conformers closer than this in RMSD of all atoms, one is kept. Symmetry is ignored: a
+            rotated hydroxyl is a different conformer, and so is a rotated methyl.
 
     Returns:
-        Positions [n, n_atoms, 3] in angstrom; n may be smaller than asked for, and 0 where embedding fails.
+        Positions [n, n_atoms, 3] in angstrom; n may be smaller than requested, and is 0 if embedding fails.
     """
     parameters = rdDistGeom.ETKDGv3()
     parameters.randomSeed = seed
@@ -89,18 +92,20 @@ def conformations_of(
     keep_properties: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[ConformationSet, list[LeftOut]]:
-    """Conformers of every molecule (for SDF input with `n_conformers` 0: the geometries of the file).
+    """Return conformers of every molecule (of SDF input with `n_conformers` 0: the geometries of the file).
 
-    Of a molecule with open stereocenters one stereoisomer is drawn, so that all its conformers are of one compound; a
-    warning says so.
+    If a molecule has unspecified stereocenters, one stereoisomer is chosen, so that all its conformers are of one
+    compound; a warning says so.
 
     Args:
-        prune_rmsd: of `embed`.
-        threads: molecules embedded at a time; the result does not depend on it.
-        timeout: seconds of processor time for up to `PER_TIMEOUT` conformers of a molecule, in proportion for more. A
-            molecule that takes longer is left out.
-        keep_properties: have those of the records in the column `PROPERTIES`.
+        prune_rmsd: angstrom; see `embed`.
+        threads: molecules embedded concurrently; the result does not depend on it.
+        timeout: see `TIMEOUT`; a molecule that takes longer is left out.
+        keep_properties: store the properties of the records in the column `PROPERTIES`.
         advance: called once for each molecule.
+
+    Returns:
+        The conformations, and the molecules that were left out with the reason.
     """
     records, properties = [], []
     left_out: list[LeftOut] = []
@@ -128,7 +133,8 @@ def conformations_of(
         smiles, charge = mapped_smiles(mol), Chem.GetFormalCharge(mol)
         width = max(4, len(str(len(found.positions))))
         for i, (source, xyz) in enumerate(zip(found.sources, found.positions, strict=True)):
-            records.append((f"{molecule.name}/{i:0{width}d}", molecule.name, smiles, charge, 1, numbers, xyz))
+            name = f"{molecule.name}/{i:0{width}d}"
+            records.append(ConformationRecord(name, molecule.name, smiles, charge, 1, numbers, xyz))
             own = isomer | dict(molecule.properties[source] if molecule.properties else {})
             properties.append(json.dumps(own) if own else "")
     for names, what in (
@@ -151,10 +157,10 @@ class _Geometries:
     """Geometries of a molecule.
 
     Attributes:
-        positions: of each, [n_atoms, 3] angstrom.
-        sources: index of the record that each comes from.
-        isomer: the stereoisomer that was drawn; None: the molecule itself.
-        axis_drawn: whether the side of an axis was drawn (`golf.chem.axes`).
+        positions: one array [n_atoms, 3] (angstrom) per geometry.
+        sources: index of the record that each geometry comes from.
+        isomer: the stereoisomer that was chosen; None for the molecule itself.
+        axis_drawn: whether the side of an axis was chosen (`golf.chem.axes`).
         mixed_axes: whether geometries of the input have an axis on different sides.
     """
 
@@ -166,16 +172,16 @@ class _Geometries:
 
     @classmethod
     def of(cls, found: Embedded) -> _Geometries:
-        """Take the conformers of a molecule that came as one record."""
+        """Convert the conformers of a molecule that has one record."""
         return cls([*found.positions], [0] * len(found.positions), found.isomer, found.axis_drawn)
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """What `embedded` makes of a molecule.
+    """Conformers of a molecule, the result of `embedded`.
 
     Attributes:
-        positions: of its conformers, [n, n_atoms, 3] angstrom.
+        positions: [n, n_atoms, 3] angstrom.
         isomer: see `_Geometries`.
         axis_drawn: see `_Geometries`.
     """
@@ -188,7 +194,7 @@ class Embedded:
 def _each(
     molecules: Sequence[Molecule], n_conformers: int, seed: int, prune_rmsd: float, threads: int, timeout: float
 ) -> Iterator[_Geometries | str]:
-    """Yield the geometries of each molecule, or why there are none."""
+    """Yield the geometries of each molecule, or the reason why there are none."""
     if n_conformers == 0:
         for molecule in molecules:
             own = {i: one.GetPositions() for i, one in enumerate(molecule.mol.GetConformers()) if one.Is3D()}
@@ -219,7 +225,7 @@ def _each(
 
 
 def _cause(mol: Chem.Mol, seed: int) -> str:
-    """Say that stereocenters keep a molecule from being embedded where it soon is without them."""
+    """Return a hint if a molecule that cannot be embedded can be without its stereocenters; else ""."""
     flat = Chem.Mol(mol)
     Chem.RemoveStereochemistry(flat)
     if Chem.MolToSmiles(flat) == Chem.MolToSmiles(mol):
@@ -232,19 +238,19 @@ def _cause(mol: Chem.Mol, seed: int) -> str:
 
 
 def _differ(of_axes: Sequence[Axis], geometries: Sequence[NDArray[np.float64]]) -> bool:
-    """Tell whether an axis is on different sides in some geometries [n_atoms, 3] of a molecule."""
+    """Tell whether an axis is on different sides in the geometries [n_atoms, 3] of a molecule."""
     return len({tuple(axis.side_of(one) for axis in of_axes) for one in geometries}) > 1
 
 
 def embedded(mol: Chem.Mol, n_conformers: int, seed: int, prune_rmsd: float) -> Embedded:
-    """Embed a molecule, or a stereoisomer drawn of it where it leaves stereocenters open."""
-    # The seed depends on the molecule alone, not on what stands before it in the file.
+    """Embed a molecule, or one of its stereoisomers if stereocenters are unspecified."""
+    # The seed depends on the molecule alone, not on the records before it.
     own = int(np.random.SeedSequence([seed, *Chem.MolToSmiles(mol).encode()]).generate_state(1)[0] & 0x7FFFFFFF)
     isomer, found = _one_stereoisomer(mol, own) if has_open_stereo(mol) else (mol, np.zeros((0, mol.GetNumAtoms(), 3)))
     of_axes = axes(mol)
     if len(found) < n_conformers or of_axes:
         found = _of_one_side(isomer, of_axes, n_conformers, own, prune_rmsd)
-    if isomer is not mol and not len(found):  # tags of bridgeheads, which ETKDG cannot fulfil
+    if isomer is not mol and not len(found):  # ETKDG cannot satisfy the tags of bridgeheads
         isomer, found = mol, _of_one_side(mol, of_axes, n_conformers, own, prune_rmsd)
     drawn = any(not axis.stated and axis.side is None for axis in of_axes)
     return Embedded(found, None if isomer is mol else isomer, drawn)
@@ -253,7 +259,7 @@ def embedded(mol: Chem.Mol, n_conformers: int, seed: int, prune_rmsd: float) -> 
 def _of_one_side(
     mol: Chem.Mol, of_axes: Sequence[Axis], n_conformers: int, seed: int, prune_rmsd: float
 ) -> NDArray[np.float64]:
-    """Embed a molecule; all conformers have its axes on the sides that the SMILES says, else on those of the first."""
+    """Embed a molecule with its axes on the sides that the SMILES states, else on those of the first conformer."""
     found = embed(mol, n_conformers, seed=seed, prune_rmsd=prune_rmsd)
     for k in range(ATTEMPTS if of_axes else 0):
         sides = [[axis.side_of(one) for axis in of_axes] for one in found]
@@ -269,9 +275,9 @@ def _of_one_side(
 
 
 def _one_stereoisomer(mol: Chem.Mol, seed: int) -> tuple[Chem.Mol, NDArray[np.float64]]:
-    """That of an ETKDG geometry, and the geometry [1, n_atoms, 3], or none where it cannot be embedded.
+    """Return the stereoisomer of one ETKDG geometry, and that geometry [1, n_atoms, 3]; [0, ...] if embedding fails.
 
-    It is the molecule itself where the geometry shows no more than that said.
+    The isomer is `mol` itself if the geometry specifies no more than the molecule does.
     """
     positions = embed(mol, 1, seed=seed)
     if not len(positions):

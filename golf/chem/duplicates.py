@@ -1,8 +1,8 @@
-"""Test starts that are training conformations: the same geometry up to symmetry, mirror image and small differences.
+"""Find test starts that are also training conformations, up to symmetry, mirror images and small differences.
 
-The energy of a geometry follows from its nuclei and its charge. So two conformations are compared over all atoms, after
-the best superposition with reflections allowed, and over all permutations of atoms that keep elements and bonds. Bond
-orders, formal charges and stereocenters, as the SMILES has them, do not matter.
+Nuclei and total charge determine the energy of a geometry. So two conformations are compared over all atoms, after the
+best superposition with reflections allowed, and over all permutations of atoms that preserve elements and bonds. Bond
+orders, formal charges and stereocenters of the SMILES do not matter.
 """
 
 from __future__ import annotations
@@ -19,29 +19,28 @@ from golf.chem.molecules import molecule, skeleton
 from golf.core.conformations import ConformationSet
 
 IDENTICAL = 1e-4
-"""angstrom. RMSD up to which two conformations are one; SDF has four decimals, which are off by up to 5e-5."""
+"""angstrom; RMSD up to which two conformations are identical. An SDF has four decimals, errors of up to 5e-5."""
 
 MAX_PERMUTATIONS = 1_000
-"""Of all atoms. With more, those of heavy atoms are tried (as many at most), each with the nearest hydrogens."""
+"""Limit of permutations of all atoms. Beyond it only heavy atoms are permuted, with the nearest hydrogens assigned."""
 
 MAX_TRIED = 30
-"""Training conformations that are laid over a test conformation, those with the lowest bounds of the RMSD first.
+"""Limit of training conformations superposed on one test conformation, those with the lowest bounds of the RMSD first.
 
-It bounds the cost of a test conformation where many training conformations are about the threshold away; one of these
-may then be missed.
+It bounds the cost if many training conformations are about as far away as the threshold; a match may then be missed.
 """
 
-_APART = 1e4  # angstrom, more than any distance: keeps classes apart in a sort
-_AT_ONCE = 512  # conformations whose distances are in memory
+_APART = 1e4  # angstrom, more than any distance: separates classes in a sort
+_AT_ONCE = 512  # conformations whose distances are in memory at a time
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The training conformation that each test conformation equals.
+    """The training conformation that matches each of n test conformations.
 
     Attributes:
-        train: its index, [n]; -1 where there is none.
-        rmsd: angstrom, [n]; NaN where there is none. An upper bound where permutations are too many to be tried.
+        train: [n] index of the training conformation; -1 if none matches.
+        rmsd: [n] angstrom; NaN if none matches. An upper bound if there are too many permutations to try all.
     """
 
     train: NDArray[np.int64]
@@ -51,8 +50,8 @@ class Nearest:
 def equal_training(test: ConformationSet, train: ConformationSet, threshold: float) -> Nearest:
     """Find for each test conformation a training conformation with an RMSD of at most `threshold` angstrom.
 
-    Where there are several it is not always the nearest, but one within `IDENTICAL` comes first. Bounds of the RMSD
-    from sorted distances (`_Graph.bounds`) leave few to be superposed, of which at most `MAX_TRIED` are.
+    Of several matches it is not always the nearest, but one within `IDENTICAL` takes precedence. Lower bounds of the
+    RMSD from sorted distances (`_Graph.bounds`) exclude most candidates; at most `MAX_TRIED` are superposed.
     """
     found = Nearest(np.full(len(test), -1, np.int64), np.full(len(test), np.nan))
     of_test, of_train = _by_graph(test), _by_graph(train)
@@ -76,7 +75,7 @@ def equal_training(test: ConformationSet, train: ConformationSet, threshold: flo
     return found
 
 
-Key = tuple[str, int, int]  # SMILES of the graph, charge, multiplicity
+Key = tuple[str, int, int]  # SMILES of the graph, total charge, multiplicity
 
 
 def _by_graph(conformations: ConformationSet) -> dict[Key, list[int]]:
@@ -88,14 +87,14 @@ def _by_graph(conformations: ConformationSet) -> dict[Key, list[int]]:
 
 
 def _canonical(conformations: ConformationSet, i: int) -> NDArray[np.float64]:
-    """Positions in the order of the graph's SMILES, centered, [n_atoms, 3] angstrom."""
+    """Return centered positions in the atom order of the graph's SMILES, [n_atoms, 3] angstrom."""
     positions = conformations.position[conformations.rows(i)][_order(conformations.mapped_smiles[i])[1]]
     return positions - positions.mean(axis=0)
 
 
 @lru_cache(maxsize=4096)
 def _order(smiles: str) -> tuple[str, NDArray[np.int64]]:
-    """SMILES of elements and bonds alone, and the row of each of its atoms in the mapped SMILES."""
+    """Return the SMILES of elements and bonds alone, and the row of each of its atoms in the mapped SMILES."""
     graph = skeleton(molecule(smiles))
     graph.UpdatePropertyCache(strict=False)
     text = Chem.MolToSmiles(graph)
@@ -109,7 +108,7 @@ def _graph(smiles: str) -> _Graph:
 
 
 class _Graph:
-    """Elements and bonds of a molecule: which atoms are equivalent, and distances that know of it."""
+    """Elements and bonds of a molecule, its equivalent atoms, and distances invariant to their permutation."""
 
     def __init__(self, smiles: str) -> None:
         parameters = Chem.SmilesParserParams()
@@ -141,16 +140,16 @@ class _Graph:
             self._permutations = np.array(found[:MAX_PERMUTATIONS])
 
     def radii(self, positions: NDArray) -> NDArray[np.float64]:
-        """Distances from the center, sorted within each class of equivalent atoms, [..., n_atoms] angstrom."""
+        """Return distances from the center, sorted within each class of equivalent atoms, [..., n_atoms] angstrom."""
         return np.sort(np.linalg.norm(positions, axis=-1) + _APART * self._classes, axis=-1)
 
     def bounds(
         self, start: NDArray, known: NDArray, radii: NDArray, threshold: float
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Find the known conformations whose RMSD may be within the threshold: indices and lower bounds, ascending.
+        """Find the known conformations whose RMSD may be within the threshold, as indices and ascending lower bounds.
 
-        Neither superposition nor permutation changes sorted distances of equivalent atoms from the center, or sorted
-        distances of equivalent pairs d. With displacements v of the n centered atoms, |d - d'| <= |v_i - v_j|, and
+        Superposition and permutation change neither the sorted distances of equivalent atoms from the center nor the
+        sorted distances d of equivalent pairs. With displacements v of n centered atoms, |d - d'| <= |v_i - v_j|, and
         sum_{i<j} |v_i - v_j|^2 = n sum_i |v_i|^2, so RMSD^2 >= sum_{i<j} (d - d')^2 / n^2.
         """
         close = np.flatnonzero(np.sqrt(np.square(radii - self.radii(start)).mean(axis=1)) <= threshold)
@@ -169,7 +168,7 @@ class _Graph:
         return np.sort(lengths + _APART * self._pairs, axis=-1)
 
     def rmsd(self, start: NDArray, known: NDArray, threshold: float) -> float:
-        """RMSD after the best superposition, reflection and permutation; infinity where it is above the threshold."""
+        """Return the RMSD after the best superposition, reflection and permutation; infinity above the threshold."""
         if not self._by_heavy_atoms:
             rmsd = float(_superposed(start, known[self._permutations]).min())
             return rmsd if rmsd <= threshold else np.inf
@@ -182,7 +181,7 @@ class _Graph:
         return best if best <= threshold else np.inf
 
     def _with_hydrogens(self, start: NDArray, known: NDArray, permutation: NDArray) -> float:
-        """RMSD with heavy atoms permuted so, and the hydrogens of each taken for the nearest ones."""
+        """Return the RMSD with heavy atoms permuted as given and each hydrogen matched to the nearest."""
         target, source = start[self._heavy], known[permutation]
         u, _, v = np.linalg.svd(_centered(source).T @ _centered(target))
         u[:, -1] *= np.sign(np.linalg.det(u @ v))
@@ -203,7 +202,7 @@ def _centered(positions: NDArray) -> NDArray[np.float64]:
 
 
 def _superposed(first: NDArray, second: NDArray) -> NDArray[np.float64]:
-    """RMSD of centered positions [..., n, 3] after the best rotation or improper rotation, [...] (Kabsch)."""
+    """Return the RMSD [...] of centered positions [..., n, 3] after the best proper or improper rotation (Kabsch)."""
     overlap = np.swapaxes(second, -1, -2) @ first
     gained = 2.0 * np.linalg.svd(overlap, compute_uv=False).sum(axis=-1)
     squares = np.square(first).sum(axis=(-1, -2)) + np.square(second).sum(axis=(-1, -2)) - gained

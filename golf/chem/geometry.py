@@ -1,4 +1,4 @@
-"""What keeps coordinates from being the geometry of a molecule."""
+"""Check whether coordinates can be the geometry of a molecule."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from golf.chem.molecules import molecule
 from golf.core.errors import UserError
 
 OVERLAP = 0.4
-"""angstrom; the nuclei of H2, the nearest that there are, are 0.74 apart."""
+"""angstrom; the shortest bond, that of H2, is 0.74."""
 
 FLAT = 0.02
-"""angstrom, root mean square distance from a plane; drawings have four decimals."""
+"""angstrom; root mean square distance from a plane below which a geometry is flat. Drawings have four decimals."""
 
-TETRAHEDRAL = 4  # neighbors of an atom that are never in one plane with it
+TETRAHEDRAL = 4  # an atom with this many neighbors is never in one plane with all of them
 
 
 def geometry_problem(smiles: str, positions: NDArray) -> str:
-    """Return why positions are no geometry of the molecule of a mapped SMILES; "" if they may be one.
+    """Return why positions cannot be a geometry of the molecule of a mapped SMILES; "" if they can.
 
     Args:
         positions: [n_atoms, 3] angstrom.
@@ -31,7 +31,7 @@ def geometry_problem(smiles: str, positions: NDArray) -> str:
         i, j = sorted(np.unravel_index(squares.argmin(), squares.shape))
         return f"two atoms at the same position (atoms {i + 1} and {j + 1})"
     if _is_flat(positions) and _has_tetrahedral_atom(smiles):
-        return "its geometry is flat, as of a drawing, and the molecule is not; embed it (--conformers), or correct it"
+        return "its geometry is flat, as in a drawing, but the molecule is not; embed it (--conformers), or correct it"
     return ""
 
 
@@ -46,5 +46,5 @@ def _is_flat(positions: NDArray) -> bool:
 def _has_tetrahedral_atom(smiles: str) -> bool:
     try:
         return any(atom.GetDegree() >= TETRAHEDRAL for atom in molecule(smiles).GetAtoms())
-    except UserError:  # its reader says so
+    except UserError:  # reported where the SMILES is read
         return False

@@ -1,4 +1,4 @@
-"""Whether the geometry of a molecule is still that molecule: its bonds hold, and its stereoisomer is the same."""
+"""Check whether a geometry still is the molecule of its SMILES: all bonds intact and the same stereoisomer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from golf.chem.molecules import HANDS, misfits, molecule, turns_over
 from golf.core.conformations import ConformationSet
 
 CHANGED = "changed_molecule"
-"""Column of conformations: how the geometry is not that of the molecule's SMILES; empty where it is."""
+"""Name of the column that describes how a geometry departs from its SMILES; "" if it does not."""
 
 _CIS = {
     Chem.BondStereo.STEREOZ: True,
@@ -25,7 +25,7 @@ _CIS = {
 
 
 def with_changes(relaxed: ConformationSet) -> ConformationSet:
-    """With the column `CHANGED`, which says where a start that is there (`initial_position`) was no better."""
+    """Add the column `CHANGED`, which also says if the start (`initial_position`) departs from the SMILES as well."""
     starts = relaxed.atoms.get("initial_position")
     found = []
     for i, smiles in enumerate(relaxed.mapped_smiles):
@@ -46,17 +46,17 @@ def _turned_axis(smiles: str, start: NDArray, end: NDArray) -> str:
 
 
 def change(smiles: str, positions: NDArray) -> str:
-    """What of a molecule is not as its SMILES says; empty if all is. Atoms are numbered from 0, as rows are.
+    """Describe how a geometry departs from its SMILES; "" if it does not. Atoms are numbered from 0, like rows.
 
-    Bonds count as torn or crushed by the limits of `golf.chem.molecules.misfits`. Chirality and double bonds that the
-    SMILES leaves open are not looked at, and neither are imines with a hydrogen, which turn over.
+    The limits of bond lengths are those of `golf.chem.molecules.misfits`. Stereocenters and double bonds that the
+    SMILES leaves unspecified are not checked, and neither are imines with an N-H, which invert.
 
     Args:
         smiles: mapped SMILES.
         positions: [n, 3] angstrom.
     """
     if not np.isfinite(positions).all():
-        return ""  # no geometry; its stop reason says so
+        return ""  # not a geometry; the stop reason says so
     mol = molecule(smiles, positions)
     torn = misfits(mol, positions[None])[0]
     if torn:
@@ -76,7 +76,7 @@ def change(smiles: str, positions: NDArray) -> str:
 
 @lru_cache(maxsize=4096)
 def _stereo(smiles: str) -> tuple[list[tuple[int, Chem.ChiralType]], list[tuple[tuple[int, int, int, int], bool]]]:
-    """Stereocenters and their hands; double bonds as four atoms, and whether the outer ones are on one side."""
+    """Return stereocenters with their handedness, and double bonds as four atoms and whether the outer ones are cis."""
     mol = molecule(smiles)
     centers = [(atom.GetIdx(), atom.GetChiralTag()) for atom in mol.GetAtoms() if atom.GetChiralTag() in HANDS]
     double_bonds = []

@@ -1,13 +1,13 @@
-"""Call functions that may not come back, with a time limit, in child processes that can be ended.
+"""Call functions that may never return, with a time limit, in child processes that can be killed.
 
 RDKit's embedding, bond perception and symmetry searches take milliseconds for nearly every molecule and hours for a
-few, and nothing in the same process can end them. Here they run in children that are reused from call to call. A child
-sets a timer before it begins, which ends it whatever it is doing, even after its parent has gone. The limit is one of
-processor time, so that the result does not depend on what else the machine is doing. Children are in a process group of
-their own, so Ctrl-C in a terminal does not reach them: RDKit would take it for a failed embedding.
+few, and nothing in the same process can interrupt them. Here they run in child processes that are reused from call to
+call. A child sets a timer before each call; the timer ends it whatever it is doing, even if its parent is gone. The
+limit is one of processor time, so that the result does not depend on the load of the machine. Children have a process
+group of their own, so Ctrl-C in a terminal does not reach them: RDKit would take it for a failed embedding.
 
-Requests and answers are pickled, and go through pipes between these processes only. RDKit molecules are sent in RDKit's
-own binary format with all that it holds: properties, and coordinates in double precision.
+Requests and answers are pickled and go through pipes between these processes only. RDKit molecules are sent in RDKit's
+binary format with all properties, and with coordinates in double precision.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from rdkit import Chem, rdBase
 T = TypeVar("T")
 
 LONGEST_TIMER = 1e8
-"""Seconds; the system does not take longer ones."""
+"""Seconds; the operating system rejects longer timers."""
 
 PATIENCE = 10.0
-"""Limit of the wall time in limits of the processor time: a child that swaps or gets no processor ends as well."""
+"""Limit of the wall time, in units of the limit of processor time: it ends a child that swaps or gets no processor."""
 
 _TIMERS = frozenset({signal.SIGPROF, signal.SIGALRM})
 _LENGTH = 8  # bytes before each message, its length
@@ -46,14 +46,14 @@ _PYTHON = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from gol
 
 
 class NotFinished(Exception):
-    """A call that gave no result because its process ended."""
+    """The process of a call ended before it returned a result."""
 
 
 class TimedOut(NotFinished):
-    """A call that reached its time limit.
+    """A call reached its time limit.
 
     Args:
-        seconds: the limit.
+        seconds: the limit, of processor time.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -65,12 +65,12 @@ def call(function: Callable[..., T], *arguments: Any, seconds: float) -> T:
     """Call a function of golf in a child process.
 
     Args:
-        function: defined at the top level of a module of golf. Its arguments and its result can be pickled.
-        seconds: of processor time that the call may take; infinite: no limit.
+        function: defined at the top level of a module of golf, with arguments and a result that can be pickled.
+        seconds: limit of the call's processor time; may be infinite.
 
     Raises:
         TimedOut: the call reached the time limit.
-        NotFinished: the child ended in another way, such as a crash of RDKit.
+        NotFinished: the child ended for another reason, such as a crash of RDKit.
         Exception: whatever the function raises.
     """
     return _workers().call(function, *arguments, seconds=seconds)
@@ -79,12 +79,12 @@ def call(function: Callable[..., T], *arguments: Any, seconds: float) -> T:
 def call_each(
     function: Callable[..., T], arguments: Iterable[tuple[Any, ...]], *, seconds: float, threads: int = 1
 ) -> Iterator[T | NotFinished]:
-    """Yield the result of a call for each tuple of arguments, in their order, or why there is none.
+    """Yield the result of one call for each tuple of arguments, in order, or the error that says why there is none.
 
     Args:
         function: see `call`.
-        seconds: of processor time that each call may take.
-        threads: calls at a time; results do not depend on it.
+        seconds: limit of each call's processor time.
+        threads: number of concurrent calls; results do not depend on it.
     """
     workers = _workers()
 
@@ -101,8 +101,8 @@ def call_each(
             result = left[0].result()
             left.popleft()
             yield result
-    except BaseException:  # Ctrl-C, SIGTERM, or an error of the function: nobody waits for the others
-        if left:  # a caller that has all results may leave, and the children are for its next call
+    except BaseException:  # Ctrl-C, SIGTERM, or an error of the function: the other results are not needed
+        if left:  # else the caller has all results, and its next call needs the children
             workers.close()
         raise
     finally:
@@ -110,7 +110,7 @@ def call_each(
 
 
 class _Child:
-    """A process that answers requests, one after the other."""
+    """A child process that answers requests one by one."""
 
     def __init__(self) -> None:
         source = str(Path(__file__).resolve().parents[2])
@@ -143,23 +143,23 @@ class _Child:
         raise NotFinished(f"RDKit's process ended with {f'signal {-code}' if code < 0 else f'exit status {code}'}")
 
     def end(self) -> None:
-        """End the process at once; a call that waits for its answer ends with it."""
+        """Kill the process at once; a call that waits for its answer fails."""
         self._process.kill()
 
     def kill(self) -> None:
-        """End the process and close its pipes."""
+        """Kill the process and close its pipes."""
         self.end()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             try:
                 stream.close()
-            except OSError:  # unsent input of a process that is gone
+            except OSError:  # unsent input for a dead process
                 continue
 
 
 class _Workers:
-    """Children of this process: as many as there are calls at a time, started when they are needed."""
+    """The child processes of this process: one per concurrent call, started when needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -168,12 +168,12 @@ class _Workers:
         self._closed = False
 
     def call(self, function: Callable[..., T], *arguments: Any, seconds: float) -> T:
-        """See `golf.chem.limited.call`."""
+        """Call a function in an idle child; see `golf.chem.limited.call`."""
         request = _pickled((function.__module__, function.__qualname__, arguments, seconds))
         child = self._take()
         try:
             succeeded, result = child.ask(request, seconds)
-        except BaseException:  # its answer would be taken for that of the next request
+        except BaseException:  # a late answer would be taken for that of the next request
             self._give_up(child)
             raise
         self._give_back(child)
@@ -201,12 +201,12 @@ class _Workers:
         child.kill()
 
     def close(self) -> None:
-        """End all children; calls in other threads raise NotFinished, and later ones get new children."""
+        """Kill all children; calls in other threads raise NotFinished, and later calls start new children."""
         _workers.cache_clear()
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-            for child in self._busy:  # the thread that waits for it does the rest
+            for child in self._busy:  # the thread that waits for it closes its pipes
                 child.end()
         for child in idle:
             child.kill()
@@ -221,8 +221,8 @@ def _workers() -> _Workers:
 
 
 def serve() -> None:
-    """Answer the parent until it closes the pipe: the main loop of a child."""
-    for ignored in (signal.SIGINT, signal.SIGTERM):  # the parent's business, which ends its children
+    """Answer requests of the parent until it closes the pipe: the main loop of a child."""
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # the parent handles these and kills its children
         signal.signal(ignored, signal.SIG_IGN)
     for deadly in _TIMERS:
         signal.signal(deadly, signal.SIG_DFL)
@@ -237,7 +237,7 @@ def serve() -> None:
         signal.setitimer(signal.ITIMER_REAL, min(seconds * PATIENCE, LONGEST_TIMER))
         try:
             answer = _pickled((True, function(*arguments)))
-        except Exception as error:  # the caller's to handle
+        except Exception as error:  # raised again in the parent
             answer = _failure(error)
         for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
             signal.setitimer(timer, 0.0)
@@ -247,7 +247,7 @@ def serve() -> None:
 def _failure(error: Exception) -> bytes:
     try:
         answer = _pickled((False, error))
-        pickle.loads(answer)  # some exceptions can be pickled and not be made again
+        pickle.loads(answer)  # some exceptions can be pickled but not unpickled
     except Exception:
         answer = _pickled((False, RuntimeError(f"{type(error).__name__}: {error}")))
     return answer
@@ -271,7 +271,7 @@ def _send(stream: IO[bytes], message: bytes) -> None:
 
 
 def _receive(stream: IO[bytes]) -> Any:
-    """Read one message; None at the end of the stream."""
+    """Read one message; return None at the end of the stream."""
     length = stream.read(_LENGTH)
     message = stream.read(int.from_bytes(length, "little")) if len(length) == _LENGTH else b""
     return pickle.loads(message) if message and len(message) == int.from_bytes(length, "little") else None

@@ -1,7 +1,7 @@
-"""The surrogate oracle: RDKit's MMFF force field, cheap enough to judge every optimizer step.
+"""The surrogate oracle: RDKit's MMFF force field, cheap enough to check every optimizer step.
 
-A force field object is built once per molecule and reused for all its conformations, which makes an energy some tens
-of times cheaper than a new object each time. MMFF94: Halgren, J. Comput. Chem. 17, 490 (1996); in RDKit: Tosco et al.,
+A force field object is built once per molecule and reused for all its conformations, which makes an energy tens of
+times cheaper than a new object for each. MMFF94: Halgren, J. Comput. Chem. 17, 490 (1996); in RDKit: Tosco et al.,
 J. Cheminform. 6, 37 (2014).
 """
 
@@ -28,22 +28,22 @@ logger = logging.getLogger(__name__)
 Variant = Literal["MMFF94", "MMFF94s"]
 
 MAX_CACHED_MOLECULES = 1024
-"""Force fields kept at once: enough for the molecules of all slots, bounded for data sets of any size."""
+"""Number of force fields kept: enough for the molecules of all slots, and bounded for data sets of any size."""
 
 
 HESSIAN_STEP = 1e-4  # angstrom
 
 LARGEST_HESSIAN = 500
-"""Atoms. A Hessian of 249 atoms takes 2 s, and the time grows with the third power of their number."""
+"""Number of atoms. A Hessian of 249 atoms takes 2 s, and the time grows with the third power of the number."""
 
 
 class SurrogateError(UserError):
-    """The surrogate has no energy for a conformation, so nothing can be said about whether its energy rose."""
+    """The surrogate has no energy for a conformation, so it cannot tell whether the energy rose."""
 
 
 @dataclass(frozen=True)
 class Minimum:
-    """What RDKit's minimizer made of one conformation. Energies in hartree."""
+    """Result of RDKit's minimizer for one conformation; energies in hartree."""
 
     positions: NDArray[np.float64]  # [n, 3] angstrom
     converged: bool
@@ -54,9 +54,9 @@ class Minimum:
 class MMFFSurrogate:
     """MMFF energies, forces and minimizations of molecules given by mapped SMILES.
 
-    In all methods `positions` is [n, 3] in angstrom, in the row order of the mapped SMILES, and `name` is the
-    conformation that an error names. All methods raise `SurrogateError` where MMFF cannot type the molecule or gives
-    an energy that is not a finite number.
+    In all methods `positions` is [n, 3] in angstrom, in the row order of the mapped SMILES, and `name` is the name of
+    the conformation in error messages. All methods raise `SurrogateError` if MMFF has no parameters for the molecule or
+    its energy is not finite.
     """
 
     def __init__(self, variant: Variant = "MMFF94") -> None:
@@ -67,7 +67,7 @@ class MMFFSurrogate:
         self._cache: OrderedDict[str, tuple[Chem.Mol, Any]] = OrderedDict()
 
     def energy(self, mapped_smiles: str, positions: NDArray, name: str = "") -> float:
-        """Energy in hartree."""
+        """Return the energy in hartree."""
         _, force_field = self._force_field(mapped_smiles, positions, name)
         kcal_per_mol = force_field.CalcEnergy(np.asarray(positions, np.float64).ravel().tolist())
         if not math.isfinite(kcal_per_mol):
@@ -80,7 +80,7 @@ class MMFFSurrogate:
     def energy_and_forces(
         self, mapped_smiles: str, positions: NDArray, name: str = ""
     ) -> tuple[float, NDArray[np.float64]]:
-        """Energy in hartree and forces [n, 3] in hartree/angstrom."""
+        """Return the energy in hartree and the forces [n, 3] in hartree/angstrom."""
         # CalcGrad uses the pair distances of the last CalcEnergy, so the energy at the same positions must come first.
         energy = self.energy(mapped_smiles, positions, name)
         _, force_field = self._force_field(mapped_smiles, positions, name)
@@ -88,13 +88,16 @@ class MMFFSurrogate:
         return energy, -np.array(gradient).reshape(-1, 3) / HARTREE_IN_KCAL_PER_MOL
 
     def hessian(self, mapped_smiles: str, positions: NDArray, name: str = "") -> NDArray[np.float64]:
-        """Second derivatives [3 n, 3 n] in hartree/angstrom^2, from differences of forces; symmetric.
+        """Return the symmetrized second derivatives [3n, 3n] in hartree/angstrom^2, from finite differences of forces.
 
         Raises:
-            SurrogateError: also where there are more than `LARGEST_HESSIAN` atoms.
+            SurrogateError: also if there are more than `LARGEST_HESSIAN` atoms.
         """
         if len(positions) > LARGEST_HESSIAN:
-            raise SurrogateError(f"conformation {name or mapped_smiles!r}: too large for a Hessian of {self.variant}")
+            raise SurrogateError(
+                f"conformation {name or mapped_smiles!r}: {len(positions)} atoms are too many for a Hessian of "
+                f"{self.variant} (at most {LARGEST_HESSIAN}); leave this molecule out"
+            )
         here = np.asarray(positions, np.float64).ravel()
         _, forces = self.energy_and_forces(mapped_smiles, positions, name)
         rows = np.empty((len(here), len(here)))
@@ -106,7 +109,7 @@ class MMFFSurrogate:
         return 0.5 * (rows + rows.T)
 
     def minimize(self, mapped_smiles: str, positions: NDArray, *, max_iterations: int, name: str = "") -> Minimum:
-        """RDKit's own BFGS minimization with its default tolerances, as in `MMFFOptimizeMolecule`."""
+        """Minimize one conformation with RDKit's BFGS and its default tolerances, as `MMFFOptimizeMolecule` does."""
         first = self.energy(mapped_smiles, positions, name)
         mol, force_field = self._force_field(mapped_smiles, positions, name)
         mol.GetConformer().SetPositions(np.array(positions, np.float64))
@@ -118,7 +121,7 @@ class MMFFSurrogate:
     def trajectory(
         self, mapped_smiles: str, positions: NDArray, *, max_iterations: int, name: str = ""
     ) -> list[NDArray[np.float64]]:
-        """Positions [n, 3] after every iteration of RDKit's minimization, the start not among them."""
+        """Return the positions [n, 3] after every iteration of RDKit's minimization, without the start."""
         self.energy(mapped_smiles, positions, name)
         mol, force_field = self._force_field(mapped_smiles, positions, name)
         mol.GetConformer().SetPositions(np.array(positions, np.float64))
@@ -144,8 +147,8 @@ class MMFFSurrogate:
 
     def _build(self, mapped_smiles: str, name: str) -> tuple[Chem.Mol, Any]:
         mol = chemistry.molecule(mapped_smiles)
-        # All atoms at the origin: RDKit leaves out pairs that are far apart when the force field is made, and which
-        # conformation happens to come first must not decide about that.
+        # All atoms at the origin: RDKit omits pairs that are far apart when the force field is built, and that must not
+        # depend on which conformation comes first.
         mol.AddConformer(Chem.Conformer(mol.GetNumAtoms()), assignId=True)
         properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol, mmffVariant=self.variant)
         force_field = properties and rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties)
@@ -158,12 +161,13 @@ class MMFFSurrogate:
         return mol, force_field
 
 
-def minimize(conformations: ConformationSet, surrogate: MMFFSurrogate, *, max_iterations: int) -> ConformationSet:
-    """Every conformation minimized with RDKit's MMFF: the evaluation arm `mmff`.
+def minimize_all(conformations: ConformationSet, surrogate: MMFFSurrogate, *, max_iterations: int) -> ConformationSet:
+    """Minimize every conformation with RDKit's MMFF, as the evaluation arm `mmff` does.
 
     Returns:
-        The same conformations without labels, position final, with `initial_position`, `stop_reason` and the surrogate
-        energies. RDKit does not say how many iterations and force evaluations it took, so there is no column for them.
+        The same conformations without labels, at their final positions, with `initial_position`, `stop_reason` and the
+        surrogate energies. RDKit does not report the numbers of iterations and force evaluations, so these columns are
+        missing.
 
     Raises:
         SurrogateError: see `MMFFSurrogate`.

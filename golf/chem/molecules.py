@@ -1,4 +1,4 @@
-"""Molecules as RDKit sees them, in the row order of a conformation."""
+"""RDKit molecules in the row order of a conformation: mapped SMILES, open stereochemistry, bond lengths."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from rdkit.Chem import rdDistGeom
 from golf.core.errors import UserError
 
 MAX_STRETCH = 1.3
-"""Largest length of a bond in sums of covalent radii: atoms that are further apart are not those of the bond."""
+"""Largest length of a bond, in units of the sum of covalent radii."""
 
 MIN_STRETCH = 0.6
-"""Smallest length; angstrom read as bohr come out below it."""
+"""Smallest length of a bond, in the same units; lengths in angstrom that are read as bohr are below it."""
 
 MAX_BRIDGEHEADS = 4
-"""So many unspecified ones, whose stereoisomers are all tried; more count as open."""
+"""Limit of unspecified bridgeheads whose stereoisomers are all tried; with more, the stereoisomer counts as open."""
 
 EMBEDDING_ATTEMPTS = 10
-"""For an isomer that may be impossible; possible ones of bridged rings need one or two."""
+"""Attempts to embed an isomer that may be impossible; possible isomers of bridged rings need one or two."""
 
 HANDS = (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW)
 
 
 def mapped_smiles(mol: Chem.Mol) -> str:
-    """SMILES with every atom (hydrogens too) and atom-map numbers 1..n that give the row order of `mol`."""
+    """Return the SMILES with explicit hydrogens and atom-map numbers 1..n, which give the row order of `mol`."""
     copy = Chem.Mol(mol)
     for atom in copy.GetAtoms():
         atom.SetAtomMapNum(atom.GetIdx() + 1)
@@ -55,9 +55,9 @@ def _template(smiles: str) -> Chem.Mol:
 
 @lru_cache(maxsize=4096)
 def canonical_smiles(smiles: str) -> str:
-    """SMILES of the molecule of a mapped one, the same for every order of its atoms.
+    """Return the canonical SMILES of the molecule of a mapped SMILES, independent of its atom order.
 
-    An imine's N-H turns over, so which side it is on does not count.
+    The side of an imine's N-H is dropped, because it inverts.
     """
     mol = molecule(smiles)
     for bond in mol.GetBonds():
@@ -70,17 +70,16 @@ def canonical_smiles(smiles: str) -> str:
 
 
 def turns_over(bond: Chem.Bond) -> bool:
-    """Whether it is of an imine with a hydrogen, whose two forms are one compound."""
+    """Tell whether a double bond is that of an imine with an N-H, whose two forms are one compound."""
     ends = (bond.GetBeginAtom(), bond.GetEndAtom())
     return any(end.GetSymbol() == "N" and end.GetTotalNumHs(includeNeighbors=True) for end in ends)
 
 
 def has_open_stereo(mol: Chem.Mol) -> bool:
-    """Whether a molecule may be a mixture of stereoisomers: a stereocenter or double bond of it is not specified.
+    """Tell whether a stereocenter or double bond of a molecule is unspecified, so that it may be several stereoisomers.
 
-    An imine's N-H is not counted, for it turns over, and neither are nitrogens with a hydrogen and the acids of
-    phosphorus and sulfur, whose protons change places. Bridgeheads hold one another: norbornane has two of them and is
-    one compound.
+    The N-H of an imine does not count, because it inverts, and neither do nitrogens with a hydrogen and acids of
+    phosphorus and sulfur, whose protons move. Bridgeheads constrain each other: norbornane has two and is one compound.
     """
     unspecified = [e for e in Chem.FindPotentialStereo(mol) if e.specified == Chem.StereoSpecified.Unspecified]
     if any(
@@ -94,7 +93,7 @@ def has_open_stereo(mol: Chem.Mol) -> bool:
 
 
 def _several_stereoisomers(mol: Chem.Mol, centers: Sequence[int]) -> bool:
-    """Whether more than one of the isomers that these stereocenters make can be embedded."""
+    """Tell whether more than one of the isomers of these stereocenters can be embedded."""
     parameters = rdDistGeom.ETKDGv3()
     parameters.randomSeed, parameters.maxIterations = 1, EMBEDDING_ATTEMPTS
     found: dict[str, bool] = {}
@@ -112,7 +111,7 @@ def _several_stereoisomers(mol: Chem.Mol, centers: Sequence[int]) -> bool:
 
 
 def _has_mobile_proton(atom: Chem.Atom) -> bool:
-    """Whether it is a nitrogen with a hydrogen, or an acid's phosphorus or sulfur."""
+    """Tell whether an atom is a nitrogen with a hydrogen, or the phosphorus or sulfur of an acid."""
     acid = atom.GetSymbol() in ("P", "S") and any(
         other.GetSymbol() == "O" and other.GetTotalNumHs(includeNeighbors=True) for other in atom.GetNeighbors()
     )
@@ -120,11 +119,11 @@ def _has_mobile_proton(atom: Chem.Atom) -> bool:
 
 
 def molecule(smiles: str, positions: NDArray | None = None) -> Chem.Mol:
-    """The molecule of a mapped SMILES, atoms in row order, without atom-map numbers.
+    """Return the molecule of a mapped SMILES, with atoms in row order and without atom-map numbers.
 
     Args:
         smiles: mapped SMILES, see `mapped_smiles`.
-        positions: [n, 3] angstrom; if given, the molecule gets them as its only conformer.
+        positions: [n, 3] angstrom; if given, they become the only conformer of the molecule.
 
     Raises:
         UserError: the SMILES cannot be parsed or its atom-map numbers are not 1..n.
@@ -138,9 +137,9 @@ def molecule(smiles: str, positions: NDArray | None = None) -> Chem.Mol:
 
 
 def misfit(mol: Chem.Mol, numbers: NDArray, positions: NDArray) -> str:
-    """What says that rows of atoms are not those of a molecule, in this order; empty if nothing does.
+    """Describe why rows of atoms are not those of a molecule in this order; "" if they can be.
 
-    Elements have to agree, and the atoms of every bond have to be as far apart as bonded atoms are.
+    Elements must agree, and the distance of bonded atoms must be that of a bond.
 
     Args:
         numbers: [n] atomic numbers.
@@ -152,7 +151,7 @@ def misfit(mol: Chem.Mol, numbers: NDArray, positions: NDArray) -> str:
 
 
 def misfits(mol: Chem.Mol, positions: NDArray) -> list[str]:
-    """Of each of m geometries, which bond is too long or too short to be one; empty if none is.
+    """Describe, for each of m geometries, the bond that is most too long or too short; "" if all are within the limits.
 
     Args:
         positions: [m, n, 3] angstrom.
@@ -173,7 +172,7 @@ def misfits(mol: Chem.Mol, positions: NDArray) -> list[str]:
 
 
 def skeleton(mol: Chem.Mol) -> Chem.Mol:
-    """Keep the elements and which atoms are bonded, in the same order, and nothing else."""
+    """Return a molecule with only the elements and the connectivity, in the same atom order."""
     bonded = Chem.RWMol()
     for atom in mol.GetAtoms():
         bare = Chem.Atom(atom.GetAtomicNum())

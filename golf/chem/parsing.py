@@ -1,4 +1,4 @@
-"""Molecules of SMILES and molfiles as RDKit reads them, or in its words why it reads none."""
+"""Parse SMILES and molfiles with RDKit, and keep its reason if it cannot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from golf.chem.axes import with_stated_axes
 
 
 def from_molfile(text: str) -> tuple[Chem.Mol | None, str]:
-    """Return the molecule of a molfile, hydrogens as they are there, or None and why RDKit reads none."""
+    """Parse a molfile, with hydrogens as written; return None and RDKit's reason if it cannot be parsed."""
     return _read(_molfile, text)
 
 
@@ -22,7 +22,7 @@ def _molfile(text: str) -> Chem.Mol | None:
 
 
 def from_smiles(smiles: str) -> tuple[Chem.Mol | None, str]:
-    """Return the molecule of a SMILES, or None and why RDKit reads none."""
+    """Parse a SMILES; return None and the reason if it cannot be parsed."""
     if not smiles:
         return None, "the SMILES is empty"
     mol, error = _read(Chem.MolFromSmiles, smiles)
@@ -32,7 +32,7 @@ def from_smiles(smiles: str) -> tuple[Chem.Mol | None, str]:
 
 
 def _other_language(smiles: str) -> str:
-    """Say what a text is that RDKit cannot read as a SMILES; "" where that is not known."""
+    """Tell what a text is that RDKit cannot parse as a SMILES; "" if unknown."""
     if smiles.replace("->", "").count(">") == 2:
         return "it is a reaction; write one molecule"
     with rdBase.BlockLogs():
@@ -43,14 +43,14 @@ def _other_language(smiles: str) -> str:
 
 
 def _read(parse: Callable[[str], Chem.Mol | None], text: str) -> tuple[Chem.Mol | None, str]:
-    """Return the molecule of a text, or why RDKit reads none."""
-    with rdBase.CaptureErrorLog() as log:  # the reason is reported with the number of the line instead
+    """Parse a text; return None and RDKit's reason if it cannot be parsed."""
+    with rdBase.CaptureErrorLog() as log:  # the caller reports the reason with the line number
         mol = parse(text)
         return mol, "" if mol is not None else _reason(log.messages)
 
 
 def _reason(messages: str) -> str:
-    """Return the line of RDKit's error log that says most: the first, without the time and what all have."""
+    """Return the first line of RDKit's error log, without the time and the common prefix."""
     lines = (
         re.sub(r"^\[[\d:]+\] *(SMILES Parse Error: |ERROR: (Could not sanitize .*)?)?", "", line).strip()
         for line in messages.splitlines()

@@ -1,4 +1,4 @@
-"""Distances between conformations: RMSD of heavy atoms, aligned, with symmetry."""
+"""RMSD of heavy atoms between conformations, aligned, with symmetry taken into account."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from golf.core.conformations import ConformationSet
 from golf.core.errors import UserError
 
 FEWEST_HEAVY_ATOMS = 3
-"""With fewer heavy atoms these have no shape (H2O2, methane): there all atoms are compared."""
+"""With fewer heavy atoms than this, all atoms are compared: one or two heavy atoms (methane, H2O2) have no shape."""
 
 MAX_MATCHES = 10_000
-"""Permutations of equivalent atoms that are tried; beyond it the RMSD is an upper bound."""
+"""Limit of permutations of equivalent atoms that are tried; beyond it the RMSD is an upper bound."""
 
 
 def rmsd_to_minima(
     ends: ConformationSet, has_end: NDArray, minima: ConformationSet, has_minimum: NDArray
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """RMSD between the ends of relaxations and DFT minima of the same molecules.
+    """Compute the RMSD between final geometries of relaxations and DFT minima of the same molecules.
 
     Heavy atoms only, after the best alignment, and over all permutations of atoms that are equivalent in the molecular
     graph (RDKit's GetBestRMS); the atoms at the end of a conjugated group, as in a carboxylate, count as equivalent.
 
     Args:
-        ends: n ends of relaxations.
-        has_end: whether a relaxation has a geometry that counts, [n].
+        ends: n final geometries of relaxations.
+        has_end: whether a relaxation has a valid final geometry, [n].
         minima: DFT minima from the same starts in the same order.
-        has_minimum: whether the DFT optimization found one, [n]. Where it did not, the end does not count, either.
+        has_minimum: whether the DFT optimization found a minimum, [n]; if not, the final geometry is not used either.
 
     Returns:
-        Own: RMSD between the end and the minimum from the same start [n] angstrom, NaN where one of them is missing.
-        Nearest: smallest RMSD between the minimum and any end of the molecule that counts [n] angstrom, NaN where there
-        is no minimum, or no end of the molecule.
+        Own: RMSD between the final geometry and the minimum from the same start [n] angstrom; NaN if one is missing.
+        Nearest: smallest RMSD between the minimum and any valid final geometry of the molecule [n] angstrom; NaN if
+        there is no minimum or no final geometry.
 
     Raises:
-        UserError: two different molecules have one name.
+        UserError: two different molecules have the same name.
     """
     has_end, has_minimum = np.asarray(has_end, np.bool_), np.asarray(has_minimum, np.bool_)
     own, nearest = np.full(len(ends), np.nan), np.full(len(ends), np.nan)
@@ -60,7 +60,7 @@ def rmsd_to_minima(
 def _distances(
     ends: ConformationSet, generated: Sequence[int], minima: ConformationSet, members: Sequence[int]
 ) -> NDArray[np.float64]:
-    """RMSD of each of the generated ends to each of the minima of one molecule, [n_generated, n_minima] angstrom."""
+    """Compute the RMSD of final geometries to minima of one molecule, [n_generated, n_minima] angstrom."""
     probes = [compared(ends.mapped_smiles[i], ends.position[ends.rows(i)]) for i in generated]
     references = [compared(minima.mapped_smiles[i], minima.position[minima.rows(i)]) for i in members]
     distances = np.empty((len(probes), len(references)))
@@ -70,8 +70,8 @@ def _distances(
                 distances[row, column] = _rmsd(probe, reference)
             except RuntimeError:
                 raise UserError(
-                    f"{ends.id[generated[row]]} and {minima.id[members[column]]} are both called "
-                    f"{ends.molecule[generated[row]]} but are not the same molecule; give them names of their own"
+                    f"{ends.id[generated[row]]} and {minima.id[members[column]]} are both named "
+                    f"{ends.molecule[generated[row]]} but are not the same molecule; rename one"
                 ) from None
     return distances
 
@@ -81,7 +81,7 @@ def _rmsd(probe: Chem.Mol, reference: Chem.Mol) -> float:
 
 
 def compared(smiles: str, positions: NDArray) -> Chem.Mol:
-    """The atoms of a conformation that are compared: heavy ones, or all where there are few of them.
+    """Return a molecule of the atoms to compare: heavy atoms, or all atoms if there are few heavy ones.
 
     Args:
         smiles: mapped SMILES.
@@ -90,5 +90,5 @@ def compared(smiles: str, positions: NDArray) -> Chem.Mol:
     mol = molecule(smiles, positions)
     if mol.GetNumHeavyAtoms() < FEWEST_HEAVY_ATOMS:
         return mol
-    # Not RemoveHs: that keeps hydrogens of some kinds, such as isotopes.
+    # Not RemoveHs, which keeps some hydrogens, such as isotopes.
     return Chem.RemoveAllHs(mol, sanitize=False)

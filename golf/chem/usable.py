@@ -1,4 +1,4 @@
-"""What a molecule has that no calculation here can take as it is: query atoms, unknown bonds, open shells."""
+"""Check whether a molecule can be studied: no query atoms, known bond orders, closed shells, MMFF94 parameters."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ ORDERS = frozenset(
         Chem.BondType.DATIVE,
     }
 )
-"""Bonds that say how many electrons they have."""
+"""Bond types with a definite number of electrons."""
 
 TRIPLETS = ("O=O", "S=S", "[Se]=[Se]", "O=S")
-"""Molecules that are drawn with closed shells and whose ground state is a triplet (Huber and Herzberg, Constants of
+"""Molecules that are drawn with closed shells but have a triplet ground state (Huber and Herzberg, Constants of
 Diatomic Molecules, 1979)."""
 
 _AFTER_NEON = rdqueries.AtomNumGreaterQueryAtom(10)
-"""Elements that can have more than four ligands, or a d shell."""
+"""Query for elements that can have more than four ligands, or a d shell."""
 
 ARRANGEMENTS = {
     Chem.ChiralType.CHI_SQUAREPLANAR: "@SP",
     Chem.ChiralType.CHI_TRIGONALBIPYRAMIDAL: "@TB",
     Chem.ChiralType.CHI_OCTAHEDRAL: "@OH",
 }
-"""Stereochemistry of four to six ligands that is not tetrahedral, as SMILES have it."""
+"""SMILES symbols of non-tetrahedral stereochemistry with four to six ligands."""
 
 OPEN_D_SHELLS = frozenset([*range(21, 30), *range(39, 48), *range(57, 80), *range(89, 112)])
-"""Atomic numbers of metals whose d or f shell may be open; zinc, cadmium and mercury are not among them."""
+"""Atomic numbers of metals whose d or f shell may be open; these exclude zinc, cadmium and mercury."""
 
 
 def query_problem(mol: Chem.Mol) -> str:
-    """Return what a record leaves open about atoms and bonds; "" if nothing."""
+    """Describe a query atom or a bond of unknown order; "" if there is none."""
     for atom in mol.GetAtoms():
         if atom.GetAtomicNum() == 0 or atom.HasQuery():
             return f"atom {atom.GetIdx() + 1} is an attachment point or query atom; write an element"
@@ -50,33 +50,33 @@ def query_problem(mol: Chem.Mol) -> str:
             return f"a bond of unknown order ({ends}); write a single, double, triple or aromatic one"
         if bond.GetBondType() == Chem.BondType.AROMATIC and not bond.IsInRing():
             ends = f"atoms {bond.GetBeginAtomIdx() + 1} and {bond.GetEndAtomIdx() + 1}"
-            return f"an aromatic bond that is in no ring ({ends}); write a single or double one"
+            return f"an aromatic bond outside a ring ({ends}); write a single or double one"
     return ""
 
 
 def spin_problem(mol: Chem.Mol) -> str:
-    """Return why a molecule without radical centers is not a closed shell; "" if it may be one."""
+    """Return why a molecule without radical centers is not a closed shell; "" if it can be one."""
     electrons = sum(atom.GetAtomicNum() + atom.GetTotalNumHs() for atom in mol.GetAtoms()) - Chem.GetFormalCharge(mol)
     if electrons % 2:
         return f"it has an odd number of electrons ({electrons}); only closed shells are covered"
     if mol.GetNumAtoms() == 1 and mol.GetAtomWithIdx(0).GetAtomicNum() in OPEN_D_SHELLS:
-        return "it is a single metal atom, whose shells are not known to be closed; only closed shells are covered"
+        return "it is a single metal atom, which may have open shells; only closed shells are covered"
     if Chem.MolToSmiles(mol, isomericSmiles=False) in TRIPLETS:
         return "its ground state is a triplet; only closed shells are covered"
     return ""
 
 
 def unkept_stereo(mol: Chem.Mol) -> str:
-    """Return why a geometry that is made for a molecule may be another stereoisomer; "" if that is kept."""
-    for atom in mol.GetAtomsMatchingQuery(_AFTER_NEON):  # 20 times as fast as a loop over all atoms
+    """Return why ETKDG may embed another stereoisomer than the molecule's; "" if it does not."""
+    for atom in mol.GetAtomsMatchingQuery(_AFTER_NEON):  # 20 times faster than a loop over all atoms
         if atom.GetChiralTag() in ARRANGEMENTS:
             what = f"atom {atom.GetIdx() + 1} ({ARRANGEMENTS[atom.GetChiralTag()]})"
-            return f"the order of the ligands of {what} is not kept by ETKDG; give a geometry (SDF)"
+            return f"ETKDG does not keep the order of the ligands of {what}; give a geometry (SDF)"
     return ""
 
 
 def has_open_d_shell(mol: Chem.Mol) -> bool:
-    """Tell whether a molecule has a metal whose spin state its bonds do not say."""
+    """Tell whether a molecule has a metal whose spin state does not follow from its bonds."""
     return any(atom.GetAtomicNum() in OPEN_D_SHELLS for atom in mol.GetAtomsMatchingQuery(_AFTER_NEON))
 
 
@@ -84,17 +84,19 @@ UNREADABLE = "RDKit cannot read it as a molecule"
 
 RADICAL = "it is a radical; only closed shells are covered"
 
-BARE = f"{RADICAL} (an atom in brackets has the hydrogens that are written, as in [CH3])"
+BARE = f"{RADICAL} (an atom in brackets has only the hydrogens written there, as in [CH3])"
 
 PROPERTIES = "properties"
-"""Column of conformations: properties of the record that they come from (JSON)."""
+"""Name of the column with the properties of the record that a conformation comes from (JSON)."""
 
 
 @dataclass(frozen=True)
 class Molecule:
-    """A molecule of an input file, with explicit hydrogens; conformers only if it came with geometries.
+    """A molecule of an input file, with explicit hydrogens, and with conformers if the file has geometries.
 
-    `properties` are those of its records, in the order of the conformers: one record where it came without geometry.
+    Attributes:
+        line: line of its record, from 1; number of the record in an SDF.
+        properties: of its records, in the order of the conformers; one record if the file has no geometries.
     """
 
     name: str
@@ -104,7 +106,7 @@ class Molecule:
 
 
 def structure_problem(mol: Chem.Mol | None) -> str:
-    """What keeps a record from being one molecule; empty if nothing does."""
+    """Return why a record is not one molecule; "" if it is."""
     if mol is None:
         return UNREADABLE
     if mol.GetNumAtoms() == 0:
@@ -120,12 +122,12 @@ def structure_problem(mol: Chem.Mol | None) -> str:
 
 
 def is_radical(mol: Chem.Mol) -> bool:
-    """Whether an atom has an unpaired electron."""
+    """Tell whether an atom has an unpaired electron."""
     return any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
 
 
 def shell_problem(mol: Chem.Mol | None) -> str:
-    """What keeps a record from being one molecule of closed shells; empty if nothing does."""
+    """Return why a record is not one closed-shell molecule; "" if it is."""
     problem = structure_problem(mol)
     if problem or mol is None:
         return problem
@@ -135,15 +137,15 @@ def shell_problem(mol: Chem.Mol | None) -> str:
 
 
 def _is_bare(atom: Chem.Atom) -> bool:
-    """Tell whether it is an atom as in "[C]" or "[#6]", which many people take for one with its hydrogens."""
+    """Tell whether an atom is written like "[C]" or "[#6]", which many take for one with implicit hydrogens."""
     return atom.GetNumRadicalElectrons() > 0 and atom.GetTotalNumHs() == 0 and atom.GetAtomicNum() in (5, 6, 7, 8)
 
 
 def unusable(mol: Chem.Mol | None, elements: Collection[int] | None = None) -> str:
-    """Why a molecule cannot be studied; empty if it can.
+    """Return why a molecule cannot be studied; "" if it can.
 
     Args:
-        elements: atomic numbers that the oracle and the reference energies have; None: all that MMFF94 knows.
+        elements: atomic numbers covered by the oracle and the reference energies; None for all that MMFF94 covers.
     """
     problem = shell_problem(mol)
     if problem or mol is None:
@@ -159,9 +161,13 @@ def unusable(mol: Chem.Mol | None, elements: Collection[int] | None = None) -> s
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A record that cannot be used. `line` counts from 1; for SDF it is the number of the record.
+    """A record that cannot be used.
 
-    Names of frames and of rows of a database begin with their place ("frame 2, line 12, ethanol").
+    Attributes:
+        line: line of the record, from 1; number of the record in an SDF.
+        name: of the molecule; of frames and rows of a database with their place before it ("frame 2, line 12, ethanol").
+        text: the record, or its SMILES.
+        reason: why it cannot be used, worded to follow the place of the record.
     """
 
     line: int

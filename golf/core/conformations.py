@@ -1,8 +1,8 @@
 """The data model: conformations of molecules, with or without labels.
 
-One layout serves every artifact; golf/core/hdf5.py writes and reads it. Units are angstrom, hartree and
-hartree/angstrom everywhere; energies are float64 total energies. Molecules of different sizes lie one after the other,
-as in a CSR matrix: the atoms of conformation i are the rows `offset[i]:offset[i + 1]`.
+Every artifact has this layout; golf/core/hdf5.py writes and reads it. Units are angstrom, hartree and
+hartree/angstrom everywhere; energies are float64 total energies. Conformations of different sizes are concatenated, as
+the rows of a CSR matrix are: the atoms of conformation i are the rows `offset[i]:offset[i + 1]`.
 """
 
 from __future__ import annotations
@@ -10,37 +10,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 class Status(IntEnum):
-    """What became of a label."""
+    """Outcome of a label."""
 
     OK = 0
     NOT_COMPUTED = 1  # no label yet
-    NOT_CONVERGED = 2  # no step of the SCF ladder converged, or a DFT optimization reached its limit
-    FAILED = 3  # the program said why
-    CRASHED = 4  # its process died
+    NOT_CONVERGED = 2  # no step of the SCF ladder converged, or a DFT optimization reached its step limit
+    FAILED = 3  # the program reported an error
+    CRASHED = 4  # the program's process died
     TIMED_OUT = 5  # stopped at the time limit per conformation
-    REJECTED = 6  # computed, but not to be trained on (force norm above max_force_norm)
+    REJECTED = 6  # computed, but excluded from training (force norm above max_force_norm)
 
 
 class StopReason(IntEnum):
-    """Why a relaxation ended."""
+    """Reason why a relaxation ended."""
 
     CONVERGED = 0  # largest force component norm below the threshold
     SURROGATE_RISE = 1  # the surrogate energy rose over the last step
     STEP_LIMIT = 2
-    NOT_FINITE = 3  # energy, forces or positions stopped being finite numbers
-    FAILED = 4  # the oracle or force field gave no force
+    NOT_FINITE = 3  # energy, forces or positions became NaN or infinite
+    FAILED = 4  # the oracle or force field returned no force
 
 
 @dataclass(frozen=True)
 class Column:
-    """One dataset of the file: type, trailing shape, unit and meaning."""
+    """One dataset of the HDF5 file: type, trailing shape, unit and meaning."""
 
     dtype: Any
     description: str
@@ -54,7 +54,7 @@ ATOM_COLUMNS: Mapping[str, Column] = {
     "nnp_force": Column(np.float64, "force that the NNP predicts", "hartree/angstrom", (3,)),
 }
 NEAR_TRAINING = "near_training"
-"""Column of test starts that lie near a training conformation."""
+"""Name of the column that marks test starts close to a training conformation."""
 
 CONFORMATION_COLUMNS: Mapping[str, Column] = {
     "energy": Column(np.float64, "total energy of the label", "hartree"),
@@ -99,6 +99,24 @@ CONFORMATION_COLUMNS: Mapping[str, Column] = {
 }
 
 
+class Frame(NamedTuple):
+    """One geometry along a relaxation.
+
+    Attributes:
+        conformation: index of the conformation in its set.
+        step: optimizer step.
+        energy: hartree.
+        position: [n, 3] angstrom.
+        force: [n, 3] hartree/angstrom.
+    """
+
+    conformation: int
+    step: int
+    energy: float
+    position: NDArray[np.float64]
+    force: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Frames:
     """Geometries along relaxations. Arrays: conformation, step, energy [n_frames]; position, force [n_frame_atoms, 3].
@@ -117,44 +135,74 @@ class Frames:
         return len(self.conformation)
 
     @classmethod
-    def build(cls, frames: Iterable[tuple[int, int, float, NDArray, NDArray]]) -> Frames:
-        """From (conformation, step, energy, position [n, 3], force [n, 3]) of each frame."""
-        rows = list(frames)
+    def build(cls, frames: Iterable[Frame]) -> Frames:
+        """Collect frames, or tuples of their fields, in the order given."""
+        rows = [Frame(*frame) for frame in frames]
         empty = np.zeros((0, 3))
         return cls(
-            conformation=np.array([row[0] for row in rows], dtype=np.int64),
-            step=np.array([row[1] for row in rows], dtype=np.int64),
-            offset=np.cumsum([0] + [len(row[3]) for row in rows], dtype=np.int64),
-            energy=np.array([row[2] for row in rows], dtype=np.float64),
-            position=np.concatenate([empty, *(row[3] for row in rows)]),
-            force=np.concatenate([empty, *(row[4] for row in rows)]),
+            conformation=np.array([frame.conformation for frame in rows], dtype=np.int64),
+            step=np.array([frame.step for frame in rows], dtype=np.int64),
+            offset=np.cumsum([0] + [len(frame.position) for frame in rows], dtype=np.int64),
+            energy=np.array([frame.energy for frame in rows], dtype=np.float64),
+            position=np.concatenate([empty, *(frame.position for frame in rows)]),
+            force=np.concatenate([empty, *(frame.force for frame in rows)]),
         )
 
-    def __iter__(self) -> Iterator[tuple[int, int, float, NDArray, NDArray]]:
-        """Conformation, step, energy, position [n, 3] and force [n, 3] of each frame, as `build` takes them."""
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames one by one, as `build` takes them."""
         for k in range(len(self)):
-            atoms = slice(self.offset[k], self.offset[k + 1])
-            yield (
-                int(self.conformation[k]),
-                int(self.step[k]),
-                float(self.energy[k]),
-                self.position[atoms],
-                self.force[atoms],
-            )
+            yield self._frame(k)
+
+    def _frame(self, k: int) -> Frame:
+        atoms = slice(self.offset[k], self.offset[k + 1])
+        return Frame(
+            int(self.conformation[k]),
+            int(self.step[k]),
+            float(self.energy[k]),
+            self.position[atoms],
+            self.force[atoms],
+        )
 
     def subset(self, indices: Sequence[int] | NDArray) -> Frames:
-        """Frames of the given conformations, renumbered in that order."""
-        rows = []
-        for new, old in enumerate(indices):
-            for k in np.flatnonzero(self.conformation == old):
-                atoms = slice(self.offset[k], self.offset[k + 1])
-                rows.append((new, int(self.step[k]), float(self.energy[k]), self.position[atoms], self.force[atoms]))
-        return Frames.build(rows)
+        """Return the frames of the given conformations, renumbered in that order."""
+        return Frames.build(
+            self._frame(k)._replace(conformation=new)
+            for new, old in enumerate(indices)
+            for k in np.flatnonzero(self.conformation == old).tolist()
+        )
+
+
+class ConformationRecord(NamedTuple):
+    """One conformation, as `ConformationSet.build` takes it.
+
+    Attributes:
+        id: unique name of the conformation.
+        molecule: name of the molecule.
+        mapped_smiles: SMILES whose atom-map numbers give the row order.
+        charge: total charge.
+        multiplicity: spin multiplicity.
+        numbers: [n] atomic numbers.
+        positions: [n, 3] angstrom.
+    """
+
+    id: str
+    molecule: str
+    mapped_smiles: str
+    charge: int
+    multiplicity: int
+    numbers: NDArray[np.integer]
+    positions: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ConformationSet:
-    """N conformations with A atoms in all. See the module's text for units and row order."""
+    """N conformations with A atoms in total, as concatenated arrays.
+
+    The module's docstring has the units and the row order.
+
+    Raises:
+        ValueError: the arrays contradict the layout.
+    """
 
     id: list[str]
     molecule: list[str]
@@ -178,35 +226,35 @@ class ConformationSet:
 
     @property
     def n_atoms(self) -> NDArray[np.int64]:
-        """Atoms of each conformation [N]."""
+        """Number of atoms of each conformation [N]."""
         return np.diff(self.offset)
 
     def rows(self, i: int) -> slice:
-        """The atom rows of conformation i."""
+        """Return the atom rows of conformation i."""
         return slice(int(self.offset[i]), int(self.offset[i + 1]))
 
     @classmethod
     def build(
         cls,
-        records: Iterable[tuple[str, str, str, int, int, NDArray, NDArray]],
+        records: Iterable[ConformationRecord],
         **attrs: Any,
     ) -> ConformationSet:
-        """From (id, molecule, mapped SMILES, charge, multiplicity, numbers [n], positions [n, 3]) of each."""
-        rows = list(records)
+        """Collect records, or tuples of their fields, in the order given; `attrs` become the root attributes."""
+        rows = [ConformationRecord(*record) for record in records]
         return cls(
-            id=[row[0] for row in rows],
-            molecule=[row[1] for row in rows],
-            mapped_smiles=[row[2] for row in rows],
-            charge=np.array([row[3] for row in rows], dtype=np.int8),
-            multiplicity=np.array([row[4] for row in rows], dtype=np.uint8),
-            offset=np.cumsum([0] + [len(row[5]) for row in rows], dtype=np.int64),
-            number=np.concatenate([np.zeros(0, np.uint8), *(np.asarray(row[5], np.uint8) for row in rows)]),
-            position=np.concatenate([np.zeros((0, 3)), *(np.asarray(row[6], np.float64) for row in rows)]),
+            id=[row.id for row in rows],
+            molecule=[row.molecule for row in rows],
+            mapped_smiles=[row.mapped_smiles for row in rows],
+            charge=np.array([row.charge for row in rows], dtype=np.int8),
+            multiplicity=np.array([row.multiplicity for row in rows], dtype=np.uint8),
+            offset=np.cumsum([0] + [len(row.numbers) for row in rows], dtype=np.int64),
+            number=np.concatenate([np.zeros(0, np.uint8), *(np.asarray(row.numbers, np.uint8) for row in rows)]),
+            position=np.concatenate([np.zeros((0, 3)), *(np.asarray(row.positions, np.float64) for row in rows)]),
             attrs=attrs,
         )
 
     def subset(self, indices: Sequence[int] | NDArray) -> ConformationSet:
-        """The conformations of the given indices (or boolean mask), in that order."""
+        """Return the conformations of the given indices (or boolean mask), in that order."""
         indices = np.asarray(indices)
         if indices.dtype == np.bool_:
             indices = np.flatnonzero(indices)
@@ -238,7 +286,7 @@ class ConformationSet:
         frames: Frames | None = None,
         **attrs: Any,
     ) -> ConformationSet:
-        """A copy with columns and attributes added or replaced. Columns are cast to the types of the layout."""
+        """Return a copy with columns and attributes added or replaced; columns are cast to the types of the layout."""
         return replace(
             self,
             position=self.position if position is None else np.asarray(position, np.float64),
@@ -249,17 +297,17 @@ class ConformationSet:
         )
 
     def bare(self) -> ConformationSet:
-        """The conformations alone: no labels, no relaxation columns, no attributes."""
+        """Return the conformations without labels, relaxation columns and attributes."""
         return replace(self, atoms={}, values={}, attrs={}, frames=None)
 
     def positions_by_conformation(self) -> Iterator[NDArray[np.float64]]:
-        """Views [n_i, 3] of the positions, one conformation after the other."""
+        """Yield the positions of each conformation, as views [n_i, 3] (angstrom)."""
         for i in range(len(self)):
             yield self.position[self.rows(i)]
 
 
 def concatenate(sets: Sequence[ConformationSet]) -> ConformationSet:
-    """All conformations one after the other. Columns and attributes that all parts share are kept, frames are not."""
+    """Concatenate sets; columns and attributes that all of them share are kept, frames are not."""
     if not sets:
         return ConformationSet.build([])
     full = [part for part in sets if len(part)] or [sets[0]]
@@ -294,7 +342,7 @@ def concatenate(sets: Sequence[ConformationSet]) -> ConformationSet:
 
 
 def as_column(name: str, array: Sequence | NDArray) -> NDArray:
-    """Values of a column of conformations [N] in the type that it has in memory."""
+    """Cast the values of a column of conformations [N] to the type that it has in memory."""
     column = CONFORMATION_COLUMNS[name]
     if column.dtype is str:
         return np.array(list(array), dtype=object)
@@ -304,7 +352,7 @@ def as_column(name: str, array: Sequence | NDArray) -> NDArray:
 
 
 def _problems(part: ConformationSet) -> Iterator[str]:
-    """What contradicts the layout, in words that follow a file's name."""
+    """Yield what contradicts the layout, worded to follow a file's name."""
     n, n_rows = len(part.id), len(part.number)
     lengths: dict[str, Sequence | NDArray] = {
         "molecule": part.molecule,
@@ -328,7 +376,7 @@ def _problems(part: ConformationSet) -> Iterator[str]:
     if len(set(part.id)) != n:
         seen: set[str] = set()
         twice = next(x for x in part.id if x in seen or seen.add(x))  # type: ignore[func-returns-value]
-        yield f"conformation/id {twice!r} stands twice"
+        yield f"conformation/id {twice!r} appears twice"
     for name in part.values.keys() - CONFORMATION_COLUMNS.keys():
         yield f"conformation/{name} is not a column of the layout"
     for name in part.atoms.keys() - ATOM_COLUMNS.keys():

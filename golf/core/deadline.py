@@ -1,4 +1,4 @@
-"""How long the job that this process runs in may still take, so that it ends by itself and not by being killed."""
+"""The time limit of the job that this process runs in, so that it stops by itself instead of being killed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from golf.core.errors import UserError
 logger = logging.getLogger(__name__)
 
 RESERVE = 20.0
-"""Seconds before the limit at which nothing is in hand any more: what is done is written, and Snakemake hears of it."""
+"""Seconds before the limit at which work stops, so that results are written and Snakemake sees the exit status."""
 
 
 class OutOfTime(UserError):
-    """The job's time is up before its work is done; what has been done is kept, and another job can go on."""
+    """The job's time is up before its work is done; finished work is kept, and another job can continue."""
 
 
 class Deadline:
-    """The end of a job.
+    """The time at which a job must end.
 
     Args:
-        seconds: from now on; infinite where the job has no limit.
+        seconds: counted from now; infinite if the job has no limit.
     """
 
     def __init__(self, seconds: float = math.inf) -> None:
@@ -33,17 +33,17 @@ class Deadline:
 
     @classmethod
     def of_this_job(cls) -> Deadline:
-        """The limit of the Slurm job that this process runs in; outside of Slurm there is none."""
+        """Return the limit of the Slurm job that this process runs in; outside Slurm there is none."""
         job = os.environ.get("SLURM_JOB_ID")
         if not job:
             return cls()
-        end = os.environ.get("SLURM_JOB_END_TIME", "")  # of newer Slurms, which need not be asked then
+        end = os.environ.get("SLURM_JOB_END_TIME", "")  # set by newer versions of Slurm, which saves a call of squeue
         seconds = float(end) - time.time() if end.isdigit() else _ask_slurm(job)
         logger.info("Slurm job %s has %.0f s left", job, seconds)
         return cls(seconds)
 
     def left(self) -> float:
-        """Seconds in which work may still be in hand; not positive: the time is up."""
+        """Return the seconds left for work; zero or negative once the time is up."""
         return self._end - RESERVE - time.monotonic()
 
 
@@ -54,13 +54,13 @@ def _ask_slurm(job: str) -> float:
             command, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=60, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        logger.warning("the time limit of Slurm job %s is not known: %s", job, error)
+        logger.warning("cannot find the time limit of Slurm job %s (%s); the job runs without one", job, error)
         return math.inf
     return _seconds(done.stdout.strip())
 
 
 def _seconds(left: str) -> float:
-    """Seconds of Slurm's [days-][hours:]minutes:seconds; of a word, such as UNLIMITED, infinity."""
+    """Convert Slurm's [days-][hours:]minutes:seconds to seconds; a word such as UNLIMITED is infinity."""
     if not re.fullmatch(r"(\d+-)?(\d+:){1,2}\d+", left):
         return math.inf
     days, _, clock = left.rpartition("-")

@@ -1,4 +1,4 @@
-"""Element symbols by atomic number, for the environment that has neither RDKit nor ASE."""
+"""Element symbols by atomic number, for environments without RDKit and ASE."""
 
 SYMBOLS = (
     "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As "
@@ -8,9 +8,10 @@ SYMBOLS = (
 ).split()
 
 MAX_NUMBER = 100
-"""Rows of the network's embedding, which is SchNetPack's: it can have the elements with smaller atomic numbers."""
+"""Rows of the network's embedding, as in SchNetPack: it covers the elements with smaller atomic numbers."""
 
 NETWORK_SYMBOLS = SYMBOLS[1:MAX_NUMBER]
+"""Symbols of the elements that a network can have."""
 
 MMFF_NUMBERS = (1, 3, 6, 7, 8, 9, 11, 12, 14, 15, 16, 17, 19, 20, 26, 29, 30, 35, 53)
 """Atomic numbers that MMFF94 has parameters for, metals as ions: Halgren, J. Comput. Chem. 17, 490 (1996)."""

@@ -1,4 +1,4 @@
-"""How a process ends on Ctrl-C and SIGTERM: once, by an exception, and within a few seconds in any case."""
+"""End a process on Ctrl-C or SIGTERM by one exception, and within a few seconds in any case."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ GRACE = 4.0
 
 _watched = threading.Lock()
 _ended = threading.Event()
-"""Whether one of the signals has come."""
+"""Set once one of the signals has arrived."""
 
 
 def end_on_signals() -> None:
-    """Let the first of these signals raise in the main thread, and end the process soon even if that keeps it busy.
+    """Raise in the main thread on the first of the `ENDING` signals, and end the process after `GRACE` seconds.
 
-    A second exception would interrupt the clean-up of the first one, in the middle of a lock.
+    Later signals are ignored: a second exception would interrupt the clean-up after the first, even inside a lock.
     """
     for number in ENDING:
         signal.signal(number, _end_once)
@@ -34,26 +34,26 @@ def end_on_signals() -> None:
         return
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # written to even while the main thread is in foreign code
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # written to even while the main thread runs C code
     threading.Thread(target=_end_at_last, args=(reader,), name="ending", daemon=True).start()
 
 
 def _end_once(number: int, frame: FrameType | None) -> None:
-    """Leave by an exception, so that pools, journals and temporary files are closed on the way out."""
+    """Raise an exception, so that pools, journals and temporary files are closed on the way out."""
     _ended.set()
     for ending in ENDING:
-        signal.signal(ending, _ignore)  # not SIG_IGN: Python complains of a signal that has come meanwhile
+        signal.signal(ending, _ignore)  # not SIG_IGN: Python reports an error for a signal that is already pending
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """The process is ending already."""
+    """Do nothing: the process is already ending."""
 
 
 def _end_at_last(reader: int) -> None:
-    """End the process some time after the first of the signals; its children end with it."""
+    """End the process `GRACE` seconds after the first signal; its child processes end with it."""
     while (number := ord(os.read(reader, 1))) not in ENDING:
         continue
     time.sleep(GRACE)
@@ -61,11 +61,11 @@ def _end_at_last(reader: int) -> None:
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Run the main function of a program and end the process with its status.
+    """Run the main function of a program and end the process with its exit status.
 
-    After a signal Python is not taken down: that takes seconds with PyTorch on a busy machine, and the guard, whose
-    thread stands still meanwhile, would not shorten it. Pools, journals and files are closed by then, and what is
-    registered to be done at the exit is done.
+    After a signal the interpreter is not finalized: with PyTorch that takes seconds on a busy machine, and the thread
+    that enforces `GRACE` does not run meanwhile. By then pools, journals and files are closed; functions registered
+    with `atexit` are still called.
     """
     try:
         status = main()
@@ -80,6 +80,6 @@ def run(main: Callable[[], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):  # nobody reads it any more
+        except (OSError, ValueError):  # the reader is gone
             continue
     os._exit(status)

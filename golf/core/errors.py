@@ -1,9 +1,9 @@
-"""The one exception that means: this is wrong, and here is what to do about it."""
+"""The exception for problems that the user can fix."""
 
 
 class UserError(Exception):
-    """Wrong input, or something else that the user can mend, such as a full disk.
+    """Wrong input, or another problem that the user can fix, such as a full disk.
 
-    The message is one line that names the file or key, the record and the remedy. Commands print it and exit with
-    status 2; scripts of rules print it, log it and exit with status 1.
+    The message is one line: "file or key: what is wrong; what to do". Commands print it and exit with status 2; scripts
+    of rules print it, log it and exit with status 1.
     """

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and the suffixes that say what is in them."""
+"""Write files atomically, and tell formats by suffix."""
 
 import errno
 import os
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Of an OSError: no space, no quota, or a file larger than `ulimit -f` allows."""
+"""Error numbers of an OSError: no space left, quota exceeded, or file larger than `ulimit -f` allows."""
 
 LOCKED = "locked by another process, which is writing to it; wait until it is done, or end it"
-"""Of a file that cannot be read now."""
+"""Message for a file that cannot be read now."""
 
 
 def suffix_of(path: str | Path) -> str:
-    """The suffix that tells the format: in lower case, so that .SDF is .sdf."""
+    """Return the suffix of a file in lower case, so that .SDF counts as .sdf."""
     return Path(path).suffix.lower()
 
 
@@ -22,8 +22,8 @@ def suffix_of(path: str | Path) -> str:
 def written_whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
 
-    The suffix is kept, so that writers which look at it (SDF, CSV) behave. After an error the temporary file is
-    removed and an older `path` is untouched.
+    The suffix is kept, because some writers choose the format by it. After an error the temporary file is removed and
+    an older `path` is untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def errors_name(path: str | Path) -> Iterator[None]:
-    """Let an OSError that names no file, as after a write to a full disk, name this one."""
+    """Add this path to an OSError without a file name, such as the one of a write to a full disk."""
     try:
         yield
     except OSError as error:

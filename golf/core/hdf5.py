@@ -1,4 +1,4 @@
-"""The HDF5 file of a `ConformationSet`: one layout for every artifact, described in docs/hdf5.md."""
+"""Read and write a `ConformationSet` as HDF5, in the layout of docs/hdf5.md."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ REQUIRED = (
     *(f"conformation/{name}" for name in ("id", "molecule", "mapped_smiles", "charge", "multiplicity")),
     *(f"atoms/{name}" for name in ("offset", "number", "position")),
 )
-"""Columns that every file has."""
+"""Columns that every file must have."""
 
 
 def write(path: str | Path, conformations: ConformationSet, **attrs: Any) -> None:
-    """Write the file under a temporary name and rename it when complete. `attrs` are added to the root attributes."""
+    """Write conformations to a file, atomically; `attrs` are added to the root attributes."""
     with _created(path) as file:
         _write_attrs(file, conformations.attrs | attrs)
         part = conformations
@@ -59,9 +59,9 @@ def rewrite(
     values: Mapping[str, Sequence | NDArray],
     **attrs: Any,
 ) -> None:
-    """Write a copy of a file with columns and root attributes added or replaced, under a temporary name at first.
+    """Write a copy of a file with columns and root attributes added or replaced, atomically.
 
-    What stays is copied as it is stored, without decoding it: only the new columns are in memory.
+    Other datasets are copied as stored, without decoding them: only the new columns are in memory.
 
     Args:
         atoms: names from ATOM_COLUMNS, [A, 3].
@@ -86,16 +86,16 @@ def rewrite(
 def concatenate_files(
     parts: Sequence[str | Path], output: str | Path, *, values: Mapping[str, NDArray], **attrs: Any
 ) -> None:
-    """Write one file of all conformations of the parts, one part in memory at a time; empty parts are passed over.
+    """Write the conformations of several files to one, with one part in memory at a time; empty parts are skipped.
 
-    The parts have the same columns; frames are not kept.
+    All parts must have the same columns. Frames are not kept.
 
     Args:
-        values: further columns or other ones than in the parts, of all conformations; names from CONFORMATION_COLUMNS.
-        attrs: root attributes, besides those of the first part.
+        values: columns [N] of all conformations to add or replace; names from CONFORMATION_COLUMNS.
+        attrs: root attributes to add to those of the first part.
 
     Raises:
-        UserError: a part cannot be read, or has other columns.
+        UserError: a part cannot be read, or lacks a column of the first one.
     """
     sizes = [(path, len(read_columns(path, "conformation/charge")[0]["conformation/charge"])) for path in parts]
     full = [path for path, n in sizes if n] or list(parts[:1])
@@ -112,7 +112,7 @@ def concatenate_files(
             with _opened(path) as part:
                 for name in names:
                     if name not in part:
-                        raise UserError(f"{path}: has no {name}, which {full[0]} has; make the parts again")
+                        raise UserError(f"{path}: has no {name}, but {full[0]} has; make the parts again")
                     _append(file, part, name, first=k == 0)
                 offsets.append(part["atoms/offset"][1:] + offsets[-1][-1])
         rows = Column(np.int64, "rows of conformation i: offset[i]:offset[i+1]")
@@ -122,7 +122,7 @@ def concatenate_files(
 
 
 def _append(file: h5py.File, part: h5py.File, name: str, first: bool) -> None:
-    """Add a dataset of a part to the end of that of the same name."""
+    """Append a dataset of a part to the dataset of that name in `file`."""
     source = part[name]
     if first:
         shape = (0, *source.shape[1:])
@@ -139,7 +139,7 @@ def _append(file: h5py.File, part: h5py.File, name: str, first: bool) -> None:
 
 @contextmanager
 def _created(path: str | Path) -> Iterator[h5py.File]:
-    """A new file, in memory until it is whole: a disk that is full would take h5py, and the process, down with it."""
+    """Yield a new file that stays in memory until it is complete: on a full disk h5py would crash the process."""
     with written_whole(path) as temporary:
         with h5py.File(temporary.name, "w", driver="core", backing_store=False, block_size=2**22) as file:
             yield file
@@ -150,7 +150,7 @@ def _created(path: str | Path) -> Iterator[h5py.File]:
 
 @contextmanager
 def _created_on_disk(path: str | Path, size: int) -> Iterator[h5py.File]:
-    """The same for what is too large for memory: whether there is room for so many bytes is tried before."""
+    """Yield a new file on disk, for data too large for memory, after reserving `size` bytes for it."""
     with written_whole(path) as temporary:
         with open(temporary, "wb") as stream:
             os.posix_fallocate(stream.fileno(), 0, size)
@@ -200,7 +200,7 @@ def _write(file: h5py.File, name: str, array: Sequence | NDArray, column: Column
 def read(path: str | Path, indices: Sequence[int] | NDArray | None = None) -> ConformationSet:
     """Read a file of this layout, or the conformations of the given indices, in that order.
 
-    Some of the conformations cost what they hold, not what the file holds (but for its frames).
+    With indices only their rows are read, except that frames are read in full first.
 
     Raises:
         UserError: the file is missing, truncated, of another format or version, or contradicts itself.
@@ -213,9 +213,9 @@ def read(path: str | Path, indices: Sequence[int] | NDArray | None = None) -> Co
 
 
 def read_columns(path: str | Path, *names: str) -> tuple[dict[str, NDArray], dict[str, Any]]:
-    """Some datasets of a file by their HDF5 names (`conformation/status`), and the root attributes.
+    """Read some datasets of a file by their HDF5 names (`conformation/status`), and the root attributes.
 
-    Datasets that the file does not have are left out. Strings come as an array of str.
+    Datasets that the file does not have are left out. Strings are returned as an array of str.
 
     Raises:
         UserError: the file is missing, truncated, or of another format or version.
@@ -226,13 +226,13 @@ def read_columns(path: str | Path, *names: str) -> tuple[dict[str, NDArray], dic
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[h5py.File]:
-    """The file, open for reading; what is wrong with it comes out as a UserError."""
+    """Open a file for reading; problems with it are raised as UserError."""
     try:
         with h5py.File(path, "r") as file:
             _check_format(path, file)
             yield file
     except (OSError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:  # of a file that is written meanwhile
+        if isinstance(error, OSError) and error.errno in DISK_FULL:  # raised by the file that the caller writes
             raise
         raise unreadable(path, error) from None
     except (KeyError, ValueError, TypeError) as error:
@@ -240,7 +240,7 @@ def _opened(path: str | Path) -> Iterator[h5py.File]:
 
 
 def unreadable(path: str | Path, error: Exception) -> UserError:
-    """What to raise after HDF5 could not read a file."""
+    """Return the error to raise when HDF5 cannot read a file."""
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: no such file")
     reason = (str(error).splitlines() or [""])[0]
@@ -252,24 +252,28 @@ def unreadable(path: str | Path, error: Exception) -> UserError:
 def _check_format(path: str | Path, file: h5py.File) -> None:
     found = file.attrs.get("format")
     if found != FORMAT:
-        raise UserError(f"{path}: HDF5 file of another kind (attribute format is {found!r}, not {FORMAT!r})")
+        raise UserError(
+            f"{path}: not an HDF5 file of golf (attribute format is {found!r}, not {FORMAT!r}); give another file"
+        )
     version = int(file.attrs["format_version"])
     if version > FORMAT_VERSION:
-        raise UserError(f"{path}: format version {version}, this golf reads up to {FORMAT_VERSION}; update golf")
+        raise UserError(
+            f"{path}: format version {version}, but this version of golf reads up to {FORMAT_VERSION}; update golf"
+        )
     missing = [name for name in REQUIRED if name not in file]
     if missing:
-        raise UserError(f"{path}: has no column {' and no '.join(missing)} (docs/hdf5.md); make it again, or add it")
+        raise UserError(f"{path}: has no column {' and no '.join(missing)} (docs/hdf5.md); add it, or make it again")
 
 
 def _values(dataset: h5py.Dataset, parts: Sequence[slice]) -> NDArray:
-    """The rows of the parts, one after the other."""
+    """Return the rows of the parts, concatenated."""
     source = dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset
     blocks = [source[part] for part in parts] or [source[:0]]
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _read(file: h5py.File, rows: NDArray[np.int64] | None = None) -> ConformationSet:
-    """All conformations, or those of some rows, which increase."""
+    """Read all conformations, or those of the given rows, which must increase."""
     offset, parts, atom_parts = file["atoms/offset"][:], [slice(None)], [slice(None)]
     if rows is not None:
         runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []

@@ -1,4 +1,4 @@
-"""What every job of the workflow does around its work: a log, one line for wrong input, a clean end in time."""
+"""The frame of every job of the workflow: its log, one line for wrong input, and a clean end within its time limit."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ LINKS = Path(".snakemake").absolute() / "golf"
 
 @contextmanager
 def job(log: str | Path) -> Iterator[Deadline]:
-    """Log to `log`; warnings, errors and progress go to stderr as well. Yields the job's time limit.
+    """Log to `log`, with warnings, errors and progress also on stderr, and yield the job's time limit.
 
-    Wrong input, a full disk or the end of the job's time end the process with status 1 after one line; any other error
-    with its traceback, in the log too.
+    On wrong input, a full disk or the end of the job's time the process prints one line and exits with status 1. Any
+    other error is logged with its traceback.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     end_on_signals()
@@ -37,12 +37,12 @@ def job(log: str | Path) -> Iterator[Deadline]:
     to_terminal = logging.StreamHandler()
     to_terminal.setLevel(logging.WARNING)
     to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    waiting = logging.StreamHandler()  # of Snakemake's terminal, which has the lines of all jobs
+    waiting = logging.StreamHandler()  # Snakemake's terminal, which shows the lines of all jobs
     waiting.addFilter(logging.Filter(progress.__name__))
     waiting.setFormatter(logging.Formatter(f"{Path(*Path(log).with_suffix('').parts[-2:])}: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal, waiting], force=True)
     logging.captureWarnings(True)
-    logging.raiseExceptions = False  # where the log cannot be written, its tracebacks would bury the line that matters
+    logging.raiseExceptions = False  # if the log cannot be written, its tracebacks would bury the line that matters
     logger.info("started: %s", this_process())
     try:
         yield Deadline.of_this_job()

@@ -1,4 +1,4 @@
-"""Labels: energies and forces of conformations, as columns, and which conformations have one."""
+"""Labels: energies and forces of conformations, stored as columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Label:
-    """What an oracle says of one conformation. Without `Status.OK` energy and forces are NaN; `message` says why."""
+    """Energy and forces that an oracle gives one conformation.
+
+    If the status is not `Status.OK`, energy and forces are NaN and `message` says why.
+    """
 
     energy: float  # hartree, total
     forces: NDArray[np.float64]  # [n, 3] hartree/angstrom
@@ -33,33 +36,33 @@ class Label:
 
     @classmethod
     def failed(cls, n_atoms: int, status: Status, message: str, wall_seconds: float = 0.0) -> Label:
-        """A label that could not be had."""
+        """Return a label without energy and forces, of a computation that failed."""
         return cls(np.nan, np.full((n_atoms, 3), np.nan), status, message, wall_seconds)
 
 
 NO_LABEL = Label.failed(0, Status.NOT_COMPUTED, "")
-"""What stands where nothing has been computed."""
+"""Label of a conformation for which nothing has been computed."""
 
 LABEL_COLUMNS = tuple(column.name for column in fields(Label) if column.name != "forces")
-"""Columns of conformations that hold their labels; the forces are with the atoms."""
+"""Columns of conformations that hold their labels; forces are a column of the atoms."""
 
 
 def with_known_labels(
     conformations: ConformationSet, energies: NDArray[np.float64], forces: NDArray[np.float64], level: Mapping[str, Any]
 ) -> ConformationSet:
-    """Conformations with labels that were computed elsewhere.
+    """Attach labels that were computed elsewhere.
 
     Args:
-        energies: [N] hartree, total; what is not finite counts as failed.
+        energies: [N] hartree, total energies; a label that is not finite counts as failed.
         forces: [A, 3] hartree/angstrom.
-        level: the attributes that state the level of theory.
+        level: attributes that state the level of theory.
     """
     finite = np.all(np.isfinite(forces), axis=1)
     good = [bool(np.isfinite(energies[i]) and finite[conformations.rows(i)].all()) for i in range(len(conformations))]
     labels = [
         Label(energies[i], forces[conformations.rows(i)])
         if good[i]
-        else Label.failed(0, Status.FAILED, "the data have no finite energy and forces for it")
+        else Label.failed(0, Status.FAILED, "its energy or forces in the data are not finite")
         for i in range(len(conformations))
     ]
     values: dict[str, Any] = {name: [getattr(label, name) for label in labels] for name in LABEL_COLUMNS}
@@ -67,7 +70,7 @@ def with_known_labels(
 
 
 def unlabelled(conformations: ConformationSet) -> ConformationSet:
-    """A copy with empty label columns (NaN, `NOT_COMPUTED`) where it has none."""
+    """Add empty label columns (NaN, `NOT_COMPUTED`) if there are none."""
     if "status" in conformations.values:
         return conformations
     return _with_labels(conformations, {})
@@ -76,13 +79,14 @@ def unlabelled(conformations: ConformationSet) -> ConformationSet:
 def take_over_labels(
     conformations: ConformationSet, level: LevelOfTheory, source: str, relabel: Collection[str] = ()
 ) -> ConformationSet:
-    """Keep the labels that came with the data, if they are of the configured level.
+    """Keep the labels that come with the data, if they are of the configured level.
 
     Args:
-        relabel: levels, such as "hf/sto-3g", whose labels are dropped so that all of them are computed anew.
+        source: name of the data, for messages.
+        relabel: levels, such as "hf/sto-3g", whose labels are dropped so that all conformations are labeled again.
 
     Raises:
-        UserError: the labels are of another level of theory, which is not among those.
+        UserError: the labels are of another level of theory, which is not in `relabel`.
     """
     if "status" not in conformations.values:
         return unlabelled(conformations)
@@ -93,24 +97,24 @@ def take_over_labels(
         return conformations.with_columns(**level.attrs())  # spelled as all others are
     found = level_name(conformations.attrs)
     if found in {name.lower() for name in relabel}:
-        logger.warning("%s: labels of %s are not used; all of it is computed at %s", source, found, level)
+        logger.warning("%s: labels of %s are not used; all conformations are labeled at %s", source, found, level)
         return unlabelled(conformations.bare())
     program = ", ".join(
         str(conformations.attrs[name]) for name in ("program", "keywords") if name in conformations.attrs
     )
     raise UserError(
-        f"{source}: labels are {found} ({program or 'the file does not say'}), the configured oracle is {level}; set "
-        f"oracle to the level of the data, or name {found!r} in dataset.relabel to have all of it computed anew"
+        f"{source}: labels are {found} ({program or 'program not stated'}), the configured oracle is {level}; set "
+        f"oracle to the level of the data, or add {found!r} to dataset.relabel to label all conformations again"
     )
 
 
 def pending(conformations: ConformationSet) -> NDArray[np.int64]:
-    """Indices of the conformations that have no label yet."""
+    """Return the indices of the conformations that have no label yet."""
     return np.flatnonzero(unlabelled(conformations).values["status"] == Status.NOT_COMPUTED)
 
 
 def without_label(path: str | Path) -> NDArray[np.bool_]:
-    """Which conformations of a file come without a label [N]."""
+    """Read which conformations of a file have no label, as a mask [N]."""
     columns, _ = read_columns(path, "atoms/offset", "conformation/status")
     return _without_label(columns)
 
@@ -133,11 +137,11 @@ def _with_labels(conformations: ConformationSet, labels: dict[int, Label]) -> Co
 def with_labels_of(
     conformations: ConformationSet, labelled: ConformationSet, rows: NDArray[np.int64]
 ) -> ConformationSet:
-    """Conformations with the labels that the same geometries have elsewhere.
+    """Attach the labels that the same geometries have in another set.
 
     Args:
-        labelled: with labels; their level becomes that of the result.
-        rows: [N] index in `labelled` of each conformation; -1: it has no label yet.
+        labelled: set with labels; its level of theory becomes that of the result.
+        rows: [N] index in `labelled` of each conformation; -1 if it has no label yet.
     """
     known = {}
     for i, k in enumerate(rows.tolist()):
@@ -151,7 +155,7 @@ def with_labels_of(
 
 
 def labelled_indices(conformations: ConformationSet) -> np.ndarray:
-    """Indices of the conformations whose label is `Status.OK`; none where there are no labels."""
+    """Return the indices of the conformations whose label is `Status.OK`; none if there are no labels."""
     if "status" not in conformations.values or "force" not in conformations.atoms:
         return np.zeros(0, np.int64)
     return np.flatnonzero(np.asarray(conformations.values["status"]) == Status.OK)

@@ -1,4 +1,4 @@
-"""Levels of theory: what makes two labels comparable."""
+"""Levels of theory. Two labels are comparable if their levels are equal."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NO_BASIS = "none"
-"""The basis of a program that has no basis sets."""
+"""Value of `basis` for a program without basis sets."""
 
 LEVEL_ATTRS = ("program", "method", "basis", "keywords")
 """Root attributes of a file of labels that state their level of theory."""
 
 ORIGIN_ATTRS = (*LEVEL_ATTRS, "program_version")
-"""Root attributes of a file of labels that say where these come from."""
+"""Root attributes of a file of labels that state where they come from."""
 
 
 @dataclass(frozen=True)
 class LevelOfTheory:
-    """Program, method, basis and keywords: what makes two labels comparable."""
+    """Program, method, basis and keywords of a calculation."""
 
     program: str
     method: str
@@ -27,7 +27,7 @@ class LevelOfTheory:
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
     def attrs(self) -> dict[str, Any]:
-        """HDF5 attributes that state the level."""
+        """Return the HDF5 attributes that state the level."""
         return {
             "program": self.program,
             "method": _plain(self.method.lower()),
@@ -36,7 +36,7 @@ class LevelOfTheory:
         }
 
     def matches(self, attrs: Mapping[str, Any]) -> bool:
-        """Whether a file with these root attributes holds labels of this level."""
+        """Tell whether a file with these root attributes holds labels of this level."""
         return not level_difference(self.attrs(), attrs)
 
     def __str__(self) -> str:
@@ -44,7 +44,7 @@ class LevelOfTheory:
 
 
 def described(attrs: Mapping[str, Any]) -> str:
-    """The level of theory that root attributes state, in words."""
+    """Describe the level of theory that root attributes state."""
     keywords = json.loads(attrs.get("keywords") or "{}")
     words = "".join(f", {name}={value}" for name, value in sorted(keywords.items()))
     version = f" {attrs['program_version']}" if "program_version" in attrs else ""
@@ -53,9 +53,9 @@ def described(attrs: Mapping[str, Any]) -> str:
 
 
 def level_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """In what the levels of theory that two files state differ first, in words; empty where they agree.
+    """Describe the first difference between the levels of theory that two files state; "" if there is none.
 
-    d3(bj) is d3bj. What one of them does not state counts as a difference.
+    d3(bj) and d3bj are equal. An attribute that only one of them states counts as a difference.
     """
     for name in LEVEL_ATTRS:
         found, wanted = one.get(name) or "", other.get(name) or ""
@@ -69,12 +69,12 @@ def _plain(value: Any) -> str:
 
 
 def level_name(attrs: Mapping[str, Any]) -> str:
-    """Method and basis that the root attributes of labels state, as `dataset.relabel` names them."""
+    """Return the method and basis that root attributes state, as `dataset.relabel` writes them; else "unknown"."""
     return f"{attrs['method']}/{attrs['basis']}".lower() if {"method", "basis"} <= attrs.keys() else "unknown"
 
 
 NABLADFT_LEVEL = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
-"""Of nablaDFT and of the published GOLF models."""
+"""Level of theory of nablaDFT and of the published GOLF models."""
 
 SPICE_LEVEL = LevelOfTheory("psi4", "wb97m-d3bj", "def2-tzvppd")
-"""Of the SPICE data set."""
+"""Level of theory of the SPICE data set."""

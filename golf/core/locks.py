@@ -1,9 +1,10 @@
-"""One process at a time: a Slurm job that has outlived its Snakemake and its successor must not do the same work.
+"""Exclusive access to a file: an orphaned Slurm job, still running after its Snakemake, and its successor must not both
+do the same work.
 
-Where the file system has locks (`flock`) the kernel ends a lock with its process. They hold between nodes on NFS
-(Linux turns them into locks of the server) and on Lustre mounted with `flock`. Mounts with `nolock`, `local_lock=flock`
-or Lustre's `localflock` lock within one node only, which nobody can see from here. A file system that says it has no
-locks gets a lease: a file that its owner touches again and again.
+Where the file system has locks (`flock`) the kernel releases a lock when its process ends. Locks hold between nodes on
+NFS (Linux turns them into locks of the server) and on Lustre mounted with `flock`. Mounts with `nolock`,
+`local_lock=flock` or Lustre's `localflock` lock within one node only, which cannot be detected here. On a file system
+that reports no support for locks a lease is used instead: a file that its owner touches at regular intervals.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ _POLL = 0.5  # seconds
 
 
 class LockedFile:
-    """A file, made where it is missing, that one process at a time has open; a context manager.
+    """A file that only one process at a time has open, created if missing; a context manager.
 
     Args:
-        deadline: of the job that waits.
-        wait: for a process that has it open; else that is an error.
+        deadline: time limit of the job, until which it waits.
+        wait: whether to wait for another process that has the file open; if not, that is an error.
 
     Raises (on opening):
         OutOfTime: another process had it open until the deadline.
@@ -49,7 +50,7 @@ class LockedFile:
         self._lease: Lease | None = None
 
     def open(self) -> None:
-        """Open the file; waits until no other process has it open, and logs for whom it waits."""
+        """Open the file, after waiting until no other process has it open; log which process it waits for."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             self.descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
@@ -61,17 +62,17 @@ class LockedFile:
             except BaseException:
                 self.close()
                 raise
-            self.close()  # whoever held the lock removed or replaced the file: lock the new one
+            self.close()  # the previous owner removed or replaced the file: lock the new one
 
     def close(self) -> None:
-        """Let the next process have it. Further calls do nothing."""
+        """Close the file, so that the next process can open it; further calls do nothing."""
         if self.descriptor < 0:
             return
         if self._lease is not None:
             self._lease.release()
             self._lease = None
         elif self._holds_note():
-            self._note.unlink(missing_ok=True)  # before the lock goes: the next owner writes its own
+            self._note.unlink(missing_ok=True)  # before the lock is released: the next owner writes its own
         os.close(self.descriptor)
         self.descriptor = -1
 
@@ -111,32 +112,32 @@ class LockedFile:
 
 
 class Lease:
-    """A file that belongs to one process for as long as that process goes on touching it.
+    """A file that belongs to one process for as long as that process keeps touching it.
 
-    A lease that has not been touched for `EXPIRES` seconds, by the clock of the one who watches, is taken over: clocks
-    of different nodes need not agree.
+    A waiting process takes over a lease that has not been touched for `EXPIRES` seconds by its own clock: clocks of
+    different nodes need not agree.
     """
 
     BEAT = 20.0
-    EXPIRES = 180.0  # several beats, and more than the time for which NFS clients keep what they know of a file
+    EXPIRES = 180.0  # several beats, and longer than NFS clients cache the attributes of a file
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.is_renewed = False  # since we watch it, so its owner is alive
-        self._seen = -1  # time of the other's last beat
+        self.is_renewed = False  # whether it was touched since we watch it, so that its owner is alive
+        self._seen = -1  # time of the other process's last beat
         self._since = 0.0
         self._ended = threading.Event()
         self._beats: threading.Thread | None = None
 
     def take(self) -> bool:
-        """Make the file ours, if it is nobody's or its owner is gone."""
+        """Create the file, and tell whether it is ours; an expired one is removed first."""
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
             if not self._expired():
                 return False
             self._remove_expired()
-            return False  # the next call makes it, unless another process is faster
+            return False  # the next call creates it, unless another process is faster
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(this_process())
         self._beats = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -144,7 +145,7 @@ class Lease:
         return True
 
     def release(self) -> None:
-        """Give the file back."""
+        """Stop touching the file and remove it."""
         if self._beats is not None:
             self._ended.set()
             self._beats.join()
@@ -153,7 +154,7 @@ class Lease:
                 self.path.unlink(missing_ok=True)
 
     def _is_ours(self) -> bool:
-        """False where this process stood still for so long that another one has taken over."""
+        """Tell whether the lease is still ours: after a long pause another process may have taken it over."""
         try:
             return self.path.read_text(encoding="utf-8") == this_process()
         except FileNotFoundError:
@@ -163,7 +164,7 @@ class Lease:
         while not self._ended.wait(self.BEAT):
             try:
                 if not self._is_ours():
-                    logger.error("%s: taken over by another process while this one stood still", self.path)
+                    logger.error("%s: taken over by another process while this one was suspended", self.path)
                     return
                 os.utime(self.path)
             except OSError as error:
@@ -180,7 +181,7 @@ class Lease:
         return time.monotonic() - self._since > self.EXPIRES
 
     def _remove_expired(self) -> None:
-        """Renaming has one winner; who has caught a lease that was renewed a moment ago puts it back."""
+        """Remove an expired lease: only one process can rename it, and it puts back one that was renewed meanwhile."""
         aside = self.path.with_name(f"{self.path.name}.{socket.gethostname()}.{os.getpid()}")
         try:
             self.path.rename(aside)
@@ -193,9 +194,9 @@ class Lease:
 
 
 class _Waiting:
-    """The pauses of one who waits for a file; the first one is logged, with the owner's name.
+    """The pauses of a process that waits for a file; the first one is logged, with the owner's name.
 
-    Without a deadline there is no waiting.
+    Without a deadline a pause is an error instead.
     """
 
     def __init__(self, path: Path, note: Path, deadline: Deadline | None) -> None:
@@ -203,21 +204,22 @@ class _Waiting:
         self._told = False
 
     def once_more(self) -> None:
+        """Pause, or raise an error if there is no time left."""
         try:
             owner = self._note.read_text(encoding="utf-8") or "another process"
-        except FileNotFoundError:  # it is just opening or closing the file
+        except FileNotFoundError:  # the owner is opening or closing the file at this moment
             owner = "another process"
         if self._deadline is None:
-            raise UserError(f"{self._path} is in use by {owner}; wait until that is done")
+            raise UserError(f"{self._path}: in use by {owner}; wait until it has finished")
         if not self._told:
-            logger.warning("%s is in use by %s; waiting until it is done", self._path, owner)
+            logger.warning("%s: in use by %s; waiting until it has finished", self._path, owner)
             self._told = True
         if self._deadline.left() <= 0:
-            raise OutOfTime(f"{self._path} was in use by {owner} until the time limit; run again when that is done")
+            raise OutOfTime(f"{self._path}: in use by {owner} until the time limit; run again when it has finished")
         time.sleep(_POLL)
 
 
 def this_process() -> str:
-    """Words by which a person finds this process."""
+    """Describe this process so that a person can find it."""
     job = os.environ.get("SLURM_JOB_ID")
     return f"process {os.getpid()} on {socket.gethostname()}" + (f", Slurm job {job}" if job else "")

@@ -1,7 +1,7 @@
-"""How many processors this process may use: those it is bound to, and no more than its cgroups pay for.
+"""The number of processors that this process may use: those it is bound to, within the quotas of its cgroups.
 
-`os.cpu_count` counts the machine's. A batch system or `taskset` binds a process to some of them, and a container may
-use as many as it likes for a share of the time only: with more threads than that share it is stopped again and again.
+`os.cpu_count` counts all of the machine. A batch system or `taskset` binds a process to some of them, and a container
+may have a quota of processor time: with more threads than the quota allows it is suspended again and again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ def usable_processors(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
     """Count the processors that this process may use, at least 1.
 
     Args:
-        cgroups: where the cgroup file systems are mounted.
-        own: file that names the cgroups of this process.
+        cgroups: mount point of the cgroup file systems.
+        own: file that lists the cgroups of this process.
     """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [math.ceil(quota) for quota in _quotas(cgroups, own)]
@@ -28,16 +28,16 @@ def usable_processors(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
 
 
 def limit_torch_threads() -> None:
-    """Let PyTorch use no more threads than there are usable processors: it knows of affinity, not of quotas."""
+    """Limit PyTorch to as many threads as there are usable processors: it respects affinity, but not quotas."""
     import torch
 
     torch.set_num_threads(min(torch.get_num_threads(), usable_processors()))
 
 
 def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
-    """Processors that each cgroup of this process, and each one above it, may use; those without a limit are left out.
+    """Yield the limit, in processors, of each cgroup of this process and each of its parents that has one.
 
-    Inside a container the path of the cgroup may be the host's, which cannot be seen there: then the limit of the
+    Inside a container the path of the cgroup may be the host's, which does not exist there: then the limit of the
     container is at the root of the mount.
     """
     try:
@@ -65,11 +65,11 @@ def _quota_v1(folder: Path) -> float | None:
 
 
 def _ratio(*files: Path) -> float | None:
-    """The quota over the period (microseconds) in these files; None where there is none or it is no limit."""
+    """Return quota / period (both microseconds) from these files; None if there is no limit."""
     try:
         quota, period = " ".join(file.read_text(encoding="utf-8") for file in files).split()
         return int(quota) / int(period) if int(quota) > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):  # the second: "max"
+    except (OSError, ValueError, ZeroDivisionError):  # ValueError: the quota is "max"
         return None
 
 

@@ -1,4 +1,4 @@
-"""Progress for a person who waits at a terminal; plain lines in a log."""
+"""Show progress: a bar on a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ LOG_INTERVAL_SECONDS = 30.0
 
 @contextmanager
 def progress_bar(total: int | None, unit: str, done: int = 0) -> Iterator[Callable[..., None]]:
-    """Yield a function to call once per finished item, or with how many have finished.
+    """Yield a function to call after each finished item, or with the number of items that have finished.
 
-    On a terminal that moves a bar with rate and time left; else a line comes every half minute, and at the end of what
-    took longer.
+    On a terminal it updates a bar with rate and remaining time. Elsewhere it logs a line every half minute, and one at
+    the end if the work took longer than that.
 
     Args:
-        total: items; None: not known, and neither is the time left.
-        done: items of an earlier run, which took this one no time.
+        total: number of items; None if unknown, then no remaining time is shown.
+        unit: what is counted, in the plural.
+        done: items finished in an earlier run; they do not count in the rate.
     """
     if _someone_waits():
         from tqdm import tqdm  # not in the oracle's environment, whose jobs have no terminal
@@ -37,13 +38,16 @@ def progress_bar(total: int | None, unit: str, done: int = 0) -> Iterator[Callab
 
 
 def _someone_waits() -> bool:
-    """Whether stderr is a terminal, and this is no job of a workflow, which has a log: other jobs write there, too."""
+    """Tell whether to draw a bar: stderr is a terminal, and no other job of a workflow writes to it.
+
+    A job of a workflow has a log file.
+    """
     has_log = any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers)
     return sys.stderr.isatty() and not has_log
 
 
 class _Lines:
-    """Counts items, and says so at intervals."""
+    """Count finished items and log the count at intervals."""
 
     def __init__(self, total: int | None, unit: str, done: int) -> None:
         self._total, self._unit, self._done, self._before = total, unit, done, done
@@ -51,13 +55,13 @@ class _Lines:
         self._said = done
 
     def advance(self, n: int = 1) -> None:
-        """So many more are done."""
+        """Add n finished items."""
         self._done += n
         if time.monotonic() - self._last >= LOG_INTERVAL_SECONDS:
             self._say()
 
     def end(self) -> None:
-        """All are done, fewer than expected perhaps."""
+        """Log the last count, if it is not logged yet and the work took long."""
         if self._done != self._said and time.monotonic() - self._started >= LOG_INTERVAL_SECONDS:
             self._say()
 

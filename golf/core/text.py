@@ -1,4 +1,4 @@
-"""Read text files as people have them: UTF-8 or UTF-16, with letters of other encodings and control characters."""
+"""Read text files in UTF-8 or UTF-16 that may have bytes of another encoding and control characters."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ logger = logging.getLogger(__name__)
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SNIFFED = 4096
-"""Bytes at the beginning of a file that tell its encoding."""
+"""Number of bytes at the beginning of a file from which its encoding is told."""
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def open_text(path: str | Path, newline: str | None = None) -> TextIO:
-    """Open a text file in UTF-8, or UTF-16 where it says so, with or without a byte order mark; see `cleaned`.
+    """Open a text file: UTF-16 if it has that byte order mark, else UTF-8. Read its lines through `cleaned`.
 
     Raises:
-        UserError: it is UTF-16 without a byte order mark, or no text.
+        UserError: the file is UTF-16 without a byte order mark, or not text.
     """
     with open(path, "rb") as stream:
         start = stream.read(_SNIFFED)
     if start.startswith(_UTF16):
         return open(path, encoding="utf-16", errors="replace", newline=newline)
     if start[1::2].count(0) > len(start) // 4 or start[::2].count(0) > len(start) // 4:
-        raise UserError(f"{path}: not UTF-8 but UTF-16 without a byte order mark, or not text; save it as UTF-8")
+        raise UserError(f"{path}: UTF-16 without a byte order mark, or not a text file; save it as UTF-8")
     return open(path, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
 
 
 def cleaned(lines: Iterable[str], path: str | Path) -> Iterator[str]:
-    """Yield lines of `open_text` with all letters readable; a warning says where they were not.
+    """Yield the lines of an `open_text` stream as printable text, with a warning where something was replaced.
 
-    Bytes that are not UTF-8 are read as Latin-1, and control characters, which could do anything to a terminal, become
+    Bytes that are not UTF-8 are read as Latin-1. Control characters, which could change the state of a terminal, become
     U+FFFD.
     """
     encoding = control = False
@@ -47,7 +47,7 @@ def cleaned(lines: Iterable[str], path: str | Path) -> Iterator[str]:
         if _NOT_UTF8.search(clean):
             clean = _NOT_UTF8.sub(lambda found: chr(ord(found[0]) - 0xDC00), clean)
             if not encoding:
-                logger.warning("%s: line %d is not UTF-8; such letters are read as Latin-1", path, i)
+                logger.warning("%s: line %d is not UTF-8; its other bytes are read as Latin-1", path, i)
             encoding = True
         if _CONTROL.search(clean):
             clean = _CONTROL.sub("\ufffd", clean)

@@ -1,26 +1,26 @@
-"""Words of messages."""
+"""Phrases and tables of messages."""
 
 from collections.abc import Sequence
 
 
 def and_more(n: int) -> str:
-    """What follows the first of n: " and 3 more", or nothing."""
+    """Return " and 3 more", to follow the first of n = 4 items; "" for one item."""
     return f" and {n - 1} more" if n > 1 else ""
 
 
 def counted(n: int, noun: str) -> str:
-    """A number and what it counts: "1 label", "2 labels"."""
+    """Return a number with its noun: "1 label", "2 labels"."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def shortened(text: object, longest: int) -> str:
-    """A text as one line of at most so many characters."""
+    """Return a text as one line of at most `longest` characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
 def aligned(rows: Sequence[Sequence[str]], *, n_left: int) -> list[str]:
-    """Write rows as lines of aligned columns with a rule below the first; the first `n_left` columns are text."""
+    """Format rows as lines with aligned columns and a rule below the first; the first `n_left` columns are text."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(w) if k < n_left else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths)))

@@ -47,7 +47,7 @@ def test_forces_equal_finite_differences_of_fresh_energies():
 
 def test_minimization_is_that_of_rdkit():
     starts = conformers(MOLECULES, 3)
-    final = surrogate.minimize(starts, MMFFSurrogate(), max_iterations=2000)
+    final = surrogate.minimize_all(starts, MMFFSurrogate(), max_iterations=2000)
     for i, smiles in enumerate(starts.mapped_smiles):
         mol = chemistry.molecule(smiles, starts.position[starts.rows(i)])
         assert rdForceFieldHelpers.MMFFOptimizeMolecule(mol, maxIters=2000) == 0
@@ -60,7 +60,7 @@ def test_minimization_is_that_of_rdkit():
 
 
 def test_minimization_says_that_it_reached_its_limit(tmp_path, caplog):
-    final = surrogate.minimize(conformers(["OCC(F)CN"], 2), MMFFSurrogate(), max_iterations=2)
+    final = surrogate.minimize_all(conformers(["OCC(F)CN"], 2), MMFFSurrogate(), max_iterations=2)
     assert (final.values["stop_reason"] == StopReason.STEP_LIMIT).all()
     assert "2 of 2 minimizations reached the limit of 2 iterations" in caplog.text
     write(tmp_path / "final.h5", final)

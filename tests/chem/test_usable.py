@@ -58,7 +58,7 @@ def _dihedral(positions, atoms):
         ("[*:1]CCO", ATTACHED),
         ("CC~O", UNKNOWN),
         ("C$C", UNKNOWN),
-        ("C:C", "an aromatic bond that is in no ring (atoms 1 and 2)"),
+        ("C:C", "an aromatic bond outside a ring (atoms 1 and 2)"),
         ("CCO", ""),
     ],
 )
@@ -232,13 +232,13 @@ def test_a_drawing_that_is_called_3d_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("smiles", "problem"),
     [
-        ("[#6]CC", "it is a radical; only closed shells are covered (an atom in brackets has the hydrogens that are"),
+        ("[#6]CC", "it is a radical; only closed shells are covered (an atom in brackets has only the hydrogens"),
         ("CCO>>CC=O", "RDKit cannot read it as a molecule: it is a reaction; write one molecule"),
         ("C[C;H3]", "RDKit cannot read it as a molecule: it is a SMARTS pattern; write a molecule as SMILES"),
         ("c1cccc1", "RDKit cannot read it as a molecule: Can't kekulize mol"),
         ("C[C@@]12C[C@@H]1C2", ""),
         ("[C@H]12CC[C@@H](C1)CC2", "ETKDG cannot embed it with its stereocenters (without them it can be; check them)"),
-        ("C[Pt@SP1](F)(Cl)Br", "the order of the ligands of atom 2 (@SP) is not kept by ETKDG; give a geometry (SDF)"),
+        ("C[Pt@SP1](F)(Cl)Br", "ETKDG does not keep the order of the ligands of atom 2 (@SP); give a geometry (SDF)"),
     ],
 )
 def test_reasons_say_what_to_do(smiles, problem, tmp_path):

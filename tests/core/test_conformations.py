@@ -106,7 +106,7 @@ def test_subset_and_concatenate(labelled):
 
 
 def test_ids_must_be_unique():
-    with pytest.raises(ValueError, match="'water/0000' stands twice"):
+    with pytest.raises(ValueError, match="'water/0000' appears twice"):
         ConformationSet.build([water("water/0000"), water("water/0000")])
 
 
@@ -132,7 +132,7 @@ def test_damaged_and_foreign_files_are_refused(labelled, tmp_path):
     for name, reason in {
         "truncated": "truncated",
         "text": "not a readable HDF5 file",
-        "foreign": "another kind",
+        "foreign": "not an HDF5 file of golf",
         "newer": "update golf",
         "lacking": "has no column conformation/id",
         "missing": "no such file",

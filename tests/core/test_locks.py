@@ -41,7 +41,7 @@ def started(target, path, *arguments):
 def test_who_waits_past_its_own_time_limit_gives_up_and_names_the_owner(tmp_path, caplog):
     holder = started(hold, tmp_path / "model.lock", 60)
     try:
-        with pytest.raises(OutOfTime, match=rf"model\.lock was in use by process {holder.pid} on .* run again"):
+        with pytest.raises(OutOfTime, match=rf"model\.lock: in use by process {holder.pid} on .* run again"):
             LockedFile(tmp_path / "model.lock", Deadline(RESERVE + 1.5)).open()
         assert f"in use by process {holder.pid}" in caplog.text
     finally:
@@ -112,7 +112,7 @@ def test_who_does_not_wait_takes_over_the_lease_of_a_dead_one_alone(tmp_path, mo
     monkeypatch.setattr(Lease, "EXPIRES", 60.0)
     owner = started(hold_lease, tmp_path / ".out.lock.owner", 0.2)
     try:
-        with pytest.raises(UserError, match=rf"out\.lock is in use by process {owner.pid} on "):
+        with pytest.raises(UserError, match=rf"out\.lock: in use by process {owner.pid} on "):
             LockedFile(path, wait=False).open()
     finally:
         owner.kill()

@@ -67,7 +67,7 @@ def test_frames_without_labels_are_computed(labelled, tmp_path):
 def test_labels_of_an_unknown_level_are_refused_or_labelled_anew(labelled, tmp_path):
     path = written(tmp_path, frames(labelled))
     with pytest.raises(
-        UserError, match=r"labels are unknown \(the file does not say\), .*name 'unknown' in dataset\.relabel"
+        UserError, match=r"labels are unknown \(program not stated\), .*add 'unknown' to dataset\.relabel"
     ):
         prepared(path, LEVELS[NABLADFT])
     dataset = prepared(path, LEVELS[NABLADFT], relabel=["unknown"])

@@ -258,7 +258,7 @@ def test_drawings_and_atoms_at_one_place_are_no_geometries(tmp_path):
     reasons = [out.reason.partition(",")[0] for out in piece.left_out]
     assert reasons == ["its geometry is flat", "two atoms at the same position (atoms 2 and 3)"]
     assert len(piece.conformations) == 1
-    with pytest.raises(UserError, match="its geometry is flat, as of a drawing"):
+    with pytest.raises(UserError, match="its geometry is flat, as in a drawing"):
         read_structures(tmp_path / "a.xyz")
 
 

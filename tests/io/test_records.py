@@ -392,7 +392,7 @@ def test_two_at_a_time_on_one_output(model, tmp_path, capsys):
             assert first.poll() is None
             time.sleep(0.1)
         assert relaxed(tmp_path / "in.smi", tmp_path / "out.h5", model, "--force") == 2
-        assert f"out.h5.lock is in use by process {first.pid} on " in capsys.readouterr().err
+        assert f"out.h5.lock: in use by process {first.pid} on " in capsys.readouterr().err
     finally:
         first.terminate()
         first.wait()

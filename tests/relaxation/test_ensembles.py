@@ -110,7 +110,7 @@ def test_what_is_missing_is_not_a_number():
 
 def test_two_molecules_of_one_name_are_refused():
     ends, minima = conformers("CCO", 1), conformers("COC", 1)
-    with pytest.raises(UserError, match="molecule/0 and molecule/0 are both called molecule but are not the same"):
+    with pytest.raises(UserError, match="molecule/0 and molecule/0 are both named molecule but are not the same"):
         rmsd_to_minima(ends, [True], minima, [True])
 
 

@@ -212,7 +212,7 @@ def test_text_files_as_people_write_them(tmp_path, caplog):
     for name, line in (("latin.csv", 2), ("latin.smi", 1)):
         molecules, _ = read_molecules(tmp_path / name)
         assert molecules[0].name == "m\xe9thanol"
-        assert caplog.records[-1].getMessage().startswith(f"{tmp_path / name}: line {line} is not UTF-8; such")
+        assert caplog.records[-1].getMessage().startswith(f"{tmp_path / name}: line {line} is not UTF-8; its")
 
 
 def test_the_largest_molecules_are_embedded_too():

@@ -211,7 +211,7 @@ class Faults:
             os.kill(child, signal.SIGSTOP)
         study.kill()
         study.start(*cpus)
-        study.until(lambda: "is in use by process" in study.log(slow), f"a successor that waits for batch {slow}")
+        study.until(lambda: "in use by process" in study.log(slow), f"a successor that waits for batch {slow}")
         for child in children:
             os.kill(child, signal.SIGCONT)
         assert study.wait() == 0, study.terminal()[-4000:]

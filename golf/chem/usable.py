@@ -165,7 +165,7 @@ class LeftOut:
 
     Attributes:
         line: line of the record, from 1; number of the record in an SDF.
-        name: of the molecule; of frames and rows of a database with their place before it ("frame 2, line 12, ethanol").
+        name: of the molecule, preceded by the place for frames and rows of a database ("frame 2, line 12, ethanol").
         text: the record, or its SMILES.
         reason: why it cannot be used, worded to follow the place of the record.
     """

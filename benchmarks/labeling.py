@@ -152,7 +152,7 @@ def small_conformations(n: int) -> ConformationSet:
 
 def drug_like_conformations(n: int) -> ConformationSet | None:
     """The n smallest molecules of the nablaDFT sample; None, and a line that says so, where it is absent."""
-    from golf.io.structures import read_structures
+    from golf.io.read import read_structures
 
     if not DRUG_LIKE.is_file():
         print(f"{DRUG_LIKE}: not there; set GOLF_REFERENCE_DATA. Drug-like molecules are left out.")

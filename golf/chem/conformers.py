@@ -95,7 +95,7 @@ def conformations_of(
     """Return conformers of every molecule (of SDF input with `n_conformers` 0: the geometries of the file).
 
     If a molecule has unspecified stereocenters, one stereoisomer is chosen, so that all its conformers are of one
-    compound; a warning says so.
+    compound, and a warning is logged.
 
     Args:
         prune_rmsd: angstrom; see `embed`.

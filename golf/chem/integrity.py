@@ -56,7 +56,7 @@ def change(smiles: str, positions: NDArray) -> str:
         positions: [n, 3] angstrom.
     """
     if not np.isfinite(positions).all():
-        return ""  # not a geometry; the stop reason says so
+        return ""  # not a geometry; the stop reason tells
     mol = molecule(smiles, positions)
     torn = misfits(mol, positions[None])[0]
     if torn:

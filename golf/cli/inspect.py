@@ -126,8 +126,7 @@ def _molecules(path: Path) -> Iterator[str]:
 
 def _foreign(path: Path, kind: str) -> Iterator[str]:
     """Summarize conformations written by other programs, with their labels or, if these are unusable, without."""
-    from golf.io.sources import read_conformations  # RDKit is loaded only where it is needed
-    from golf.io.structures import read_whole
+    from golf.io.read import read_conformations, read_whole  # RDKit is loaded only where it is needed
 
     without_labels = ""
     try:
@@ -175,7 +174,7 @@ def _golf(part: ConformationSet) -> Iterator[str]:
     for name in sorted(attrs.keys() - {*ORIGIN_ATTRS, *_STAMP}):
         yield _row(name, shortened(attrs[name], _LONGEST))
     yield ""
-    from golf.io.sources import consistent  # RDKit is loaded only where it is needed
+    from golf.io.read import consistent  # RDKit is loaded only where it is needed
 
     contradicting = consistent(part)[1]
     if contradicting:

@@ -38,7 +38,7 @@ def _label(options: argparse.Namespace) -> int:
     from golf.core.conformations import Status
     from golf.core.deadline import Deadline
     from golf.core.level import LevelOfTheory
-    from golf.io.structures import read_structures
+    from golf.io.read import read_structures
     from golf.oracles.labeling import label_to_file
     from golf.oracles.programs.registry import program
 

@@ -97,7 +97,7 @@ def _relax(options: argparse.Namespace) -> int:
     from golf.core.conformations import ConformationSet
     from golf.core.units import hartree
     from golf.io.pieces import Embedding, expected, pieces_of
-    from golf.io.structures import OUTPUTS
+    from golf.io.write import OUTPUTS
     from golf.nnp.domain import unlike_training
     from golf.nnp.parallel import ThreadedPotential
     from golf.nnp.potential import load, pick_device

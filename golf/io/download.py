@@ -1,4 +1,4 @@
-"""Public files over HTTP: resumed where they were cut off, verified, and renamed when they are whole."""
+"""Download public files over HTTP: resume after interruptions, verify checksums, rename when complete."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ TIMEOUT_SECONDS = 60.0
 LOG_INTERVAL_SECONDS = 30.0
 
 RETRIES = 5
-"""Times in a row that a connection may bring nothing."""
+"""Number of consecutive connections without any data before giving up."""
 
 PAUSE_SECONDS = 2.0
-"""Before the first of those; twice as long before every next one."""
+"""Pause before the first retry; it doubles with every further one."""
 
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""HTTP statuses that may be another one in a moment."""
+"""HTTP statuses of temporary errors, after which a retry makes sense."""
 
 ETAG_PART = 8 << 20
-"""Bytes of a part of an upload to S3 and its like; the ETag is the MD5 of the parts' MD5s, and the number of parts."""
+"""Bytes per part of an upload to S3 and similar stores; the ETag is the MD5 of the parts' MD5s and the part count."""
 
 
 class _CutOff(Exception):
-    """The connection ended before the file did."""
+    """The connection ended before the end of the file."""
 
 
 def download(
@@ -51,24 +51,24 @@ def download(
     deadline: Deadline | None = None,
     pause: float = PAUSE_SECONDS,
 ) -> None:
-    """Fetch a file; what an earlier call has left in `.NAME.part` beside it is not fetched again.
+    """Download a file, resuming from the data that an earlier call left in `.NAME.part` beside it.
 
     Args:
-        checksums: sha256, md5 or etag, in hexadecimal. Without any, the length alone is checked and the SHA-256 logged.
-        deadline: of the job, while another process fetches the same file.
-        pause: seconds before a connection that brought nothing is tried again, at first.
+        checksums: sha256, md5 or etag, in hexadecimal. If empty, only the length is checked, and the SHA-256 is logged.
+        deadline: time limit of the job, for waiting while another process downloads the same file.
+        pause: see `PAUSE_SECONDS`.
 
     Raises:
-        UserError: the server cannot be reached or has no such file, the disk is too small, or the checksum is another
-            one; then the file is removed.
-        OSError: the disk is full; what is there is kept.
+        UserError: the server cannot be reached or has no such file, the disk is too small, or the checksum is wrong; in
+            the last case the file is removed.
+        OSError: the disk is full; the data so far are kept.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
     validator = part.with_name(f"{part.name}.validator")
     was_there = path.exists()
     with LockedFile(part, deadline):
-        if not was_there and path.exists() and _is_right(path, checksums):  # another process has fetched it meanwhile
+        if not was_there and path.exists() and _is_right(path, checksums):  # downloaded by another process meanwhile
             part.unlink()
             return
         _fetch_all(url, part, validator, pause)
@@ -95,13 +95,13 @@ def _fetch_all(url: str, part: Path, validator: Path, pause: float) -> None:
             failures = 0 if part.stat().st_size > before else failures + 1
             if failures > RETRIES:
                 kept = part.stat().st_size
-                raise UserError(f"{url}: {error}; {_NETWORK} ({kept} bytes are kept and not fetched again)") from None
-            logger.warning("%s: %s; trying again", url, error)
+                raise UserError(f"{url}: {error}; {_NETWORK} (the {kept} bytes so far are kept)") from None
+            logger.warning("%s: %s; retrying", url, error)
             time.sleep(pause * 2 ** max(0, failures - 1))
 
 
 def _fetch_rest(url: str, part: Path, validator: Path) -> None:
-    """Append what is missing; from the beginning where the file has changed or the server sends all of it."""
+    """Append the missing bytes; start over if the file has changed or the server sends all of it."""
     have = part.stat().st_size
     headers = {"User-Agent": f"golf/{__version__}", "Accept-Encoding": "identity"}
     if have:
@@ -116,13 +116,13 @@ def _fetch_rest(url: str, part: Path, validator: Path) -> None:
             if error.headers.get("Content-Range", "").endswith(f"/{have}"):
                 return
             os.truncate(part, 0)
-            raise _CutOff("what was there is longer than the file") from None
+            raise _CutOff("the partial download was longer than the file") from None
         if error.code in PASSING:
-            raise _CutOff(f"the server says {error.code} {error.reason}") from None
-        raise UserError(f"{url}: the server says {error.code} {error.reason}; correct dataset.download") from None
+            raise _CutOff(f"the server answers {error.code} {error.reason}") from None
+        raise UserError(f"{url}: the server answers {error.code} {error.reason}; correct dataset.download") from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, socket.gaierror):
-            raise UserError(f"{url}: its host cannot be found ({error.reason.strerror}); {_NETWORK}") from None
+            raise UserError(f"{url}: host not found ({error.reason.strerror}); {_NETWORK}") from None
         raise _CutOff(str(error.reason)) from None
     except (http.client.HTTPException, OSError) as error:
         raise _CutOff(str(error) or type(error).__name__) from None
@@ -135,8 +135,8 @@ def _append(response: HTTPResponse, part: Path, validator: Path, have: int) -> N
         have = 0
     elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
         os.truncate(part, 0)
-        raise _CutOff("the server sent another range than the one asked for")
-    os.truncate(part, have)  # first: the validator must not speak for bytes of another file, which take room, too
+        raise _CutOff("the server sent another range than the requested one")
+    os.truncate(part, have)  # before the validator is written, which must not vouch for bytes of another version
     known = next(filter(None, (response.headers.get(name) for name in ("ETag", "Last-Modified"))), "")
     if known and not known.startswith("W/"):
         validator.write_text(known, encoding="utf-8")
@@ -147,7 +147,7 @@ def _append(response: HTTPResponse, part: Path, validator: Path, have: int) -> N
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - have > free:
         raise UserError(
-            f"{part.parent}: {(total - have) / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free; make room"
+            f"{part.parent}: {(total - have) / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free; free some space"
         )
     last = time.monotonic()
     with open(part, "ab") as stream:
@@ -167,19 +167,21 @@ def _read(response: HTTPResponse) -> bytes:
         return response.read(CHUNK)
     except http.client.IncompleteRead as error:
         return error.partial
-    except (http.client.HTTPException, OSError):  # the length tells
+    except (http.client.HTTPException, OSError):  # the caller notices by the length
         return b""
 
 
 def _verify(url: str, part: Path, checksums: Mapping[str, str]) -> None:
     found = _digests(part, checksums or ("sha256",))
     if not checksums:
-        logger.warning("%s: no checksum is given; to pin what came, add sha256: %s", url, found["sha256"])
+        logger.warning(
+            "%s: no checksum is given; to pin this version of the file, add sha256: %s", url, found["sha256"]
+        )
     for name, expected in checksums.items():
         if found[name] != expected:
             raise UserError(
-                f"{url}: {name} is {found[name]}, not {expected}: it is another file or damaged, and was removed; "
-                "correct the checksum, or type the same again"
+                f"{url}: {name} is {found[name]}, not {expected}; the file is another one or damaged, and was removed; "
+                "correct the checksum, or run the same command again"
             )
 
 
@@ -188,7 +190,7 @@ def _is_right(path: Path, checksums: Mapping[str, str]) -> bool:
 
 
 def _digests(path: Path, names: Mapping[str, str] | tuple[str, ...]) -> dict[str, str]:
-    """Checksums of a file by name, in one pass."""
+    """Compute the named checksums of a file, in one pass."""
     digests = {name: hashlib.new(name, usedforsecurity=False) for name in names if name != "etag"}
     parts = []
     with open(path, "rb") as stream:
@@ -201,4 +203,4 @@ def _digests(path: Path, names: Mapping[str, str] | tuple[str, ...]) -> dict[str
     return found | {"etag": f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"}
 
 
-_NETWORK = "is there a network? on a cluster download where there is one; type the same again to go on"
+_NETWORK = "check the network (on a cluster, download on a node that has one); run the same command again to resume"

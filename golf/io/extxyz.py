@@ -1,8 +1,8 @@
-"""Conformations, with or without labels, of XYZ and extended XYZ files.
+"""Read XYZ and extended XYZ files: conformations, with or without labels.
 
-Labels are `energy` and `forces` as ASE has them, in eV and eV/angstrom unless `energy_unit` and `forces_unit` say
-otherwise; `program`, `method` and `basis` state their level of theory. What `golf relax` has written has energies and
-forces of a network, which are no labels (`predicted_by`).
+Labels are `energy` and `forces` as in ASE, in eV and eV/angstrom unless `energy_unit` and `forces_unit` state others;
+`program`, `method` and `basis` state their level of theory. Energies and forces in files written by `golf relax` are
+predictions of a network, not labels (`predicted_by`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from golf.chem.molecules import canonical_smiles
 from golf.chem.usable import LeftOut
-from golf.core.conformations import ConformationSet, Status
+from golf.core.conformations import ConformationRecord, ConformationSet, Status
 from golf.core.elements import SYMBOLS
 from golf.core.errors import UserError
 from golf.core.labels import with_known_labels
@@ -29,7 +29,7 @@ from golf.io.identity import CHARGES, MULTIPLICITIES, TIMEOUT, identify, states,
 from golf.io.xyz import RawFrame, keys_of, molecule_name, raw_frames
 
 ENERGY_UNITS = {"ev": HARTREE_IN_EV, "hartree": 1.0, "kcal/mol": HARTREE_IN_KCAL_PER_MOL}
-"""How many of them a hartree is."""
+"""One hartree in these units."""
 
 FORCE_UNITS = {
     "ev/angstrom": HARTREE_IN_EV,
@@ -37,18 +37,18 @@ FORCE_UNITS = {
     "hartree/bohr": BOHR_IN_ANGSTROM,
     "kcal/mol/angstrom": HARTREE_IN_KCAL_PER_MOL,
 }
-"""How many of them a hartree/angstrom is."""
+"""One hartree/angstrom in these units."""
 
 INPUT = "input_"
-"""Before the names of the properties that the input of a relaxation had."""
+"""Prefix of the properties that come from the input of a relaxation."""
 
 PREDICTED = "predicted_by"
-"""Key of frames whose energy and forces are those of a network; they are read as geometries without a label."""
+"""Key of frames whose energy and forces are predicted by a network; they are read without a label."""
 
 GRADIENTS = ("gradient", "gradients", "grad", "dft_total_gradient")
 
 PLAIN = "species:S:1:pos:R:3"
-"""Columns of a frame that does not say which it has (`Properties`); further ones are not read."""
+"""Columns of a frame without the key `Properties`; further columns are not read."""
 
 NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
 
@@ -60,17 +60,17 @@ _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?|[-+]?(
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """A record of a file of geometries.
+class GeometryRecord:
+    """A frame of an extended XYZ file or a row of an ASE database.
 
     Attributes:
         number: of the record, from 1.
         where: its place in the file, for messages.
-        keys: what the record says of itself, as text.
+        keys: keys of the record with their values as text.
         numbers: [n] atomic numbers.
         positions: [n, 3] angstrom.
-        columns: what else the atoms have [n, ...], numbers or their text, by name.
-        problem: why there is no geometry; empty if there is one.
+        columns: further columns of the atoms by name, [n, ...], as numbers or text.
+        problem: why there is no geometry; "" if there is one.
     """
 
     number: int
@@ -82,7 +82,7 @@ class Geometry:
     problem: str = ""
 
     def identity(self, timeout: float = TIMEOUT) -> tuple[str, int, int]:
-        """Mapped SMILES, charge and multiplicity; see `golf.io.identity.identify`.
+        """Find the mapped SMILES, charge and multiplicity; see `golf.io.identity.identify`.
 
         Raises:
             UserError: the record cannot be used.
@@ -95,10 +95,10 @@ class Geometry:
         return identify(self.keys, self.numbers, self.positions, charge=charge, spin=spin, timeout=timeout)
 
     def column(self, name: str) -> NDArray[np.float64] | None:
-        """Numbers [n, ...] of the atoms; None where there is no such column.
+        """Return a column [n, ...] of the atoms as numbers; None if there is no such column.
 
         Raises:
-            UserError: a text there is not a number.
+            UserError: a value is not a number.
         """
         if name not in self.columns:
             return None
@@ -109,13 +109,13 @@ class Geometry:
             raise UserError(f"{name}: {error}") from None
 
     def left_out(self, reason: str) -> LeftOut:
-        """The record as one that cannot be used."""
+        """Return the entry of this record in the list of records that cannot be used."""
         name = molecule_name(self.keys)
         return LeftOut(self.number, f"{self.where}{', ' if name else ''}{name}", self.formula, reason)
 
     @property
     def formula(self) -> str:
-        """Symbols and how many there are of each, carbon and hydrogen first."""
+        """Sum formula, carbon and hydrogen first."""
         counts = Counter(SYMBOLS[atomic_number] for atomic_number in self.numbers)
         order = sorted(counts, key=lambda symbol: ("CH".find(symbol) % 3, symbol))
         return "".join(f"{symbol}{counts[symbol] if counts[symbol] > 1 else ''}" for symbol in order)
@@ -125,27 +125,27 @@ class Geometry:
         return None if values is None else whole(f"{np.sum(values):.4f}", f"the sum of {name}")
 
 
-def geometries(path: str | Path) -> Iterator[Geometry]:
-    """Yield the frames of an XYZ or extended XYZ file, one in memory at a time; each is judged alone.
+def geometries(path: str | Path) -> Iterator[GeometryRecord]:
+    """Yield the frames of an XYZ or extended XYZ file, one in memory at a time; a bad frame does not affect others.
 
     Raises:
-        UserError: the file is missing, or of another kind.
+        UserError: the file is missing or has another format.
     """
     for frame in raw_frames(path, warn=True):
         where, keys = f"frame {frame.number}, line {frame.line}", keys_of(frame.comment)
         try:
-            yield Geometry(frame.number, where, keys, *_parsed(frame, keys.get("Properties", PLAIN)))
+            yield GeometryRecord(frame.number, where, keys, *_parsed(frame, keys.get("Properties", PLAIN)))
         except UserError as error:
-            yield Geometry(frame.number, where, keys, problem=str(error))
+            yield GeometryRecord(frame.number, where, keys, problem=str(error))
 
 
 def _parsed(
     frame: RawFrame, properties: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], dict[str, NDArray[np.str_]]]:
-    """Atomic numbers [n], positions [n, 3] and the other columns, as text, of a frame.
+    """Parse the atomic numbers [n], the positions [n, 3] and the other columns, as text, of a frame.
 
     Raises:
-        UserError: the frame is none, or a line of it cannot be read.
+        UserError: it is not a frame, or a line of it cannot be read.
     """
     if frame.problem:
         raise UserError(frame.problem)
@@ -154,12 +154,12 @@ def _parsed(
     element = places.pop("species", None) or places.pop("Z", None)
     pos = places.pop("pos", range(0))
     if element is None or len(pos) != 3:
-        raise UserError(f"Properties {properties} has no species or no pos of three columns")
+        raise UserError(f"Properties {properties} lacks species, or pos of three columns; correct Properties")
     numbers, positions = [], []
     for line, row in enumerate(rows, start=frame.line + 2):
         try:
             if len(row) < width:
-                raise UserError(f"has {len(row)} columns where {properties} has {width}")
+                raise UserError(f"has {len(row)} columns, but {properties} has {width}")
             numbers.append(_atomic_number(row[element[0]]))
             positions.append([number(row[k]) for k in pos])
         except UserError as error:
@@ -169,7 +169,7 @@ def _parsed(
 
 
 def _places(properties: str) -> tuple[dict[str, range], int]:
-    """Which fields of a line each column has, and how many fields there are in all."""
+    """Return the fields of a line that belong to each column, and the number of fields in total."""
     parts = properties.split(":")
     if len(parts) % 3 or not all(n.isdecimal() for n in parts[2::3]):
         raise UserError(f"Properties {properties} cannot be read; write them as {PLAIN}")
@@ -181,25 +181,25 @@ def _places(properties: str) -> tuple[dict[str, range], int]:
 
 
 def _atomic_number(text: str) -> int:
-    """The atomic number of a symbol, or of a number that is there for one.
+    """Convert a symbol, or a number in its place, to an atomic number.
 
     Raises:
-        UserError: it is not that of an element.
+        UserError: there is no such element.
     """
     if text.isdecimal() and 0 < int(text) < len(SYMBOLS):
         return int(text)
     if text.capitalize() in NUMBERS:
         return NUMBERS[text.capitalize()]
     if GHOSTS.fullmatch(text):
-        raise UserError(f"{text!r} is a ghost or dummy atom; take it out")
+        raise UserError(f"{text!r} is a ghost or dummy atom; remove it")
     raise UserError(f"{text!r} is not the symbol of an element")
 
 
 def number(text: str) -> float:
-    """A number, also with an exponent of Fortran (1.0D-3) or of QM9 (1.0*^-3).
+    """Convert text to a number, also with an exponent of Fortran (1.0D-3) or QM9 (1.0*^-3).
 
     Raises:
-        UserError: it is not a number.
+        UserError: the text is not a number.
     """
     plain = _EXPONENT.sub("e", text)
     if not _NUMBER.fullmatch(plain):
@@ -208,14 +208,15 @@ def number(text: str) -> float:
 
 
 def read_extxyz(path: str | Path) -> tuple[ConformationSet, list[LeftOut]]:
-    """Read all frames with their labels, ids `{molecule}/{index}`, and say what is left out.
+    """Read all frames with their labels, and list those that cannot be used.
 
-    A molecule is named by `golf.io.xyz.molecule_name`, or else by its SMILES. (A comment line without keys is no name:
-    programs write energies there, or who made the file.) There are label columns where any frame has a label.
+    Ids are `{molecule}/{index}`. The name of a molecule is that of `golf.io.xyz.molecule_name`, else its SMILES. (A
+    comment line without keys is not used as a name: programs write energies or their own name there.) There are label
+    columns if any frame has a label.
 
     Raises:
-        UserError: the file is missing or of another kind, two molecules have one name, or labels are of several levels
-            of theory.
+        UserError: the file is missing or has another format, two molecules have the same name, or labels are of several
+            levels of theory.
     """
     path = Path(path)
     records, labels, levels = [], [], []
@@ -233,7 +234,8 @@ def read_extxyz(path: str | Path) -> tuple[ConformationSet, list[LeftOut]]:
         name = molecule_name(one.keys) or own
         if molecules.setdefault(name, own) != own:
             raise UserError(f"{path}: {one.where}: {name!r} is already the name of another molecule; rename one")
-        records.append((f"{name}/{seen[name]:04d}", name, smiles, charge, spin, one.numbers, one.positions))
+        id = f"{name}/{seen[name]:04d}"
+        records.append(ConformationRecord(id, name, smiles, charge, spin, one.numbers, one.positions))
         seen[name] += 1
         labels.append(label)
         if np.isfinite(label[0]):
@@ -243,7 +245,7 @@ def read_extxyz(path: str | Path) -> tuple[ConformationSet, list[LeftOut]]:
         return conformations, left_out
     for level, where in levels:
         if level != levels[0][0]:
-            raise UserError(f"{where}: its label is of level {level}, that of others is {levels[0][0]}; split the file")
+            raise UserError(f"{where}: its label is of level {level}, but others are of {levels[0][0]}; split the file")
     energies, forces = np.array([label[0] for label in labels]), np.concatenate([label[1] for label in labels])
     labelled = with_known_labels(conformations, energies, forces, levels[0][0])
     status = np.where(np.isfinite(energies), labelled.values["status"], Status.NOT_COMPUTED)
@@ -252,28 +254,28 @@ def read_extxyz(path: str | Path) -> tuple[ConformationSet, list[LeftOut]]:
 
 
 def inputs_of(keys: Mapping[str, str]) -> dict[str, str]:
-    """Properties of the input that golf has written into a comment line."""
+    """Return the properties of the input that golf has written to a comment line."""
     return {key.removeprefix(INPUT): value for key, value in keys.items() if key.startswith(INPUT)}
 
 
-def _label(one: Geometry) -> tuple[float, NDArray[np.float64]]:
-    """Total energy (hartree) and forces [n, 3] (hartree/angstrom) of a frame; NaN where it has no label."""
+def _label(one: GeometryRecord) -> tuple[float, NDArray[np.float64]]:
+    """Return the total energy (hartree) and the forces [n, 3] (hartree/angstrom) of a frame; NaN without a label."""
     if PREDICTED in one.keys:
         return np.nan, np.full((len(one.numbers), 3), np.nan)
     energy, forces = one.keys.get("energy"), one.column("forces")
     gradients = [key for key in GRADIENTS if key in one.columns]
     if forces is None and gradients:
-        raise UserError(f"has {gradients[0]}, not forces; give forces, which are minus the gradients")
+        raise UserError(f"has {gradients[0]} instead of forces; give forces, which are minus the gradients")
     renamed = [key for key in one.columns if "force" in key.lower()]
     if forces is None and renamed:
-        raise UserError(f"has {renamed[0]}; give the label as energy and forces, or take it out")
+        raise UserError(f"has {renamed[0]}; give the label as energy and forces, or remove it")
     if energy is None and forces is None:
         return np.nan, np.full((len(one.numbers), 3), np.nan)
     if energy is None or forces is None:
         has, lacks = ("forces", "energy") if energy is None else ("an energy", "forces")
-        raise UserError(f"has {has} and no {lacks}; give both or neither")
+        raise UserError(f"has {has} but no {lacks}; give both or neither")
     if forces.shape != one.positions.shape:
-        raise UserError(f"has {forces.shape[1]} columns of forces, not 3; correct Properties")
+        raise UserError(f"has {forces.shape[1]} columns of forces instead of 3; correct Properties")
     energy_unit = _unit(one.keys, "energy_unit", "ev", ENERGY_UNITS)
     return number(energy) / energy_unit, forces / _unit(one.keys, "forces_unit", "ev/angstrom", FORCE_UNITS)
 
@@ -286,6 +288,6 @@ def _unit(keys: Mapping[str, str], key: str, default: str, known: Mapping[str, f
 
 
 def _level(keys: Mapping[str, str]) -> dict[str, Any]:
-    """Attributes of the level that a frame states; empty where it does not."""
+    """Return the attributes of the level of theory that a frame states; empty if it states none."""
     program, method, basis = (keys.get(name, "") for name in ("program", "method", "basis"))
     return LevelOfTheory(program.lower(), method, basis).attrs() if program and method and basis else {}

@@ -1,7 +1,7 @@
-"""Formats of data sets: which one a file is in, and how many conformations of which molecules it has.
+"""Formats of data sets: detect the format of a file, and count its molecules and conformations.
 
-Snakemake calls this while it reads the Snakefile, in every job: nothing here needs RDKit, ASE or torch, and of a large
-file no more is read than names and shapes.
+Snakemake calls this while it parses the Snakefile, in every job. So nothing here needs RDKit, ASE or torch, and only
+names and shapes are read from large files.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ SUFFIXES = {
 _SQLITE = b"SQLite format 3\x00"
 
 LOCK_SECONDS = 5.0
-"""How long a database that another process is writing to is waited for."""
+"""Time limit of waiting for a database that another process is writing to."""
 
 MOLECULES = (SMILES, SDF)
-"""Formats of molecules, which get conformers; the other ones are of conformations."""
+"""Formats of molecules, for which conformers are made; the other formats hold conformations."""
 
 LEVELS = {
     NABLADFT: NABLADFT_LEVEL,
@@ -58,10 +58,10 @@ LEVELS = {
 
 
 def format_of(path: str | Path, given: str = AUTO) -> str:
-    """The format of a file: the given one, else by suffix, and for HDF5 by what is in it.
+    """Return the format of a file: the given one, else by its suffix, and for HDF5 by its content.
 
     Raises:
-        UserError: the file is missing, its suffix is unknown, or it is a database that is none.
+        UserError: the file is missing, its suffix is unknown, or it is a .db file that is not an SQLite database.
     """
     path = Path(path)
     if suffix_of(path) not in SUFFIXES and given == AUTO:
@@ -78,15 +78,15 @@ def format_of(path: str | Path, given: str = AUTO) -> str:
 
 
 def _check_sqlite(path: Path) -> None:
-    """ASE makes a database of an empty file, even to read from it."""
+    """Raise a UserError if a file is not an SQLite database; ASE turns an empty file into one even to read it."""
     with open(path, "rb") as stream:
         if stream.read(len(_SQLITE)) != _SQLITE:
-            raise UserError(f"{path}: not an ASE database (not a file of SQLite)")
+            raise UserError(f"{path}: not an ASE database (not an SQLite file); give another file")
 
 
 @contextmanager
 def reading_sqlite(path: str | Path) -> Iterator[sqlite3.Connection]:
-    """Open an ASE database to be read; whatever is wrong with it comes out as a UserError.
+    """Open an ASE database for reading; problems with it are raised as UserError.
 
     Raises:
         UserError: the file is missing, not an ASE database, or held by another process.
@@ -98,12 +98,12 @@ def reading_sqlite(path: str | Path) -> Iterator[sqlite3.Connection]:
         uri = f"{path.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS)) as connection:
             if not connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'systems'").fetchone()[0]:
-                raise UserError(f"{path}: not an ASE database (it has no table systems)")
+                raise UserError(f"{path}: not an ASE database (it has no table systems); give another file")
             yield connection
     except sqlite3.DatabaseError as error:
         if "locked" in str(error) or "busy" in str(error):
             raise UserError(f"{path}: {LOCKED}") from None
-        raise UserError(f"{path}: not an ASE database ({error})") from None
+        raise UserError(f"{path}: not an ASE database ({error}); give another file") from None
 
 
 def _is_spice(path: Path) -> bool:
@@ -111,14 +111,14 @@ def _is_spice(path: Path) -> bool:
         with h5py.File(path, "r") as file:
             first = next(iter(file.values()), None)
             return file.attrs.get("format") != FORMAT and isinstance(first, h5py.Group) and "conformations" in first
-    except (OSError, RuntimeError):  # the reader says what is wrong with it
+    except (OSError, RuntimeError):  # the reader reports what is wrong
         return False
 
 
 def count_records(path: str | Path) -> int:
-    """Records of a file of molecules (.smi, .csv, .sdf), as `golf.io.records.read_records` will read them.
+    """Count the records of a file of molecules (.smi, .csv, .sdf) that `golf.io.records.read_records` will read.
 
-    A .csv has no comments, and a field of it may have several lines.
+    A .csv has no comments, and its fields may span several lines.
 
     Raises:
         UserError: the file cannot be read.
@@ -139,19 +139,18 @@ def count_records(path: str | Path) -> int:
 
 
 def is_smiles_record(line: str, number: int) -> bool:
-    """Whether a line of a .smi, counted from 1, is a molecule: no blank line, comment (#) or header ("SMILES name")."""
+    """Tell whether a line of a .smi is a molecule: not blank, a comment (#) or, as line 1, a header ("SMILES name")."""
     words = line.split(maxsplit=1)
     return bool(words) and not line.startswith("#") and not (number == 1 and words[0].lower() == "smiles")
 
 
 def table_start(table: TextIO) -> tuple[str, int]:
-    """Find the delimiter of a .csv, and skip a first line that is not the header.
+    """Find the delimiter of a .csv, and skip a line before the header that states it ("sep=;", as for Excel).
 
-    The delimiter is what such a line says ("sep=;", as Excel reads it), else comma, semicolon or tab, whichever the
-    header has most of.
+    Without such a line it is comma, semicolon or tab, whichever is most frequent in the header.
 
     Args:
-        table: at its beginning; it is left before the header.
+        table: at its beginning; on return it is at the header.
 
     Returns:
         The delimiter and the number of lines skipped.
@@ -166,13 +165,13 @@ def table_start(table: TextIO) -> tuple[str, int]:
 
 
 def column_of(columns: Sequence[str], name: str) -> str | None:
-    """The column of this name, else the first one that differs in case alone; None where there is none."""
+    """Return the column of this name, else the first that differs only in case; None if there is neither."""
     alike = [column for column in columns if column.casefold() == name.casefold()]
     return name if name in columns else next(iter(alike), None)
 
 
 def _count_sdf(lines: Iterable[str]) -> int:
-    """Records, also a last one that is cut off."""
+    """Count the records, including a last one that is cut off."""
     n, begun = 0, False
     for line in lines:
         ends = line.startswith("$$$$")
@@ -182,7 +181,7 @@ def _count_sdf(lines: Iterable[str]) -> int:
 
 
 def count_conformations(path: str | Path, kind: str, subsets: Collection[str] = ()) -> dict[str, int]:
-    """Conformations of each molecule of a file of conformations; of an extended XYZ "" stands for those without a name.
+    """Count the conformations of each molecule of a file; in extended XYZ those without a name are counted under "".
 
     Raises:
         UserError: the file cannot be read.
@@ -205,7 +204,7 @@ def _count(path: Path, stamp: int, kind: str, subsets: tuple[str, ...]) -> dict[
 
 
 def count_unlabelled(path: str | Path, kind: str, subsets: Collection[str], level: LevelOfTheory) -> int:
-    """At most so many conformations of a file of conformations come without a label of the level.
+    """Return an upper bound of the number of conformations of a file that have no label of the given level.
 
     Raises:
         UserError: the file cannot be read.
@@ -221,7 +220,7 @@ def count_unlabelled(path: str | Path, kind: str, subsets: Collection[str], leve
 
 
 def _count_spice(path: Path, subsets: frozenset[str]) -> dict[str, int]:
-    """Through HDF5's own interface: one group takes 0.02 ms, with its subset 0.08 ms."""
+    """Count the conformations of each group by h5py's low-level interface: 0.02 ms a group, 0.08 ms with its subset."""
     counts: dict[str, int] = {}
     wanted = {name.encode() for name in subsets}
     try:
@@ -236,7 +235,7 @@ def _count_spice(path: Path, subsets: frozenset[str]) -> dict[str, int]:
     except (OSError, RuntimeError) as error:
         raise unreadable(path, error) from None
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UserError(f"{path}: not a readable SPICE file (truncated or of another kind): {error}") from None
+        raise UserError(f"{path}: not a readable SPICE file (truncated, or another format): {error}") from None
     return counts
 
 

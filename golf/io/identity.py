@@ -1,7 +1,7 @@
-"""What a record of geometries says of its molecule: name, SMILES, charge and spin, held against its atoms.
+"""Find the SMILES, charge and spin of a record of a geometry, and check them against its atoms.
 
-Extended XYZ files and ASE databases say it by keys and values, golf's own files by columns. What contradicts itself is
-refused with the reason; nothing is guessed where something is said.
+Extended XYZ files and ASE databases state them by keys, golf's own files by columns. Contradictions are refused with
+the reason; nothing is guessed that is stated.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ MULTIPLICITIES = ("multiplicity", "spin_multiplicity", "mult", "spin", "total_sp
 """Keys of the spin multiplicity, which the ASE calculators MACE-OMOL, OrbMol and UMA call `spin`."""
 
 TIMEOUT = 30.0
-"""Seconds of processor time in which bonds have to be found; those of drug-like molecules take milliseconds."""
+"""Limit of the processor time, in seconds, to find bonds; for drug-like molecules it takes milliseconds."""
 
 REMEDY = "state its charge or its SMILES, or give an SDF"
 
 WHOLE = 0.05
-"""Of an elementary charge: sums of partial charges and numbers written as 0.9999 are whole within this."""
+"""Tolerance, in elementary charges, for sums of partial charges and for numbers written as 0.9999."""
 
 
 def identify(
@@ -47,19 +47,19 @@ def identify(
 ) -> tuple[str, int, int]:
     """Find the mapped SMILES, the charge and the multiplicity of a record.
 
-    Bonds are those of `mapped_smiles`, or of `smiles` where the atoms are in the order of RDKit's `AddHs`, which
-    elements and bond lengths have to confirm; without either they are derived from the geometry and the charge.
+    Bonds are those of `mapped_smiles`, or of `smiles`, whose atoms are matched to the rows; elements and bond lengths
+    must agree. Without either key, bonds are derived from the geometry and the charge.
 
     Args:
         keys: values as text, names of keys in any case.
         numbers: [n] atomic numbers.
         positions: [n, 3] angstrom.
-        charge: the total charge where no key says it; None: that of the SMILES, or 0.
-        spin: the multiplicity where no key says it.
-        timeout: seconds of processor time in which bonds have to be found.
+        charge: total charge if no key states it; None for that of the SMILES, or 0.
+        spin: multiplicity if no key states it.
+        timeout: limit of the processor time to find bonds, in seconds.
 
     Raises:
-        UserError: what the record says contradicts itself or its atoms, or no bonds can be derived.
+        UserError: the keys contradict each other or the atoms, or no bonds can be derived.
     """
     said = {key.lower(): value for key, value in keys.items() if value}
     if not np.isfinite(positions).all():
@@ -71,22 +71,22 @@ def identify(
         smiles = derived_bonds(numbers, positions, charge or 0, timeout)
     formal = formal_charge(smiles)
     if charge is not None and charge != formal:
-        raise UserError(f"charge is {charge}, that of its SMILES {formal}; correct one")
+        raise UserError(f"charge is {charge}, but that of its SMILES is {formal}; correct one")
     if said_spin is not None and (problem := multiplicity_problem(said_spin, numbers, formal)):
         raise UserError(problem)
     return smiles, formal, spin if said_spin is None else said_spin
 
 
 def states(keys: Mapping[str, str], names: Collection[str]) -> bool:
-    """Whether one of the keys is among these names, in any case, and has a value."""
+    """Tell whether a key with one of these names, in any case, has a value."""
     return any(key.lower() in names and value for key, value in keys.items())
 
 
 def contradiction(smiles: str, charge: int, multiplicity: int, numbers: NDArray) -> str:
-    """Describe how the columns of a conformation contradict its mapped SMILES; empty if they do not.
+    """Describe how the columns of a conformation contradict its mapped SMILES; "" if they do not.
 
     Args:
-        smiles: mapped; an empty one says nothing that could be contradicted.
+        smiles: mapped SMILES; if empty, only the multiplicity is checked.
         numbers: [n] atomic numbers.
     """
     if not smiles:
@@ -98,19 +98,19 @@ def contradiction(smiles: str, charge: int, multiplicity: int, numbers: NDArray)
     if elements != tuple(numbers.tolist()):
         return "its atoms are not those of its SMILES, in this order; correct or remove it"
     if charge != formal:
-        return f"charge is {charge}, that of its SMILES {formal}; correct one"
+        return f"charge is {charge}, but that of its SMILES is {formal}; correct one"
     return multiplicity_problem(multiplicity, numbers, charge)
 
 
 @lru_cache(maxsize=4096)
 def closed_shell_problem(smiles: str) -> str:
-    """Say why the molecule of a mapped SMILES does not have closed shells; empty if it may have."""
+    """Return why the molecule of a mapped SMILES is not a closed shell; "" if it can be one."""
     mol = molecule(smiles)
     return query_problem(mol) or (RADICAL if is_radical(mol) else spin_problem(Chem.RemoveHs(mol)))
 
 
 def multiplicity_problem(multiplicity: int, numbers: NDArray, charge: int) -> str:
-    """Say why a molecule cannot have this multiplicity; empty if it can."""
+    """Return why a molecule cannot have this multiplicity; "" if it can."""
     n_electrons = int(numbers.sum()) - charge
     if multiplicity < 1:
         return f"multiplicity is {multiplicity}; it is the number of unpaired electrons plus 1"
@@ -124,7 +124,7 @@ def multiplicity_problem(multiplicity: int, numbers: NDArray, charge: int) -> st
 
 @lru_cache(maxsize=4096)
 def formal_charge(smiles: str) -> int:
-    """The total charge of a mapped SMILES."""
+    """Return the total charge of a mapped SMILES."""
     return Chem.GetFormalCharge(molecule(smiles))
 
 
@@ -134,13 +134,13 @@ def _elements(smiles: str) -> tuple[int, ...]:
 
 
 def _closed(said: Mapping[str, str]) -> dict[str, str]:
-    """The same with a `spin` of 0, which is that of closed shells by any convention, as the multiplicity 1."""
+    """Replace a `spin` of 0, which means a closed shell in any convention, by the multiplicity 1."""
     zero = [key for key in ("spin", "total_spin") if re.fullmatch(r"\+?0(\.0*)?", said.get(key, ""))]
     return {**said, **dict.fromkeys(zero, "1")}
 
 
 def _whole(said: Mapping[str, str], names: tuple[str, ...]) -> int | None:
-    """The whole number that these keys state; None where none is there."""
+    """Return the whole number that these keys state; None if none of them is present."""
     stated = {name: whole(said[name], name) for name in names if name in said}
     if len(set(stated.values())) > 1:
         raise UserError(f"{' and '.join(f'{name}={said[name]}' for name in stated)} contradict each other; correct one")
@@ -148,10 +148,10 @@ def _whole(said: Mapping[str, str], names: tuple[str, ...]) -> int | None:
 
 
 def whole(text: str, name: str) -> int:
-    """The whole number that a text is, or nearly is.
+    """Convert text to the whole number that it is within `WHOLE`.
 
     Raises:
-        UserError: it is another number, or none.
+        UserError: the text is not a whole number.
     """
     try:
         number = float(text)
@@ -163,7 +163,7 @@ def whole(text: str, name: str) -> int:
 
 
 def _given_bonds(said: Mapping[str, str], numbers: NDArray, positions: NDArray) -> str | None:
-    """Mapped SMILES by the SMILES of a record; None where it has none."""
+    """Return the mapped SMILES that follows from the SMILES of a record; None if it has no SMILES."""
     key = next((key for key in ("mapped_smiles", "smiles") if key in said), None)
     if key is None:
         return None
@@ -182,9 +182,9 @@ def _given_bonds(said: Mapping[str, str], numbers: NDArray, positions: NDArray) 
 
 
 def _placed(mol: Chem.Mol, numbers: NDArray, positions: NDArray) -> Chem.Mol | None:
-    """The molecule with its atoms in the order of the rows, by which atoms are near enough to be bonded.
+    """Reorder the atoms of a molecule to match the rows, by the connectivity of the geometry.
 
-    Its stereocenters are those of the geometry. None where the rows are not those of this molecule.
+    Stereocenters are set from the geometry. Returns None if the rows are not those of this molecule.
     """
     elements = sorted(atom.GetAtomicNum() for atom in mol.GetAtoms())
     if elements != sorted(numbers.tolist()):
@@ -205,7 +205,7 @@ def _placed(mol: Chem.Mol, numbers: NDArray, positions: NDArray) -> Chem.Mol | N
 
 
 def _from_rows(numbers: NDArray, positions: NDArray) -> Chem.Mol:
-    """Atoms without bonds."""
+    """Build a molecule of unbonded atoms with these positions as its conformer."""
     mol = Chem.RWMol()
     for number in numbers.tolist():
         mol.AddAtom(Chem.Atom(number))
@@ -216,10 +216,10 @@ def _from_rows(numbers: NDArray, positions: NDArray) -> Chem.Mol:
 
 
 def derived_bonds(numbers: NDArray, positions: NDArray, charge: int, timeout: float = TIMEOUT) -> str:
-    """Mapped SMILES with bonds derived from the geometry and the total charge.
+    """Return the mapped SMILES with bonds derived from the geometry and the total charge.
 
     Raises:
-        UserError: none can be derived, or not in time.
+        UserError: no bonds can be derived, or not within the time limit.
     """
     none = f"no bonds can be derived for charge {charge}"
     if (int(numbers.sum()) - charge) % 2:
@@ -233,10 +233,10 @@ def derived_bonds(numbers: NDArray, positions: NDArray, charge: int, timeout: fl
 
 
 def perceived(numbers: NDArray, positions: NDArray, charge: int) -> str:
-    """Mapped SMILES by RDKit's search for bond orders, which may not come back.
+    """Return the mapped SMILES from RDKit's search for bond orders, which may never return.
 
     Raises:
-        ValueError, RuntimeError: there are no bond orders for this charge.
+        ValueError, RuntimeError: no bond orders fit this charge.
     """
     mol = _from_rows(numbers, positions)
     if len(numbers) == 1:

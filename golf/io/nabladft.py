@@ -1,14 +1,13 @@
-"""Conformations and labels of nablaDFT databases (Khrabrov et al., Phys. Chem. Chem. Phys. 24, 25853 (2022)).
+"""Read nablaDFT databases: conformations and labels (Khrabrov et al., Phys. Chem. Chem. Phys. 24, 25853 (2022)).
 
 They are ASE databases of formation energies: total energies minus those of the isolated atoms in the metadata
-(`atomrefs`). A database of total energies is recognized by their size. Here energies are total ones. A row has a SMILES
-and no bonds: its atoms have to be in the order of RDKit's `AddHs`, which the elements and the lengths of all bonds have
-to confirm.
+(`atomrefs`). A database of total energies is recognized by their magnitude. Energies returned here are total energies.
+A row has a SMILES but no bonds: its atoms must be in the order of RDKit's `AddHs`, which is checked by the elements and
+all bond lengths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from rdkit import Chem
 
 from golf.chem.molecules import mapped_smiles, misfit
 from golf.chem.usable import LeftOut
-from golf.core.conformations import ConformationSet
+from golf.core.conformations import ConformationRecord, ConformationSet
 from golf.core.elements import SYMBOLS
 from golf.core.errors import UserError
 from golf.core.labels import with_known_labels
@@ -27,7 +26,7 @@ from golf.io.formats import LEVELS, NABLADFT
 from golf.io.identity import TIMEOUT, formal_charge
 
 SURELY_TOTAL = 0.5
-"""Share of the isolated atoms' energies: a total energy is some 1.01 of them, a formation energy 0.01."""
+"""Fraction of the energies of isolated atoms between those of total energies (1.01) and formation energies (0.01)."""
 
 NAMES = frozenset({"moses_id", "conformation_id"})
 """Keys of a row that name its molecule and its conformation."""
@@ -37,12 +36,12 @@ PROGRAM_VERSION = "1.5"
 
 
 def read_nabladft(path: str | Path) -> ConformationSet:
-    """All conformations of a database with their labels, in its order.
+    """Read all conformations of a database with their labels, in its order.
 
     Ids are `{moses_id}/{conformation_id}`. The level of theory is in the attributes.
 
     Raises:
-        UserError: the file is missing, in other units, or a row does not have what it should.
+        UserError: the file is missing or in other units, or a row lacks data.
     """
     path = Path(path)
     records, energies, forces, atoms = [], [], [], []
@@ -52,7 +51,8 @@ def read_nabladft(path: str | Path) -> ConformationSet:
             name = f"{path}: row {row.id}"
             numbers, positions = row.numbers, row.positions
             smiles = _mapped(row, name)
-            records.append((*_names(row, name), smiles, formal_charge(smiles), 1, numbers, positions))
+            id, molecule = _names(row, name)
+            records.append(ConformationRecord(id, molecule, smiles, formal_charge(smiles), 1, numbers, positions))
             energy, force = _label(row, name)
             energies.append(energy)
             atoms.append(atom_energies[numbers].sum())
@@ -67,13 +67,13 @@ def read_nabladft(path: str | Path) -> ConformationSet:
 
 
 def _total(energies: NDArray[np.float64], atoms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Total energies [n] of formation energies, or of total ones, which are nearly those of the atoms."""
+    """Convert formation energies [n] to total energies; total energies, close to those of the atoms, are kept."""
     given_total = np.nanmedian(energies / atoms) > SURELY_TOTAL if np.isfinite(energies / atoms).any() else False
     return energies if given_total else energies + atoms
 
 
 def is_nabladft(path: str | Path) -> bool:
-    """Whether the rows of an ASE database are named as those of nablaDFT are; the first row tells.
+    """Tell, by its first row, whether the rows of an ASE database are named as in nablaDFT.
 
     Raises:
         UserError: the file is missing, not an ASE database, or held by another process.
@@ -83,7 +83,7 @@ def is_nabladft(path: str | Path) -> bool:
 
 
 def read_geometries(path: str | Path, timeout: float = TIMEOUT) -> tuple[ConformationSet, list[LeftOut]]:
-    """Read what `read_nabladft` reads without the labels, which nobody judges then, and say what is left out.
+    """Read the conformations of a database without their labels, which are not checked, and list the unusable rows.
 
     Raises:
         UserError: the file is missing, not an ASE database, or held by another process.
@@ -102,15 +102,16 @@ def read_geometries(path: str | Path, timeout: float = TIMEOUT) -> tuple[Conform
             left_out.append(row.left_out(str(error)))
             continue
         taken.add(name)
-        records.append((name, row.keys["moses_id"], smiles, charge, spin, row.numbers, row.positions))
+        molecule = row.keys["moses_id"]
+        records.append(ConformationRecord(name, molecule, smiles, charge, spin, row.numbers, row.positions))
     return ConformationSet.build(records), left_out
 
 
 def _atom_energies(metadata: dict[str, Any], path: Path) -> NDArray[np.float64]:
-    """hartree, by atomic number; NaN for elements that it does not have."""
+    """Read the energies (hartree) of isolated atoms by atomic number; NaN for missing elements."""
     units = metadata.get("_property_unit_dict")
     if metadata.get("_distance_unit") != "Ang" or not isinstance(units, dict) or not UNITS.items() <= units.items():
-        raise UserError(f"{path}: units are not stated to be Ang, Hartree and Hartree/Ang; give a nablaDFT database")
+        raise UserError(f"{path}: does not state the units Ang, Hartree and Hartree/Ang; give a nablaDFT database")
     given = np.array(metadata.get("atomrefs", {}).get("energy", []), np.float64)
     if not given.any():
         raise UserError(f"{path}: has no energies of isolated atoms (metadata atomrefs); give a nablaDFT database")
@@ -120,31 +121,30 @@ def _atom_energies(metadata: dict[str, Any], path: Path) -> NDArray[np.float64]:
 
 
 def _label(row: Any, name: str) -> tuple[float, NDArray[np.float64]]:
-    """Formation energy (hartree) and forces [n, 3] (hartree/angstrom) of a row."""
+    """Return the formation energy (hartree) and the forces [n, 3] (hartree/angstrom) of a row."""
     try:
         energy = float(np.ravel(row.data["energy"])[0])
         forces = np.asarray(row.data["forces"], np.float64).reshape(-1, 3)
     except (KeyError, IndexError, ValueError, TypeError):
-        raise UserError(f"{name}: has no energy or no forces; give a nablaDFT database") from None
+        raise UserError(f"{name}: lacks energy or forces; give a nablaDFT database") from None
     if len(forces) != len(row.numbers):
         raise UserError(f"{name}: has {len(forces)} rows of forces for {len(row.numbers)} atoms; remove it")
     return energy, forces
 
 
-def _names(row: Any, name: str) -> Iterator[str]:
-    """Id and molecule."""
+def _names(row: Any, name: str) -> tuple[str, str]:
+    """Return the id of a row's conformation, and the name of its molecule."""
     try:
-        yield f"{row.moses_id}/{row.conformation_id}"
-        yield str(row.moses_id)
+        return f"{row.moses_id}/{row.conformation_id}", str(row.moses_id)
     except AttributeError:
         raise UserError(f"{name}: has no moses_id or conformation_id; give a nablaDFT database") from None
 
 
 def _mapped(row: Any, name: str) -> str:
-    """Mapped SMILES of a row, its order of atoms confirmed."""
+    """Return the mapped SMILES of a row, after a check of the order of its atoms."""
     mol = Chem.MolFromSmiles(row.get("smiles", ""))
     if mol is None or not mol.GetNumAtoms():
-        raise UserError(f"{name}: has no SMILES that RDKit can parse; remove it")
+        raise UserError(f"{name}: lacks a SMILES that RDKit can parse; remove it")
     mol = Chem.AddHs(mol)
     problem = misfit(mol, row.numbers, row.positions)
     if problem:

@@ -1,4 +1,4 @@
-"""Input files of any size in pieces: some thousand conformations at a time, and the records that cannot be used."""
+"""Read input files of any size in pieces of some thousand conformations, and list the records that cannot be used."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from golf.core.hdf5 import read, read_columns
 from golf.core.progress import progress_bar
 from golf.io.formats import EXTXYZ, GOLF, MOLECULES, count_records, format_of
 from golf.io.identity import closed_shell_problem, contradiction
+from golf.io.read import is_stream, read_whole, records_of
 from golf.io.records import Record, collect, read_records
-from golf.io.structures import is_stream, read_whole, records_of
 from golf.io.xyz import raw_frames
 
 T = TypeVar("T")
 
 MOST = 8
-"""Sizes of a piece that records of one name make, at most, where these may be divided."""
+"""Limit, in units of the size of a piece, for consecutive records of one name before they may be divided."""
 
 
 ATOMS = 50
-"""Of a molecule that counts once; one of 150 atoms counts three times, as its embedding and relaxation take longer."""
+"""Atoms of a molecule that counts once; one of 150 atoms counts three times, as it takes longer to embed and relax."""
 
 SHOWN_ELEMENTS = 12
-"""Known elements that a reason names; an imported model may have a hundred."""
+"""Number of known elements listed in a message; an imported model may have a hundred."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Conformations of some records and what was left out of these.
+    """The conformations of some records, and the records among them that were left out.
 
     Attributes:
-        lines: of the record that each conformation comes from.
-        n_expected: conformations that there would be if none were left out.
+        lines: line or number of the record that each conformation comes from.
+        n_expected: number of conformations if none were left out.
     """
 
     conformations: ConformationSet
@@ -58,9 +58,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class Embedding:
-    """How molecules become geometries."""
+    """Settings for the embedding of molecules."""
 
-    conformers: int | None = None  # per molecule; None: one of a SMILES, the geometries of an SDF file
+    conformers: int | None = None  # per molecule; None: one of a SMILES, the geometries of an SDF
     prune_rmsd: float = 0.0  # angstrom, all atoms
     seed: int = 1
     threads: int = 1
@@ -70,22 +70,22 @@ class Embedding:
 def pieces_of(
     path: str | Path, *, elements: Iterable[int], size: int, embedding: Embedding, together: bool = False
 ) -> Iterator[Piece]:
-    """Pieces of at least `size` conformations, but for the last one, in the order of the file.
+    """Yield pieces of at least `size` conformations (the last may be smaller), in the order of the file.
 
-    Of SMILES and SDF files those of molecules with more than `ATOMS` atoms count for several.
+    In SMILES and SDF files, conformations of molecules with more than `ATOMS` atoms count more than once.
 
-    Consecutive records of a molecule (one name in an SDF, one molecule in an .h5) stay together, unless geometries of
-    one name are more than `MOST` pieces. A name that stands again is made unique with the number of its record, but for
-    files in which conformations say of which molecule they are (.h5, nablaDFT, SPICE).
+    Consecutive records of a molecule (one name in an SDF, one molecule in an .h5) stay together, unless the geometries
+    of one name fill more than `MOST` pieces. A name that appears again later is made unique with the number of its
+    record, except in formats whose conformations name their molecule (.h5, nablaDFT, SPICE).
 
     Args:
-        path: in any format that we read; databases of nablaDFT and SPICE are held in memory, the others are not.
-        elements: atomic numbers that can be used; conformations with others are left out.
-        together: have all conformations of a molecule in one piece, however many they are and wherever they stand.
-            Molecules then come in the order in which they first appear.
+        path: file in any supported format; databases of nablaDFT and SPICE are held in memory, others are not.
+        elements: usable atomic numbers; conformations with other elements are left out.
+        together: put all conformations of a molecule in one piece, however many they are and wherever they are in the
+            file. Molecules then come in the order in which they first appear.
 
     Raises:
-        UserError: the file is missing, of another kind, or not readable at all.
+        UserError: the file is missing, has an unknown format, or cannot be read at all.
     """
     path, known = Path(path), frozenset(elements)
     kind = format_of(path)
@@ -102,10 +102,13 @@ def pieces_of(
 
 
 def expected(path: str | Path, conformers: int | None) -> int | None:
-    """How many conformations a file holds, or will with so many per molecule; None where counting takes reading it.
+    """Return the number of conformations that a file gives; None if only reading it would tell.
+
+    Args:
+        conformers: number per molecule, for files of molecules.
 
     Raises:
-        UserError: the file is missing, of another kind, or not readable at all.
+        UserError: the file is missing, has an unknown format, or cannot be read at all.
     """
     path = Path(path)
     kind = format_of(path)
@@ -152,12 +155,12 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
 
 
 def _share(record: Record) -> float:
-    """What a conformation of a record is of a piece: large molecules take longer, and more memory."""
+    """Return the weight of a record's conformation in a piece: large molecules take more time and memory."""
     return 1.0 if record.mol is None else max(1.0, rdMolDescriptors.CalcNumAtoms(record.mol) / ATOMS)
 
 
 def _are_two_molecules(record: Record, following: Record) -> bool:
-    """Of two records with one name: `collect` does not make them conformers of one molecule."""
+    """Tell whether two records of the same name are not conformers of one molecule to `collect`."""
     if record.mol is None or following.mol is None:  # more of the molecule may follow
         return False
     one, other = (Chem.MolToSmiles(Chem.AddHs(mol)) for mol in (record.mol, following.mol))
@@ -165,7 +168,7 @@ def _are_two_molecules(record: Record, following: Record) -> bool:
 
 
 def _rows(names: NDArray, size: int, together: bool) -> Iterator[NDArray[np.int64]]:
-    """Rows of each piece, where the molecule of every row is known."""
+    """Yield the rows of each piece of a file that names the molecule of every row."""
     order = np.arange(len(names))
     if together:
         _, first, molecule = np.unique(names, return_index=True, return_inverse=True)
@@ -187,13 +190,13 @@ def _from_h5(path: Path, known: frozenset[int], size: int, together: bool) -> It
 
 
 def _check_names(path: Path, conformations: ConformationSet, first: dict[str, tuple[str, str]]) -> None:
-    """Raise a UserError where a name stands for two molecules; `first` has id and SMILES of those before."""
+    """Raise a UserError if a name belongs to two molecules; `first` has id and SMILES of earlier ones by name."""
     columns = zip(conformations.id, conformations.molecule, map(canonical_smiles, conformations.mapped_smiles))
     for name, molecule_name, smiles in columns:
         other, known = first.setdefault(molecule_name, (name, smiles))
         if smiles != known:
             raise UserError(
-                f"{path}: {other} and {name} are both of {molecule_name} and are not the same molecule; rename one"
+                f"{path}: {other} and {name} are both of {molecule_name} but are not the same molecule; rename one"
             )
 
 
@@ -226,10 +229,10 @@ def _grouped(
     divisible: Callable[[T, T], bool],
     share: Callable[[T], float] = lambda _: 1.0,
 ) -> Iterator[list[T]]:
-    """Lists whose shares add up to at least `size`, but for the last, that do not divide consecutive ones of one name.
+    """Group records into lists whose weights `share` add up to at least `size`, without dividing those of one name.
 
-    Only where there are very many of one name (a file in which all are called "ligand") these are divided, and between
-    two that are `divisible`.
+    Only very many consecutive records of one name (a file in which all are named "ligand") are divided, between two
+    that are `divisible`. The last list may be smaller.
     """
     group: list[T] = []
     weight = 0.0
@@ -273,7 +276,7 @@ def _foreign(numbers: Iterable[int], known: frozenset[int]) -> str:
 
 
 def _sound(conformations: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int], list[LeftOut]]:
-    """The conformations that have a geometry, their lines, and the other ones."""
+    """Return the conformations with a valid geometry, their lines, and the entries of the others."""
     positions = conformations.positions_by_conformation()
     problems = list(map(geometry_problem, conformations.mapped_smiles, positions))
     broken = [

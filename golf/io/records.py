@@ -1,4 +1,4 @@
-"""Records of SMILES and SDF files: the molecules that RDKit reads, their names, and what cannot be used and why."""
+"""Read the records of SMILES and SDF files: molecules, their names, and the records that cannot be used."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ OWN_NAMES = (
     "changed_molecule",
     "unlike_training",
 )
-"""Properties in which golf writes what a relaxation says."""
+"""Properties in which golf writes the results of a relaxation."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A record of an input file: its line, its name, its text, and the molecule that RDKit reads, if any."""
+    """A record of an input file: its line, its name, its text, and its molecule, None if RDKit cannot parse it."""
 
     line: int
     name: str
     text: str
     mol: Chem.Mol | None
     properties: Mapping[str, str] = field(default_factory=dict)
-    error: str = ""  # why RDKit reads none, in its words
+    error: str = ""  # RDKit's reason if there is no molecule
 
 
 def place_of(record: LeftOut, path: str | Path, *, with_text: bool = False) -> str:
-    """Say where a record is in its file, and its name, and with `with_text` what it reads."""
+    """Describe the place of a record in its file and its name, and with `with_text` its text."""
     what = ", ".join([record.name, *([record.text] if with_text and record.text else [])])
     if re.match(r"(frame|row) \d+(,|$)", record.name) and suffix_of(path) not in MOLECULE_SUFFIXES:
         return what
@@ -59,7 +59,7 @@ def place_of(record: LeftOut, path: str | Path, *, with_text: bool = False) -> s
 
 
 def record_word(path: str | Path) -> str:
-    """Return what a file's records are counted by."""
+    """Return the word for the records of a file, "line" or "record"."""
     return "line" if suffix_of(path) in (".smi", ".csv") else "record"
 
 
@@ -70,34 +70,34 @@ def read_molecules(
     name_column: str = "name",
     problem: Callable[[Chem.Mol | None], str] = unusable,
 ) -> tuple[list[Molecule], list[LeftOut]]:
-    """Molecules of a .smi (SMILES, then a name), .csv or .sdf file, and the records that are left out.
+    """Read the molecules of a .smi (SMILES, then a name), .csv or .sdf file, and list the records left out.
 
     Names default to `mol<line>`. Hydrogens are added; the charge follows from the SMILES. SDF records that share name
     and molecule are conformers of one molecule.
 
     Args:
-        problem: why a molecule cannot be used; empty if it can.
+        problem: function that returns why a molecule cannot be used, "" if it can.
 
     Raises:
-        UserError: the file is missing, empty, not readable, of an unknown suffix, lacks the column, or two molecules
-            share a name.
+        UserError: the file is missing, empty, unreadable, has an unknown suffix or lacks the column, or two molecules
+            have the same name.
     """
     records = list(read_records(path, smiles_column=smiles_column, name_column=name_column))
     if not records:
-        raise UserError(f"{path}: holds no molecules")
+        raise UserError(f"{path}: holds no molecules; give another file")
     return collect(records, path, problem=problem)
 
 
 def read_records(path: str | Path, *, smiles_column: str = "smiles", name_column: str = "name") -> Iterator[Record]:
-    """The records of a .smi, .csv or .sdf file, one after the other.
+    """Yield the records of a .smi, .csv or .sdf file.
 
     Raises:
-        UserError: the file is missing, not readable, of an unknown suffix, or lacks the column.
+        UserError: the file is missing, unreadable, has an unknown suffix, or lacks the column.
     """
     path = Path(path)
     if suffix_of(path) not in MOLECULE_SUFFIXES:
         known = ", ".join(MOLECULE_SUFFIXES)
-        raise UserError(f"{path}: unknown suffix {path.suffix!r}; molecules are read from {known}")
+        raise UserError(f"{path}: unknown suffix {path.suffix!r}; give a file of molecules ({known})")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
@@ -113,17 +113,17 @@ def collect(
     problem: Callable[[Chem.Mol | None], str],
     taken: set[str] | None = None,
 ) -> tuple[list[Molecule], list[LeftOut]]:
-    """Molecules of records of a file, and those left out; see `read_molecules`.
+    """Collect the molecules of records, and list the records left out; see `read_molecules`.
 
     Args:
-        problem: why a molecule cannot be used; empty if it can.
-        taken: names that stood before, to which those of these records are added. A name that stands for another
-            molecule, or again after others, is made unique with the number of its record. None: another molecule of a
-            name is an error, and records of one molecule need not stand one after the other.
+        problem: function that returns why a molecule cannot be used, "" if it can.
+        taken: names used so far, to which those of these records are added. A name of another molecule, or one that
+            appears again after others, is made unique with the number of its record. If None, two molecules of one
+            name are an error, and the records of one molecule need not be consecutive.
     """
     molecules: list[Molecule] = []
     left_out: list[LeftOut] = []
-    of_name: dict[str, dict[str, Molecule]] = {}  # the molecules of a name by their SMILES, hydrogens included
+    of_name: dict[str, dict[str, Molecule]] = {}  # the molecules of each name by their SMILES, hydrogens included
     word = record_word(path)
     for record in records:
         name = record.name
@@ -141,7 +141,7 @@ def collect(
         if known and taken is None:
             line = f"{word} {record.line}"
             first = next(iter(known.values()))
-            raise UserError(f"{path}: {line}: name {name!r} stands already in {word} {first.line}; rename one")
+            raise UserError(f"{path}: {line}: name {name!r} is already used in {word} {first.line}; rename one")
         unique = name if taken is None else unique_name(name, record.line, taken)
         known[smiles] = Molecule(unique, mol, record.line, [record.properties])
         molecules.append(known[smiles])
@@ -149,12 +149,12 @@ def collect(
 
 
 def in_full(reason: str, record: Record) -> str:
-    """Return why a record is left out, with RDKit's own words where it reads none."""
+    """Return why a record is left out, with RDKit's reason if it cannot be parsed."""
     return f"{reason}: {record.error}" if record.mol is None and record.error else reason
 
 
 def unique_name(name: str, line: int, taken: set[str]) -> str:
-    """The name, or where it is taken one with the number of its record; taken from now on."""
+    """Return the name, with the number of its record appended if it is taken, and add it to `taken`."""
     while name in taken:
         name = f"{name}#{line}"
     taken.add(name)
@@ -162,10 +162,10 @@ def unique_name(name: str, line: int, taken: set[str]) -> str:
 
 
 def _add_conformer(first: Molecule, full: Chem.Mol, properties: Mapping[str, str]) -> bool:
-    """Add a further record's geometry to the molecule of the first one; false where there is none.
+    """Add the geometry of a further record to the molecule of the first; return False if there is none.
 
     Args:
-        full: the same molecule, its atoms in any order; where they are in that of the first record they stay so.
+        full: the same molecule with its atoms in any order; if it is the order of the first record, it is kept.
     """
     if not full.GetNumConformers():
         return False
@@ -194,7 +194,7 @@ def _sdf_records(path: Path) -> Iterator[Record]:
         for i, block in enumerate(blocks(cleaned(stream, path), path), start=1):
             mol, error = from_molfile(block.molfile)
             name, properties = block.name, block.properties
-            if properties.keys() >= {"energy_hartree", "stop_reason"}:  # a conformer that golf has written
+            if properties.keys() >= {"energy_hartree", "stop_reason"}:  # written by golf
                 name = re.sub(r"/\d{4,}$", "", name)
                 properties = {key: value for key, value in properties.items() if key not in OWN_NAMES}
             yield Record(i, name or f"mol{i}", "record of an SDF file", mol, properties, error)
@@ -220,13 +220,13 @@ def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[R
             values = dict(zip(columns, [*row, *[""] * len(columns)], strict=False))
             smiles = values.pop(of_smiles).strip()
             name = "" if of_name is None else one_line(values.pop(of_name).strip())
-            if any(row[len(columns) :]):  # what is there is lost
+            if any(row[len(columns) :]):  # further fields are lost
                 longer.append(line)
             mol, error = from_smiles(smiles)
             yield Record(line, name or f"mol{line}", smiles, mol, values, error)
         if longer:
             logger.warning(
-                "%s: line %d%s: more fields than columns, the last ones are not read; put a field with a %r in quotes",
+                "%s: line %d%s: more fields than columns, the last ones are not read; quote fields that have a %r",
                 path,
                 longer[0],
                 and_more(len(longer)),
@@ -235,7 +235,7 @@ def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[R
 
 
 def _warn_of_alike(path: Path, columns: Sequence[str], *taken: str | None) -> None:
-    """Warn of columns that could be meant, too, since their names differ in case alone."""
+    """Warn of other columns whose names differ only in case from those that are read."""
     for column in taken:
         others = [one for one in columns if column and one != column and one.casefold() == column.casefold()]
         if others:
@@ -251,7 +251,7 @@ def _smi_records(path: Path) -> Iterator[Record]:
             if is_smiles_record(line, i):
                 smiles, *rest = line.split(maxsplit=1)
                 text = "".join(rest)
-                if text.startswith("|"):  # ChemAxon's extensions, as vendors write them, are before the name
+                if text.startswith("|"):  # vendors write ChemAxon's extensions before the name
                     extension, _, text = text[1:].partition("|")
                     smiles, text = f"{smiles} |{extension}|", text.lstrip()
                 name, *others = text.strip(" \r\n").split("\t") if "\t" in line else [text]
@@ -260,7 +260,7 @@ def _smi_records(path: Path) -> Iterator[Record]:
 
 
 def _further(columns: Sequence[str], values: Sequence[str]) -> dict[str, str]:
-    """Name what stands behind a tab after the name by the header of the file, else by the number of the column."""
+    """Name the fields after the name, separated by tabs, by the header of the file or the number of the column."""
     found: dict[str, str] = {}
     for i, value in enumerate(values):
         if value.strip():
@@ -270,7 +270,7 @@ def _further(columns: Sequence[str], values: Sequence[str]) -> dict[str, str]:
 
 
 def write_left_out(path: str | Path, left_out: Iterable[LeftOut]) -> None:
-    """CSV report of what was left out: line, name, input, reason."""
+    """Write a CSV of the records left out: line, name, input, reason."""
     with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["line", "name", "input", "reason"])

@@ -1,4 +1,4 @@
-"""Records of SDF files as text: split, with the mistakes that programs make, and written so that every reader agrees.
+"""Split SDF files into records of text, tolerating common mistakes of programs, and write records.
 
 Format: CTfile Formats, BIOVIA 2020, chapter "SDfiles".
 """
@@ -16,7 +16,7 @@ from golf.core.text import one_line
 logger = logging.getLogger(__name__)
 
 END = "$$$$"
-_HEADER = 4  # lines of a molfile that may be blank: name, program, comment; the fourth has the counts
+_HEADER = 4  # first lines of a molfile: name, program and comment, which may be blank, and the counts
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Block:
     """A record of an SDF file as text.
 
     Attributes:
-        molfile: up to "M  END", without the blank lines that some programs put into it.
-        properties: as they are; an item without a name is called "unnamed".
+        molfile: text up to "M  END", without the blank lines that some programs insert.
+        properties: data items as written; an item without a name is named "unnamed".
     """
 
     molfile: str
@@ -38,7 +38,7 @@ class Block:
 
 
 def blocks(lines: Iterable[str], path: object) -> Iterator[Block]:
-    """Yield the records of an SDF file; a warning says where the last one is cut off."""
+    """Yield the records of an SDF file, with a warning if the last one is cut off."""
     record: list[str] = []
     for line in lines:
         if line.startswith(END):
@@ -48,7 +48,7 @@ def blocks(lines: Iterable[str], path: object) -> Iterator[Block]:
             record.append(line.rstrip("\r\n"))
     if any(line.strip() for line in record):
         yield _block(record)
-        logger.warning("%s: the last record does not end with $$$$: the file may be cut off", path)
+        logger.warning("%s: the last record does not end with $$$$; the file may be cut off", path)
 
 
 def _block(lines: list[str]) -> Block:
@@ -60,7 +60,7 @@ def _block(lines: list[str]) -> Block:
 
 
 def _properties(lines: Iterable[str]) -> dict[str, str]:
-    """Data items: a line with ">" and a name in "<>", lines of the value, and a blank line, or one of spaces."""
+    """Parse data items: a line with ">" and a name in "<>", lines of the value, and a blank line."""
     found: dict[str, list[str]] = {}
     item: list[str] | None = None
     for line in lines:
@@ -75,7 +75,7 @@ def _properties(lines: Iterable[str]) -> dict[str, str]:
 
 
 def unique(key: str, taken: Iterable[str]) -> str:
-    """Return the key, with a number where it is taken."""
+    """Return the key, with a number appended if it is taken."""
     known, k, name = set(taken), 2, key
     while name in known:
         name, k = f"{key}_{k}", k + 1
@@ -83,10 +83,10 @@ def unique(key: str, taken: Iterable[str]) -> str:
 
 
 def record_text(mol: Chem.Mol, name: str, properties: Mapping[str, str]) -> str:
-    """Return a record of a molecule with one conformer.
+    """Return the SDF record of a molecule with one conformer.
 
-    What the format cannot hold is changed: line breaks in names and keys, blank lines in values, and lines that would
-    end the record.
+    Text that the format cannot hold is changed: line breaks in names and keys, blank lines in values, and lines that
+    would end the record.
     """
     copy = Chem.Mol(mol)
     copy.SetProp("_Name", _inner(one_line(name)))
@@ -99,5 +99,5 @@ def record_text(mol: Chem.Mol, name: str, properties: Mapping[str, str]) -> str:
 
 
 def _inner(line: str) -> str:
-    """Return a line that does not end a record."""
+    """Indent a line that would end the record."""
     return f" {line}" if line.startswith(END) else line

@@ -1,8 +1,8 @@
-"""Text of XYZ and extended XYZ files: their frames one by one, and the keys of a comment line.
+"""Split XYZ and extended XYZ files into frames of text, and parse the keys of comment lines.
 
-A frame is a number of atoms, a comment and a line for each atom. Only `key=value` of a comment means anything, and
-values are text: programs write words, energies and the date there. Nothing here needs RDKit or ASE, since Snakemake
-plans a study with it.
+A frame is a number of atoms, a comment and a line for each atom. Only `key=value` in a comment has a meaning, and
+values are text: programs write words, energies and dates there. Nothing here needs RDKit or ASE, since Snakemake uses
+it to plan a study.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ QM9 = re.compile(r"gdb\s+[0-9]+\s")
 """Beginning of the comments of QM9 (Ramakrishnan et al., Sci. Data 1, 140022 (2014))."""
 
 QM9_LINES = 3
-"""Frequencies, SMILES and InChI, which follow the atoms there."""
+"""Number of lines after the atoms in QM9: frequencies, SMILES and InChI."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class RawFrame:
 
     Attributes:
         number: of the frame, from 1.
-        line: of its number of atoms, from 1.
+        line: line of its number of atoms, from 1.
         rows: the lines of its atoms.
-        problem: why it is no frame; empty if it is one.
+        problem: why it is not a frame; "" if it is one.
     """
 
     number: int
@@ -48,7 +48,7 @@ class RawFrame:
 
 
 class _Lines:
-    """Lines of a file with their numbers; the last one can be put back."""
+    """The lines of a file with their numbers; the last line read can be put back."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
@@ -56,21 +56,21 @@ class _Lines:
         self.number = 0
 
     def next(self) -> str:
-        """The next line; empty at the end of the file."""
+        """Return the next line; "" at the end of the file."""
         self.number += 1
         return self._back.pop() if self._back else next(self._lines, "")
 
     def put_back(self, line: str) -> None:
-        """Let `next` give this line, which is the last one that it gave, once more."""
+        """Put back the line that `next` returned last, so that it returns it again."""
         self.number -= 1
         self._back.append(line)
 
 
 def raw_frames(path: str | Path, *, warn: bool = False) -> Iterator[RawFrame]:
-    """Yield the frames of a file, one in memory at a time; what stands between two frames is one with a problem.
+    """Yield the frames of a file, one in memory at a time; lines between two frames become a frame with a problem.
 
     Args:
-        warn: of letters that had to be replaced (`golf.core.text.cleaned`); otherwise they stay as they are.
+        warn: replace unreadable characters with a warning (`golf.core.text.cleaned`); otherwise they are kept.
 
     Raises:
         UserError: the file is missing, or does not begin with a number of atoms.
@@ -89,7 +89,10 @@ def raw_frames(path: str | Path, *, warn: bool = False) -> Iterator[RawFrame]:
             elif number:
                 frame = _stray(line, number + 1, lines)
             else:
-                raise UserError(f"{path}: frame 1: {line.strip()[:40]!r} is not a number of atoms; not extended XYZ")
+                raise UserError(
+                    f"{path}: frame 1: {line.strip()[:40]!r} is not a number of atoms, so this is not extended XYZ; "
+                    "correct the suffix"
+                )
             number += 1
             yield frame
 
@@ -106,7 +109,7 @@ def _frame(n_atoms: int, number: int, lines: _Lines) -> RawFrame:
     if not n_atoms:
         return RawFrame(number, first, comment, problem="has no atoms")
     if len(rows) < n_atoms:
-        cut = f"has fewer than {n_atoms} atoms ({len(rows)}): the file is truncated there, or the number is wrong"
+        cut = f"has fewer than {n_atoms} atoms ({len(rows)}); the file is truncated there, or the number is wrong"
         return RawFrame(number, first, comment, problem=cut)
     following = lines.next()
     if QM9.match(comment) and following.strip() and not COUNT.match(following):
@@ -116,7 +119,7 @@ def _frame(n_atoms: int, number: int, lines: _Lines) -> RawFrame:
     lines.put_back(following)
     if len(following.split()) >= 4 and len(following.split()) == len(rows[-1].split()):
         _pass_over(lines)
-        return RawFrame(number, first, comment, problem=f"has more atoms than the {n_atoms} that it states")
+        return RawFrame(number, first, comment, problem=f"has more atoms than the stated {n_atoms}")
     return RawFrame(number, first, comment, rows)
 
 
@@ -127,17 +130,17 @@ def _stray(line: str, number: int, lines: _Lines) -> RawFrame:
 
 
 def _pass_over(lines: _Lines) -> None:
-    """Go on to the next number of atoms, or to the end of the file."""
+    """Skip lines up to the next number of atoms, or the end of the file."""
     while (line := lines.next()) and not COUNT.match(line):
         pass
     lines.put_back(line)
 
 
 def keys_of(comment: str) -> dict[str, str]:
-    """Values of the keys of a comment line, as text; of a key that is there twice the last one.
+    """Parse the keys of a comment line with their values as text; a key that appears twice has its last value.
 
-    A word without "=" is no key. Brackets belong to the value, as in a SMILES, and what is between them is no key. Of
-    backslashes only those before a quote or another backslash are escapes: those of a SMILES stay.
+    A word without "=" is not a key, and neither is text in brackets, which belong to the value, as in a SMILES. A
+    backslash is an escape only before a quote or another backslash, so those of a SMILES stay.
     """
     found: dict[str, str] = {}
     for one in _PAIR.finditer(comment):
@@ -152,9 +155,9 @@ def _plain(text: str) -> str:
 
 
 def molecule_name(keys: Mapping[str, str]) -> str:
-    """The name of a molecule among the keys of a record; empty where there is none.
+    """Return the name of a molecule from the keys of a record; "" if there is none.
 
-    It is `molecule`, or `name` without the number that golf gives conformations ("ethanol/0007"), or nablaDFT's
+    It is `molecule`, or `name` without the number that golf appends for conformations ("ethanol/0007"), or nablaDFT's
     `moses_id`.
     """
     return keys.get("molecule", "") or re.sub(r"(?<=.)/[0-9]+$", "", keys.get("name", "")) or keys.get("moses_id", "")

@@ -32,7 +32,7 @@ from golf.core.locks import LockedFile
 from golf.core.progress import progress_bar
 from golf.io.pieces import Piece
 from golf.io.records import place_of, write_left_out
-from golf.io.structures import write_structures
+from golf.io.write import write_structures
 from golf.relaxation.ensembles import OUTCOMES, Ensemble, ensembles, unfit_for_ensembles
 
 logger = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from golf.core.labels import take_over_labels, unlabelled
 from golf.core.level import LevelOfTheory
 from golf.io.formats import GOLF, MOLECULES, count_conformations
 from golf.io.plausibility import check_labels
+from golf.io.read import read_conformations, usable
 from golf.io.records import place_of, read_molecules
-from golf.io.sources import read_conformations, usable
 from golf.study.plan import Source, source_format
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from golf.core.hdf5 import read
 from golf.core.labels import labelled_indices
 from golf.core.level import LEVEL_ATTRS, level_difference
 from golf.core.wording import counted
-from golf.io.sources import consistent
+from golf.io.read import consistent
 from golf.nnp.potential import Architecture, Potential, Provenance, load
 from golf.training.loop import Schedule, TrainingDiverged, errors
 from golf.training.recipe import (

@@ -105,7 +105,7 @@ def test_a_later_call_goes_on_where_an_earlier_one_gave_up(server, tmp_path, mon
     monkeypatch.setattr(downloads, "RETRIES", 1)
     server.cuts = [1_000_000, 0, 0]
     with pytest.raises(
-        UserError, match=r"cut after 1000000 of .* bytes; is there a network\? .*1000000 bytes are kept"
+        UserError, match=r"cut after 1000000 of .* bytes; check the network .*1000000 bytes so far are kept"
     ):
         fetch(server, tmp_path / "data.bin", **SUMS)
     assert not (tmp_path / "data.bin").exists()
@@ -152,12 +152,12 @@ def test_the_etag_of_an_upload_in_parts(server, tmp_path):
 
 def test_without_a_checksum_the_one_to_pin_is_said(server, tmp_path, caplog):
     fetch(server, tmp_path / "data.bin")
-    assert f"to pin what came, add sha256: {SUMS['sha256']}" in caplog.text
+    assert f"to pin this file, add sha256: {SUMS['sha256']}" in caplog.text
 
 
 def test_statuses_of_the_server(server, tmp_path, monkeypatch):
     server.statuses = {"/data.bin": 404}
-    with pytest.raises(UserError, match=r"the server says 404 Not Found; correct dataset\.download"):
+    with pytest.raises(UserError, match=r"the server answers 404 Not Found; correct dataset\.download"):
         fetch(server, tmp_path / "data.bin")
     server.statuses, server.once = {"/data.bin": 503}, True
     fetch(server, tmp_path / "data.bin", **SUMS)
@@ -166,12 +166,12 @@ def test_statuses_of_the_server(server, tmp_path, monkeypatch):
 
 def test_no_network(tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "RETRIES", 1)
-    with pytest.raises(UserError, match=r"its host cannot be found .*is there a network\?"):
+    with pytest.raises(UserError, match=r"host not found .*check the network"):
         download("http://no-such-host.invalid/data.bin", tmp_path / "data.bin", {}, pause=0.01)
     with socket.socket() as taken:  # bound, and nobody listens
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/data.bin"
-        with pytest.raises(UserError, match=r"Connection refused; is there a network\?") as caught:
+        with pytest.raises(UserError, match=r"Connection refused; check the network") as caught:
             download(url, tmp_path / "data.bin", {}, pause=0.01)
     assert "\n" not in str(caught.value) and not (tmp_path / "data.bin").exists()
 
@@ -197,14 +197,14 @@ def test_a_full_disk_keeps_what_is_there(server, tmp_path):
 def test_a_disk_that_is_too_small_is_said_before(server, tmp_path, monkeypatch):
     usage = os.statvfs(tmp_path)
     monkeypatch.setattr(Handler, "send_header", huge(Handler.send_header, usage.f_bavail * usage.f_frsize + 10**9))
-    with pytest.raises(UserError, match=r"GB are needed, .* GB are free; make room"):
+    with pytest.raises(UserError, match=r"GB are needed, .* GB are free; free some space"):
         fetch(server, tmp_path / "data.bin")
 
 
 def test_a_file_that_changed_while_the_disk_was_full_is_not_mixed_with_the_old_one(server, tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "RETRIES", 0)
     server.cuts = [1_000_000, 0]
-    with pytest.raises(UserError, match="1000000 bytes are kept"):
+    with pytest.raises(UserError, match="1000000 bytes so far are kept"):
         fetch(server, tmp_path / "data.bin")
     server.content = CONTENT[::-1]
     with monkeypatch.context() as full:

@@ -14,7 +14,7 @@ from golf.core.conformations import Status
 from golf.core.errors import UserError
 from golf.io.extxyz import read_extxyz
 from golf.io.formats import LEVELS, NABLADFT
-from golf.io.structures import read_structures
+from golf.io.read import read_structures
 from golf.study.plan import size
 from support.data_sets import (
     LEVEL_KEYS,
@@ -106,16 +106,16 @@ def unmapped(smiles):
 
 
 WRONG_XYZ = {
-    r"frame 1, line 1, .*: has gradient, not forces": gradients,
+    r"frame 1, line 1, .*: has gradient instead of forces": gradients,
     r"they are gradients": scaled(1.0, -1.0),
     r"frame 1, .*: has REF_forces; give the label as energy and forces": renamed,
-    r"energies are in hartree where eV are expected": scaled(1 / Hartree, 1 / Hartree),
+    r"energies are in hartree instead of eV": scaled(1 / Hartree, 1 / Hartree),
     r"they are in eV": lambda atoms: [atoms.info.update(energy_unit="hartree")],
     r"they are formation energies": scaled(0.005),
     r"energy_unit 'erg' is unknown; give one of ev, hartree": info(energy_unit="erg"),
     r"frame 1, .*: its atoms are not in the order of its SMILES": unmapped("FC(F)(F)F"),
     r"frame 1, .*: RDKit cannot parse its SMILES": unmapped("C1CC"),
-    r"frame 1, .*: charge is 1, that of its SMILES 0": info(charge=1),
+    r"frame 1, .*: charge is 1, but that of its SMILES is 0": info(charge=1),
     r"frame 5, .*: 'training' is already the name of another molecule": info(name="training"),
     r"frame 1, .*: mapped SMILES .* cannot be parsed": info(mapped_smiles="[C:1"),
 }

@@ -24,9 +24,8 @@ from golf.core.level import LevelOfTheory
 from golf.io.formats import LEVELS, NABLADFT, SUFFIXES, count_records
 from golf.io.pieces import Embedding, pieces_of
 from golf.io.plausibility import check_labels
+from golf.io.read import read_conformations, read_structures
 from golf.io.records import read_records
-from golf.io.sources import read_conformations
-from golf.io.structures import read_structures
 from golf.oracles.merging import merge
 from golf.study.dataset import prepare
 from golf.study.plan import size
@@ -76,7 +75,7 @@ def test_nabladft_of_another_level_is_refused_or_labelled_anew(reference_data):
 @pytest.mark.parametrize(
     ("scale", "message"),
     [
-        ({"energy": Hartree}, r"energies are 1\.\d+ times those of the atoms, .*not in the unit that is stated"),
+        ({"energy": Hartree}, r"energies are 1\.\d+ times those of the atoms, .*not in the stated unit"),
         ({"forces": -1.0}, r"forces point against those of MMFF \(mean cosine -0\.9\d over 10 .*they are gradients"),
     ],
 )

@@ -22,8 +22,7 @@ from golf.core.hdf5 import read, write
 from golf.io.formats import EXTXYZ, NABLADFT, count_conformations
 from golf.io.identity import derived_bonds
 from golf.io.pieces import Embedding, expected, pieces_of
-from golf.io.sources import read_conformations
-from golf.io.structures import read_structures, records_of
+from golf.io.read import read_conformations, read_structures, records_of
 from golf.nnp.potential import Architecture, Potential
 from golf.training.own_labels import read_labels
 from support.mmff_labels import labelled_conformers
@@ -119,7 +118,7 @@ def test_a_smiles_whose_atoms_are_in_another_order_is_found_again(tmp_path, smil
         ("charge=0.5", "charge is 0.5, not a whole number"),
         ("charge=minus", "charge is minus, not a whole number"),
         ("Charge=1", "no bonds can be derived for charge 1: it has an odd number of electrons"),
-        ("charge=1 smiles=O", "charge is 1, that of its SMILES 0"),
+        ("charge=1 smiles=O", "charge is 1, but that of its SMILES is 0"),
         ("smiles=CO", "its atoms are not in the order of its SMILES"),
         ("smiles=C1CC", "RDKit cannot parse its SMILES 'C1CC'"),
     ],
@@ -178,19 +177,19 @@ def test_atoms_as_programs_write_them(tmp_path, rows):
 BAD_FRAMES = {
     "line 9: 'xx' is not a number": frame("O 0 0 0", "H 0 xx 0.9", "H 0 0 0.9"),
     "line 8: '1_0' is not a number": frame("O 0 0 1_0", "H 0 0 0.9", "H 0 0.9 0"),
-    "line 10: 'X' is a ghost or dummy atom; take it out": frame(*WATER[:2], "X 0 0 3"),
+    "line 10: 'X' is a ghost or dummy atom; remove it": frame(*WATER[:2], "X 0 0 3"),
     "line 10: 'Gh(O)' is a ghost or dummy atom": frame(*WATER[:2], "Gh(O) 0 0 3"),
     "line 10: '@O' is a ghost or dummy atom": frame(*WATER[:2], "@O 0 0 3"),
     "line 10: 'O-Bq' is a ghost or dummy atom": frame(*WATER[:2], "O-Bq 0 0 3"),
     "line 10: '0' is a ghost or dummy atom": frame(*WATER[:2], "0 0 0 3"),
     "line 10: 'C1' is not the symbol of an element": frame(*WATER[:2], "C1 0 0 3"),
-    "line 10: has 3 columns where species:S:1:pos:R:3 has 4": frame(*WATER[:2], "H 0 0"),
+    "line 10: has 3 columns, but species:S:1:pos:R:3 has 4": frame(*WATER[:2], "H 0 0"),
     "has fewer than 5 atoms (3)": frame(*WATER, n=5),
-    "has more atoms than the 2 that it states": frame(*WATER, n=2),
+    "has more atoms than the stated 2": frame(*WATER, n=2),
     "has no atoms": "0\n\n",
     "'three' is not a number of atoms": frame(*WATER, n="three"),
     "positions are not finite numbers": frame("O 0 0 nan", *WATER[1:]),
-    "Properties species:S:1 has no species or no pos": frame(*WATER, comment="Properties=species:S:1"),
+    "Properties species:S:1 lacks species, or pos of": frame(*WATER, comment="Properties=species:S:1"),
     "no bonds can be derived for charge 0: ": frame("C 0 0 0", "C 9 9 9"),
 }
 
@@ -215,7 +214,7 @@ def test_a_comment_in_latin_1_is_no_obstacle(tmp_path):
 
 def test_a_file_of_another_kind_is_refused_as_a_whole(tmp_path):
     (tmp_path / "a.xyz").write_text("Dear colleague,\n\n3\n")
-    with pytest.raises(UserError, match=r"a\.xyz: frame 1: 'Dear colleague,' is not a number of atoms; not extended"):
+    with pytest.raises(UserError, match=r"a\.xyz: frame 1: 'Dear colleague,' is not a number of atoms, so this"):
         list(records_of(tmp_path / "a.xyz", EXTXYZ))
 
 
@@ -227,7 +226,7 @@ def model(tmp_path_factory):
 
 
 def test_golf_relax_does_the_frames_that_are_good(tmp_path, model, capsys):
-    bad = BAD_FRAMES["line 10: 'X' is a ghost or dummy atom; take it out"]
+    bad = BAD_FRAMES["line 10: 'X' is a ghost or dummy atom; remove it"]
     (tmp_path / "a.xyz").write_text(frame(*WATER) + bad + frame(*WATER))
     line = ["relax", str(tmp_path / "a.xyz"), "-m", str(model), "-o", str(tmp_path / "out.sdf"), "--max-steps", "1"]
     assert main(line) == 1
@@ -240,7 +239,7 @@ def test_labels_are_looked_at_only_where_they_are_used(tmp_path):
     (tmp_path / "a.extxyz").write_text(text)
     assert len(read_structures(tmp_path / "a.extxyz")) == 1
     conformations, left_out = read_conformations(tmp_path / "a.extxyz", EXTXYZ)
-    assert not len(conformations) and "has an energy and no forces" in left_out[0].reason
+    assert not len(conformations) and "has an energy but no forces" in left_out[0].reason
 
 
 # ----------------------------------------------------------------------------------------------- what no geometry is
@@ -305,7 +304,7 @@ def test_a_database_with_other_labels_has_geometries(tmp_path, model):
     line = ["relax", str(tmp_path / "a.db"), "-m", str(model), "-o", str(tmp_path / "out.sdf"), "--max-steps", "1"]
     assert main(line) == 0 and (tmp_path / "out.sdf").read_text().count("$$$$") == 1
     assert len(read_structures(tmp_path / "a.db")) == 1
-    assert "labels                cannot be used: units are not stated" in describe(tmp_path / "a.db")
+    assert "labels                cannot be used: does not state the units" in describe(tmp_path / "a.db")
 
 
 def test_geometries_of_nabladft_need_no_labels(reference_data, tmp_path):
@@ -376,7 +375,7 @@ def changed(path, column, value):
 @pytest.mark.parametrize(
     ("column", "value", "reason"),
     [
-        ("conformation/charge", 1, "charge is 1, that of its SMILES 0; correct one"),
+        ("conformation/charge", 1, "charge is 1, but that of its SMILES is 0; correct one"),
         ("conformation/multiplicity", 0, "multiplicity is 0"),
         ("conformation/multiplicity", 2, r"multiplicity \(spin\) is 2, which 18 electrons cannot have"),
         ("atoms/number", 8, "its atoms are not those of its SMILES, in this order"),

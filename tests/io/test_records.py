@@ -192,7 +192,7 @@ def test_an_h5_with_two_molecules_of_one_name_is_refused(model, tmp_path, capsys
     ]
     write(tmp_path / "in.h5", ConformationSet.build(rows))
     assert relaxed(tmp_path / "in.h5", tmp_path / "out.h5", model) == 2
-    assert "m/0 and m/1 are both of m and are not the same molecule; rename one" in capsys.readouterr().err
+    assert "m/0 and m/1 are both of m but are not the same molecule; rename one" in capsys.readouterr().err
 
 
 def test_geometries_of_open_shells_are_left_out(tmp_path):
@@ -285,7 +285,7 @@ def test_a_csv_row_of_too_many_fields_is_said(tmp_path, caplog):
     molecules, _ = read_molecules(tmp_path / "in.csv")
     assert [one.name for one in molecules] == ["2", "2,4-y", "1", "propane"]
     assert [record.getMessage().partition("in.csv: ")[2] for record in caplog.records] == [
-        "line 2 and 1 more: more fields than columns, the last ones are not read; put a field with a ',' in quotes"
+        "line 2 and 1 more: more fields than columns, the last ones are not read; quote fields that have a ','"
     ]
 
 

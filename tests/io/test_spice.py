@@ -117,7 +117,7 @@ def swapped(data):
 
 
 WRONG_SPICE = {
-    r"smiles does not fit atomic_numbers": lambda path: change(path, "atomic_numbers", swapped),
+    r"smiles does not match atomic_numbers": lambda path: change(path, "atomic_numbers", swapped),
     r"max_left_out .*bonded in its SMILES, are .* angstrom apart": lambda path: change(
         path, "conformations", lambda x: x * Bohr
     ),
@@ -136,12 +136,12 @@ WRONG_SPICE = {
         path, "dft_total_gradient", "forces"
     ),
     r"has no dataset smiles of text": lambda path: without(path, "smiles"),
-    r"conformations is in angstrom, in SPICE it is in bohr": lambda path: other_units(
+    r"conformations is in angstrom, not in bohr as in SPICE": lambda path: other_units(
         path, "conformations", "angstrom"
     ),
-    r"dft_total_energy is in eV, in SPICE it is in hartree": lambda path: other_units(path, "dft_total_energy", "eV"),
-    r"shapes do not fit together": lambda path: change(path, "dft_total_gradient", lambda g: g[:, :-1]),
-    r"labels are b3lyp-d3bj/dzvp, those of SPICE wb97m-d3bj/def2-tzvppd": lambda path: stated(
+    r"dft_total_energy is in eV, not in hartree as in SPICE": lambda path: other_units(path, "dft_total_energy", "eV"),
+    r"the shapes of its datasets do not match": lambda path: change(path, "dft_total_gradient", lambda g: g[:, :-1]),
+    r"labels are b3lyp-d3bj/dzvp, not wb97m-d3bj/def2-tzvppd": lambda path: stated(
         path, method="B3LYP-D3BJ", basis="DZVP"
     ),
     r"not a readable (HDF5|SPICE) file": lambda path: path.write_bytes(path.read_bytes()[:-3000]),

@@ -17,9 +17,10 @@ from golf.cli.main import main
 from golf.core.conformations import ConformationSet
 from golf.core.errors import UserError
 from golf.io.formats import count_records
+from golf.io.read import records_of
 from golf.io.records import read_molecules, read_records
 from golf.io.sdf import record_text
-from golf.io.structures import records_of, write_structures
+from golf.io.write import write_structures
 from support import REPOSITORY
 
 

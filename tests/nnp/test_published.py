@@ -196,7 +196,7 @@ def test_rows_whose_atoms_are_in_another_order_are_refused(database, tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"forces": [[0.0, 0.0, 0.0]] * 31}, "row 1: has no energy or no forces"),
+        ({"forces": [[0.0, 0.0, 0.0]] * 31}, "row 1: lacks energy or forces"),
         ({"energy": [1.0], "forces": [[0.0, 0.0, 0.0]]}, "row 1: has 1 rows of forces for"),
     ],
 )

@@ -114,7 +114,7 @@ def test_one_name_of_two_molecules_is_refused_wherever_they_stand(model, tmp_pat
     with h5py.File(interleaved(tmp_path / "in.h5"), "r+") as file:
         file["conformation/molecule"][17] = "propanol"  # an amine; the others of propanol are in pieces before
     assert golf("relax", tmp_path / "in.h5", "-m", model, "-o", tmp_path / "out.h5", "--max-steps", 1) == 2
-    assert "are both of propanol and are not the same molecule" in capsys.readouterr().err
+    assert "are both of propanol but are not the same molecule" in capsys.readouterr().err
 
 
 def test_what_an_ensemble_leaves_out_is_listed_in_the_order_of_the_input(model, tmp_path, monkeypatch):

@@ -172,7 +172,7 @@ def test_bad_smiles_in_line_7_is_named(tmp_path):
     [
         ([], "holds no molecules"),
         (["# only a comment"], "holds no molecules"),
-        (["CO a", "CCO b", "CO a"], r"line 3: name 'a' stands already in line 1"),
+        (["CO a", "CCO b", "CO a"], r"line 3: name 'a' is already used in line 1"),
     ],
 )
 def test_unusable_files_are_refused(tmp_path, lines, message):
@@ -247,7 +247,7 @@ def test_an_sdf_that_is_cut_off_is_said(tmp_path, caplog, cut, n_warnings):
     assert whole.endswith("1.5\n\n$$$$\n")
     (tmp_path / "a.sdf").write_text(whole.removesuffix(cut))
     assert len(read_molecules(tmp_path / "a.sdf")[0]) == 2
-    said = f"{tmp_path / 'a.sdf'}: the last record does not end with $$$$: the file may be cut off"
+    said = f"{tmp_path / 'a.sdf'}: the last record does not end with $$$$; the file may be cut off"
     assert [record.getMessage() for record in caplog.records] == [said] * n_warnings
 
 
@@ -330,5 +330,5 @@ def test_stereoisomers_under_one_name_are_not_conformers(tmp_path):
             rdDistGeom.EmbedMolecule(mol, randomSeed=1)
             mol.SetProp("_Name", "butene")
             writer.write(mol)
-    with pytest.raises(UserError, match="name 'butene' stands already in record 1"):
+    with pytest.raises(UserError, match="name 'butene' is already used in record 1"):
         read_molecules(tmp_path / "a.sdf")

@@ -1,7 +1,7 @@
-"""One conformation to its minimum: geomeTRIC chooses the steps, whoever calls computes the gradients.
+"""Optimize one conformation to its minimum: geomeTRIC chooses the steps, the caller computes the gradients.
 
-geomeTRIC is made deterministic here, also with several optimizations in threads of one process: asked again from the
-same start, it asks for the same geometries, bit for bit.
+geomeTRIC is made deterministic here, also with several optimizations in threads of one process: from the same start it
+requests the same geometries, bit for bit.
 
 geomeTRIC: L.-P. Wang and C. Song, J. Chem. Phys. 144, 214108 (2016), doi:10.1063/1.4952956.
 """
@@ -36,17 +36,17 @@ from golf.oracles.programs.protocol import Request
 logger = logging.getLogger(__name__)
 
 FORCE_THRESHOLD = 4.5e-4 / BOHR_IN_ANGSTROM
-"""hartree/angstrom: 0.53 kcal/mol/angstrom, the largest force in Gaussian's default criteria (geomeTRIC's GAU)."""
+"""hartree/angstrom; 0.53 kcal/mol/angstrom, the largest force in Gaussian's default criteria (geomeTRIC's GAU)."""
 
 ENERGY_THRESHOLD = 1e-6
-"""hartree: the energy change of the last step, in every set of criteria of geomeTRIC."""
+"""hartree; energy change of the last step, as in all sets of criteria of geomeTRIC."""
 
 _SAME_ANGSTROM = 1e-8
-"""Positions are rounded to this before they are computed. Another linear algebra library may shift geomeTRIC's steps
-in the last bits; rounded, they are still found in the journal. The energy changes by less than 1e-9 hartree."""
+"""Positions are rounded to this before a gradient is computed. Another linear algebra library may change geomeTRIC's
+steps in the last bits; rounded, they are still found in the journal. The energy changes by less than 1e-9 hartree."""
 
 COORDINATES = (DelocalizedInternalCoordinates, CartesianCoordinates)
-"""Tried in this order: translation-rotation internal coordinates (TRIC), then Cartesian ones."""
+"""Coordinates in the order in which they are tried: translation-rotation internal coordinates (TRIC), Cartesian."""
 
 _COORDINATE_TROUBLE = (
     GeometricError,
@@ -60,20 +60,22 @@ _COORDINATE_TROUBLE = (
 
 
 class _LabelFailed(Exception):
+    """A gradient of an optimization has failed."""
+
     def __init__(self, label: Label) -> None:
         super().__init__(label.message)
         self.label = label
 
 
 class _CoordinatesFailed(Exception):
-    """geomeTRIC cannot go on in these coordinates."""
+    """geomeTRIC cannot continue in these coordinates."""
 
 
 class _Turn:
-    """geomeTRIC works on one optimization at a time, each with its own random numbers.
+    """Context in which geomeTRIC works on one optimization at a time, each with its own random numbers.
 
-    It perturbs near-degenerate rotations and failed trust steps with NumPy's global generator and changes the global
-    warning filters; in threads that would make the steps depend on who came first. Its work is small beside a
+    geomeTRIC perturbs near-degenerate rotations and failed trust steps with NumPy's global generator, and changes the
+    global warning filters; with threads the steps would depend on their order. Its work takes little time compared to a
     gradient, and gradients are computed outside of a turn.
 
     Raises (at the end of a turn):
@@ -89,7 +91,7 @@ class _Turn:
         self._lock.acquire()
         self._others, self._level = np.random.get_state(), geometric_logger.level
         np.random.set_state(self._state)
-        geometric_logger.setLevel(logging.ERROR)  # its progress table is not ours
+        geometric_logger.setLevel(logging.ERROR)  # without its progress table
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -105,27 +107,27 @@ class _Turn:
 
 @dataclass
 class Trajectory:
-    """The gradients of one optimization, in the order in which they were asked for, and how it ended."""
+    """One geometry optimization: its gradients in the order of the requests, and how it ended."""
 
     request: Request
     evaluate: Callable[[Request], Label]
     positions: list[NDArray[np.float64]] = field(default_factory=list)  # [n, 3] angstrom
     labels: list[Label] = field(default_factory=list)
-    last: int = 0  # index of the geometry that was asked for last
+    last: int = 0  # index of the geometry requested last
     n_steps: int = 0
     status: Status = Status.OK
     stop_reason: StopReason = StopReason.CONVERGED
     message: str = ""
 
     def compute(self, positions: NDArray[np.float64]) -> Label:
-        """Label of a geometry [n, 3] (angstrom), from this trajectory, the journal or the oracle.
+        """Return the label of a geometry [n, 3] (angstrom), from this optimization, the journal or the oracle.
 
         Raises:
-            _LabelFailed: there is no gradient.
+            _LabelFailed: the label has no gradient.
         """
         start = self.request.positions
         if np.abs(positions - start).max() < _SAME_ANGSTROM:
-            positions = start  # the very bits of the input, whose label may be known already
+            positions = start  # bitwise the input, whose label may be known already
         else:
             positions = np.round(positions / _SAME_ANGSTROM) * _SAME_ANGSTROM
         for k, known in enumerate(self.positions):
@@ -142,51 +144,52 @@ class Trajectory:
         return label
 
     def end(self, status: Status, stop_reason: StopReason, message: str) -> None:
+        """Record how the optimization ended."""
         self.status, self.stop_reason, self.message = status, stop_reason, message
 
     @property
     def lowest(self) -> NDArray[np.float64]:
-        """The computed geometry of lowest energy, [n, 3] angstrom."""
+        """Geometry of lowest energy so far, [n, 3] angstrom."""
         return self.positions[int(np.nanargmin([label.energy for label in self.labels]))]
 
     @property
     def final(self) -> NDArray[np.float64]:
-        """Where it ended: the last geometry that has a gradient, or the start where none has."""
+        """Final geometry [n, 3] (angstrom): the last one with a gradient, or the start if there is none."""
         done = [k for k in range(self.last + 1) if self.labels[k].status is Status.OK]
         return self.positions[done[-1]] if done else self.request.positions
 
     def largest_force(self) -> float:
-        """Largest force on an atom (hartree/angstrom) of the last geometry."""
+        """Return the largest force on an atom (hartree/angstrom) in the last geometry."""
         return float(np.linalg.norm(self.labels[self.last].forces, axis=1).max())
 
 
 class _TrajectoryEngine(Engine):
-    """Gives geomeTRIC the gradients of a trajectory."""
+    """Engine that gives geomeTRIC the gradients of an optimization."""
 
     def __init__(self, molecule: Molecule, trajectory: Trajectory) -> None:
         super().__init__(molecule)
         self._trajectory = trajectory
 
     def compute(self, coords: NDArray[np.float64]) -> Label:
-        """Label of coords [3n] in bohr."""
+        """Return the label of coords [3n] in bohr."""
         return self._trajectory.compute(coords.reshape(-1, 3) * BOHR_IN_ANGSTROM)
 
     def calc_new(self, coords: NDArray[np.float64], dirname: str) -> dict[str, Any]:
-        """Energy (hartree) and gradient [3n] (hartree/bohr) at coords [3n] in bohr."""
+        """Return energy (hartree) and gradient [3n] (hartree/bohr) at coords [3n] in bohr."""
         label = self.compute(coords)
         return {"energy": label.energy, "gradient": -label.forces.ravel() * BOHR_IN_ANGSTROM}
 
 
 def minimize(trajectory: Trajectory, max_steps: int, force_threshold: float) -> None:
-    """Run one optimization; the trajectory records how it ended.
+    """Run an optimization to its end, which is recorded in it.
 
     Args:
-        trajectory: new.
-        max_steps: optimizer steps.
-        force_threshold: hartree/angstrom; see `golf.oracles.minima.optimize_reference` for all the criteria.
+        trajectory: an optimization without gradients yet.
+        max_steps: limit of optimizer steps.
+        force_threshold: hartree/angstrom; see `golf.oracles.minima.optimize_reference` for all criteria.
 
     Raises:
-        whatever `trajectory.evaluate` raises.
+        Exception: any error of `trajectory.evaluate`.
     """
     turn = _Turn()
     try:
@@ -197,7 +200,9 @@ def minimize(trajectory: Trajectory, max_steps: int, force_threshold: float) -> 
             try:
                 _minimize(trajectory, turn, internal, max_steps, force_threshold)
             except _CoordinatesFailed as error:
-                logger.warning("%s: internal coordinates fail (%s); Cartesian from here", trajectory.request.id, error)
+                logger.warning(
+                    "%s: internal coordinates fail (%s); continuing in Cartesian coordinates", trajectory.request.id, error
+                )
                 _minimize(trajectory, turn, cartesian, max_steps, force_threshold)
                 trajectory.message = trajectory.message or "finished in Cartesian coordinates"
     except _LabelFailed as error:
@@ -219,7 +224,7 @@ def _minimize(
     max_steps: int,
     force_threshold: float,
 ) -> None:
-    """geomeTRIC's loop, from the lowest geometry so far; its own steps take turns, gradients do not."""
+    """Run geomeTRIC's loop from the lowest geometry so far; its steps are computed in turns, gradients are not."""
     start = trajectory.lowest if trajectory.labels else trajectory.request.positions
     n_before = trajectory.n_steps
     with turn:
@@ -230,7 +235,7 @@ def _minimize(
         internal = coordinates(molecule, build=True, connect=False, addcart=False)
         params = OptParams(maxiter=max_steps - n_before, **_criteria(force_threshold))
         coords = start.ravel() / BOHR_IN_ANGSTROM
-        # It writes nothing (no trajectory is asked for), and the current folder needs no making.
+        # Without a trajectory file it writes nothing, and the current folder exists.
         optimizer = Optimizer(coords, molecule, internal, engine, os.curdir, params, print_info=False)
     engine.compute(optimizer.X)
     with turn:
@@ -252,7 +257,7 @@ def _minimize(
 
 
 def _criteria(force_threshold: float) -> dict[str, float]:
-    """geomeTRIC's five limits: gradients in hartree/bohr, displacements in angstrom."""
+    """Return geomeTRIC's five convergence limits: gradients in hartree/bohr, displacements in angstrom."""
     largest = force_threshold * BOHR_IN_ANGSTROM
     return {
         "convergence_energy": ENERGY_THRESHOLD,

@@ -1,7 +1,7 @@
-"""What has been paid for: one JSON line a label, written to disk before the next one starts.
+"""Journals of labels: one JSON line per label, written to disk before the next one starts.
 
-A line is found again by its key, the hash of geometry, charge, spin and level of theory (`Request.key`), so a killed
-job that asks for the same geometries gets the same numbers back, bit for bit, and pays for nothing twice.
+A line is found by its key, the hash of geometry, charge, spin and level of theory (`Request.key`). So a killed job that
+requests the same geometries again gets the same numbers, bit for bit, and computes nothing twice.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ logger = logging.getLogger(__name__)
 SUFFIX = ".journal.jsonl"
 
 FINISHED = frozenset({Status.OK, Status.NOT_CONVERGED, Status.FAILED})
-"""Outcomes that would come out the same again. A crash or a timeout may be the machine's fault: tried again."""
+"""Statuses that a repetition would reproduce. A crash or a timeout may be due to the machine and is tried again."""
 
 TIMEOUTS = 2
-"""So many timeouts of one geometry are its own fault: with no more time it is not tried again."""
+"""Number of timeouts after which a geometry is not tried again, unless it gets more time."""
 
 AS_LONG = 0.8
-"""A timeout counts where it was after this share of the present limit or more: limits follow measured times."""
+"""A timeout counts if it came after at least this fraction of the current limit: limits follow measured times."""
 
 _LINE_START = b'{"key": "'
 _OUTCOME = re.compile(
@@ -56,22 +56,21 @@ class Journal:
     [n, 3]), message, wall_seconds, scf_iterations, recovery. Floats are written so that they are read back exactly;
     energy and forces of a label that is not `ok` are null and are given back as NaN.
 
-    `get` gives back outcomes that are final: ok, not_converged and failed. Labels that crashed or timed out are
-    recorded too, but `get` ignores them, so that a new run tries them again; not those that have timed out `TIMEOUTS`
-    times, unless they have more time now.
+    `get` returns labels with a final status: ok, not_converged and failed. Labels that crashed or timed out are
+    recorded as well, but `get` ignores them, so that a new run tries them again, except geometries that have timed out
+    `TIMEOUTS` times and do not have more time now.
 
-    A line that a kill cut off in mid-write is dropped on opening. The file is locked while it is open
-    (golf/core/locks.py): a second process waits until the first has closed it, and logs for whom it waits.
+    A line that was cut off by a kill is dropped on opening. The file is locked while it is open (golf/core/locks.py): a
+    second process waits until the first has closed it, and logs which process it waits for.
 
     Args:
-        others: journals that are only read, on opening; `get` answers from them as well. One that is being written to
-            gives what it holds by then; one that cannot be read is left out with a warning.
-        wanted: keys to look for in the others, where they are known: a study may have thousands of journals. None:
-            everything in them is kept.
-        deadline: of the job that waits for the lock.
+        others: journals that are only read, on opening; `get` also searches them. Of a journal that is being written
+            to, the lines so far are used; one that cannot be read is skipped with a warning.
+        wanted: keys to keep from the others, if known, since a study may have thousands of journals; None for all.
+        deadline: time limit of the job that waits for the lock.
 
     Raises (on opening):
-        UserError: a line is not one of ours; names the file and the line.
+        UserError: a line is not a line of a journal; the message names the file and the line.
         OutOfTime: another process had the journal open until the deadline.
     """
 
@@ -112,14 +111,14 @@ class Journal:
         self._close()
 
     def __len__(self) -> int:
-        """Labels that need not be computed again."""
+        """Return the number of labels that need not be computed again."""
         return len(self._finished)
 
     def get(self, request: Request, limit: float = math.inf) -> Label | None:
-        """The final label of this geometry at this level, or None where there is none yet.
+        """Return the final label of this geometry at this level, or None if there is none yet.
 
         Args:
-            limit: seconds that it may take now.
+            limit: current time limit of this geometry, in seconds.
         """
         key = request.key(self.level)
         with self._lock:
@@ -128,17 +127,17 @@ class Journal:
         if label is None and len(timeouts) >= TIMEOUTS:
             label = timeouts[-1]
         if label is not None and label.status is Status.OK and len(label.forces) != len(request.numbers):
-            logger.warning("%s: a label of %s has no forces for all its atoms; not used", self.path, request.id)
+            logger.warning("%s: a label of %s does not have forces of all atoms; not used", self.path, request.id)
             return None
         if label is None or label.status is Status.OK:
             return label
         return Label.failed(len(request.numbers), label.status, label.message, label.wall_seconds)
 
     def append(self, request: Request, label: Label) -> None:
-        """Write one label; it is on the disk when this returns.
+        """Write one label, and return when it is on disk.
 
         Raises:
-            UserError: the disk is full; what was written before is kept.
+            UserError: the disk is full; earlier lines are kept.
         """
         key = request.key(self.level)
         line = (json.dumps(_record(key, request.id, label), allow_nan=False) + "\n").encode()
@@ -184,22 +183,22 @@ class Journal:
 
 
 def beside(path: Path) -> list[Path]:
-    """The other journals in the folder of a journal."""
+    """List the other journals in the folder of a journal."""
     return sorted(other for other in path.parent.glob(f"*{SUFFIX}") if other != path)
 
 
 def _labels(path: Path, content: bytes, wanted: Collection[str] | None = None) -> list[tuple[str, Label]]:
-    """Key and label of each line of a journal; a last line without its end is ignored.
+    """Return key and label of each line of a journal; an incomplete last line is ignored.
 
-    Lines with other keys than the wanted ones are passed over without a look at what is in them.
+    Lines whose key is not wanted are skipped without parsing them.
 
     Raises:
-        UserError: a line is not one of ours; names the file and the line.
+        UserError: a line is not a line of a journal; the message names the file and the line.
     """
     end = content.rfind(b"\n") + 1
     torn = content[end:]
     if torn and not (torn.startswith(_LINE_START) or _LINE_START.startswith(torn) or not torn.strip(b"\0")):
-        raise UserError(f"{path}: not a golf journal (it ends without a line of ours); move it away")
+        raise UserError(f"{path}: not a golf journal (its end is not a line of one); move it away")
     labels = []
     for number, line in enumerate(content[:end].splitlines(), start=1):
         if wanted is not None and _key(line) not in wanted:
@@ -215,13 +214,13 @@ def _labels(path: Path, content: bytes, wanted: Collection[str] | None = None) -
 
 
 def _key(line: bytes) -> str:
-    """The key of a line, found without parsing it; of a line that is not one of ours, something that is no key."""
+    """Find the key of a line without parsing it; for a line that is not of a journal the result is not a key."""
     return line.removeprefix(_LINE_START).partition(b'"')[0].decode(errors="replace")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a line says of a label but for its numbers."""
+class Entry:
+    """A line of a journal without energy and forces."""
 
     key: str
     id: str
@@ -229,18 +228,18 @@ class Outcome:
     wall_seconds: float
 
 
-def outcomes(path: str | Path, max_bytes: int = -1) -> Iterator[Outcome]:
-    """What a journal's lines say, in their order, found without parsing energies and forces; other lines are ignored.
+def entries(path: str | Path, max_bytes: int = -1) -> Iterator[Entry]:
+    """Yield the entries of a journal in their order, without parsing energies and forces; other lines are ignored.
 
     Args:
-        max_bytes: read no more than that from the start of the file; -1: all.
+        max_bytes: limit of bytes to read from the start of the file; -1 for all.
     """
     with open(path, "rb") as stream:
         content = stream.read(max_bytes)
     for found in _OUTCOME.finditer(content):
         key, id, status, seconds = found.groups()
         try:
-            yield Outcome(key.decode(), json.loads(id), Status[status.decode().upper()], float(seconds))
+            yield Entry(key.decode(), json.loads(id), Status[status.decode().upper()], float(seconds))
         except (ValueError, KeyError):
             continue
 
@@ -261,10 +260,10 @@ def _record(key: str, id: str, label: Label) -> dict[str, object]:
 
 
 def _parse(line: bytes) -> tuple[str, Label]:
-    """Key and label of a line. Raises ValueError, KeyError, TypeError or AttributeError where it is not one of ours."""
+    """Parse key and label of a line; raise ValueError, KeyError, TypeError or AttributeError for any other line."""
     record = json.loads(line)
     status = Status[record["status"].upper()]
-    energy, forces = np.nan, np.zeros((0, 3))  # get() gives the NaN of a failed label their shape
+    energy, forces = np.nan, np.zeros((0, 3))  # get() returns a failed label with NaN of the right shape
     if status is Status.OK:
         energy = float(record["energy"])
         forces = np.array(record["forces"], dtype=np.float64).reshape(-1, 3)

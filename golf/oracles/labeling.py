@@ -1,8 +1,8 @@
-"""Labels for conformations: which ones are missing, how they are divided into batches, how a batch is labelled.
+"""Label conformations in batches.
 
-A batch is one job with a pool of oracle processes. Every finished label goes to the batch's journal at once; the HDF5
-file is written when the batch is complete. The journals of the other batches are looked into as well, so that nothing
-is paid for again when the input grows or is divided anew.
+A batch is one job with a pool of oracle processes. Every finished label is written to the batch's journal at once; the
+HDF5 file is written when the batch is complete. The journals of the other batches are read as well, so that no label is
+computed twice when the input grows or is divided into other batches.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ logger = logging.getLogger(__name__)
 
 
 def read_batch(path: str | Path, index: int, n_batches: int, basis: Basis) -> ConformationSet:
-    """The pending conformations of one of `n_batches` batches of equal predicted time, the longest first.
+    """Read the unlabeled conformations of one of `n_batches` batches of equal predicted time, the longest first.
 
-    Every batch of a stage comes from the same division, whoever asks and when; a batch may be empty. Of the
-    conformations of other batches nothing but elements and status is read.
+    All batches of a stage come from the same division, on any machine and at any time; a batch may be empty. Of the
+    conformations of other batches only elements and status are read.
     """
     left, costs = pending_costs(path, basis)
     return read(path, left[members(costs, index, n_batches)]).bare()
 
 
 def pending_costs(path: str | Path, basis: Basis) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of a file's conformations without a label, and the cost of each (`golf.oracles.costs.label_costs`)."""
+    """Return the indices of a file's conformations without a label, and their costs (`label_costs`)."""
     columns, _ = read_columns(path, "atoms/number", "atoms/offset", "conformation/status")
     left = np.flatnonzero(_without_label(columns))
     return left, label_costs(columns["atoms/number"], columns["atoms/offset"], basis)[left]
@@ -54,18 +54,19 @@ def label(
     *,
     progress: Callable[[Label], None] | None = None,
 ) -> ConformationSet:
-    """Energies and forces of all conformations, taken from the journal where it has them.
+    """Label all conformations; labels that the journal has are not computed again.
 
-    A conformation that was lost with its process gets a second chance when all others are done.
+    A conformation whose process crashed is tried once more after all others.
 
     Args:
-        progress: called with each new label as it comes.
+        progress: called with each new label.
 
     Returns:
-        The conformations with the label columns of DESIGN section 3 and the level of theory as attributes.
+        The conformations with the columns `golf.core.labels.LABEL_COLUMNS`, forces, and the level of theory as
+        attributes.
 
     Raises:
-        OutOfTime: not all could be done in the job's time; those that are done are in the journal.
+        OutOfTime: the job's time ended before all labels were done; the finished ones are in the journal.
     """
     requests = requests_from(conformations)
     same: dict[str, list[int]] = {}  # equal geometries are computed once
@@ -80,7 +81,7 @@ def label(
         else:
             labels[i] = known
     if labels:
-        logger.info("%d of %d labels were in journals beside %s", len(labels), len(requests), journal.path)
+        logger.info("%d of %d labels were found in the journals beside %s", len(labels), len(requests), journal.path)
     try:
         for request, new in _streamed(oracle, missing, journal):
             for i in same[request.key(oracle.level)]:
@@ -91,8 +92,8 @@ def label(
                 logger.warning("%s: no label: %s", request.id, new.message)
     except OutOfTime as error:
         raise OutOfTime(
-            f"{journal.path}: time limit: {error}; {len(labels)} of {len(requests)} labels are done and kept, a retry "
-            "or another run does the rest"
+            f"{journal.path}: time limit: {error}; {len(labels)} of {len(requests)} labels are done and kept; run again "
+            "for the rest"
         ) from None
     return _with_labels(conformations, labels).with_columns(
         **oracle.level.attrs(), program_version=oracle.program_version
@@ -100,7 +101,7 @@ def label(
 
 
 def _streamed(oracle: Oracle, requests: list[Request], journal: Journal) -> Iterator[tuple[Request, Label]]:
-    """Final labels as they come; all are written to the journal first."""
+    """Yield final labels as they are finished; every label is written to the journal first."""
     crashed = []
     for request, label in oracle.stream(requests):
         journal.append(request, label)
@@ -124,19 +125,19 @@ def label_to_file(
     deadline: Deadline | None = None,
     **pool: Any,
 ) -> ConformationSet:
-    """Label conformations with a pool of oracle processes and write them.
+    """Label conformations with a pool of oracle processes and write them to a file.
 
-    An interrupted call goes on from `output`'s journal; labels in other journals beside it are used, too.
+    After an interruption it resumes from `output`'s journal; labels in other journals beside it are used as well.
 
     Args:
-        check: find out first whether the level can be computed for the elements at hand.
+        check: test first whether the level can be computed for the elements of the conformations.
         pool: further settings of `golf.oracles.programs.pool.OraclePool`.
         attrs: root attributes of the file.
-        deadline: of the job.
+        deadline: time limit of the job.
 
     Raises:
         UserError: the level's program is unknown, not found or does not start, or the check fails.
-        OutOfTime: not all could be done before the deadline; those that are done are in the journal.
+        OutOfTime: the deadline came before all labels were done; the finished ones are in the journal.
     """
     if len(conformations) == 0:
         labelled = unlabelled(conformations).with_columns(**level.attrs())
@@ -159,7 +160,7 @@ def label_to_file(
 
 
 def learn_from_journal(oracle: OraclePool, journal: Journal, requests: Sequence[Request]) -> None:
-    """Let the times of labels in a journal set the time limits, and say which labels are not to be expected."""
+    """Adjust the time limits to the times of labels in a journal, and warn of labels that will exceed them."""
     limits = oracle.limits
     if limits is None:
         return
@@ -177,5 +178,5 @@ def learn_from_journal(oracle: OraclePool, journal: Journal, requests: Sequence[
 
 
 def journal_path(output: str | Path) -> Path:
-    """The journal beside an output file."""
+    """Return the path of the journal beside an output file."""
     return Path(output).with_suffix(SUFFIX)

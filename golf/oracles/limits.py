@@ -1,4 +1,4 @@
-"""How long a label may take: a multiple of its predicted time, so that one that hangs does not hold up its job."""
+"""Time limits of labels: a multiple of the predicted time, so that a label that hangs does not hold up its job."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from golf.oracles.costs import METHODS, Basis, label_costs, predicted_seconds
 from golf.oracles.programs.protocol import Request
 
 LEAST_SECONDS = 600.0
-"""No limit is shorter: a small molecule that hangs costs little."""
+"""Shortest limit: a small molecule that hangs costs little."""
 
 ENOUGH = 3
-"""Number of measured labels from which times of a method that the cost model does not know are predicted."""
+"""Number of measured labels needed to predict times of a method that the cost model was not fitted to."""
 
 
 def limit_seconds(predicted: NDArray[np.float64], factor: float, most: float) -> NDArray[np.float64]:
-    """Seconds after which labels of these predicted times are given up [N].
+    """Return the time limit in seconds for labels of these predicted times [N].
 
     Args:
         factor: multiple of the prediction (`oracle.time_limit_factor`).
@@ -32,12 +32,12 @@ def limit_seconds(predicted: NDArray[np.float64], factor: float, most: float) ->
 class TimeLimits:
     """The time limit of each conformation, safe to use from several threads.
 
-    The prediction (golf/oracles/costs.py) is for an idle machine. Where labels of this job have taken longer, their
-    median ratio scales it. Of methods and keywords that it was not fitted to it says nothing: then there is no limit
-    but `most` until `ENOUGH` labels have been measured.
+    The prediction (golf/oracles/costs.py) is for an idle machine; if labels of this job take longer, their median ratio
+    scales it. For methods and keywords that it was not fitted to, the limit is `most` until `ENOUGH` labels have been
+    measured.
 
     Args:
-        threads: of an oracle process.
+        threads: number of threads of an oracle process.
         factor, most: see `limit_seconds`.
     """
 
@@ -49,12 +49,12 @@ class TimeLimits:
         self._lock = threading.Lock()
 
     def predicted(self, request: Request) -> float:
-        """Seconds on the machine that the costs were fitted on."""
+        """Predict the seconds of a label on the machine of the fit."""
         costs = label_costs(request.numbers, np.array([0, len(request.numbers)]), self._basis)
         return float(predicted_seconds(costs, self._method, self._threads)[0])
 
     def learn(self, request: Request, seconds: float) -> None:
-        """Take the time of a label that was computed."""
+        """Add the measured time of a label."""
         ratio = seconds / self.predicted(request)
         if ratio <= 0:
             return
@@ -62,7 +62,7 @@ class TimeLimits:
             self._ratios.append(ratio)
 
     def seconds(self, request: Request) -> float:
-        """The limit of a conformation."""
+        """Return the time limit of a conformation, in seconds."""
         scale = self._scale()
         if scale is None:
             return self._most
@@ -70,7 +70,7 @@ class TimeLimits:
         return float(limit_seconds(predicted, self._factor, self._most)[0])
 
     def _scale(self) -> float | None:
-        """Seconds that labels take here per predicted second; None: not known."""
+        """Return the measured seconds per predicted second; None if unknown."""
         with self._lock:
             ratios = list(self._ratios)
         if self._is_known:
@@ -78,12 +78,12 @@ class TimeLimits:
         return float(np.median(ratios)) if len(ratios) >= ENOUGH else None
 
     def beyond(self, requests: Iterable[Request]) -> list[tuple[Request, float]]:
-        """The conformations whose predicted time is more than `most`, with that time in seconds, the longest first."""
+        """Return the conformations with a predicted time above `most`, and that time in seconds, the longest first."""
         scale = self._scale()
         predicted = [(request, (scale or 1.0) * self.predicted(request)) for request in requests]
         return sorted((one for one in predicted if one[1] > self._most), key=lambda one: -one[1])
 
     def words(self, request: Request) -> str:
-        """What the limit of a conformation follows from, for messages."""
+        """Describe, for messages, how the limit of a conformation follows from its predicted time."""
         predicted = self.predicted(request) * (self._scale() or 1.0)
         return f"{self._factor:g} times the predicted {predicted:.3g} s, at least {LEAST_SECONDS:g} s"

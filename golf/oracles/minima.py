@@ -1,7 +1,7 @@
-"""DFT minima of the test conformations, in batches; geomeTRIC chooses the steps, an oracle computes the forces.
+"""Optimize conformations to DFT minima, in batches; geomeTRIC chooses the steps, an oracle computes the forces.
 
-Every gradient goes through the journal. An optimization that was killed is replayed from its start: geomeTRIC asks for
-the same geometries (golf/oracles/geometric.py), finds them in the journal, and only what is new is computed.
+Every gradient goes through the journal. An optimization that was killed is replayed from its start: geomeTRIC requests
+the same geometries (golf/oracles/geometric.py), finds them in the journal, and only new ones are computed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import geometric
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.core.conformations import ConformationSet, Frames, Status, concatenate
+from golf.core.conformations import ConformationSet, Frame, Frames, Status, concatenate
 from golf.core.deadline import Deadline, OutOfTime
 from golf.core.errors import UserError
 from golf.core.hdf5 import write
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Stopped(Exception):
-    """Another optimization raised, or the run is being ended."""
+    """Another optimization raised an error, or the run is ending."""
 
 
 def optimize_reference(
@@ -49,38 +49,38 @@ def optimize_reference(
     n_parallel: int | None = None,
     progress: Callable[[], None] | None = None,
 ) -> ConformationSet:
-    """Minimize each conformation with the oracle's forces.
+    """Optimize each conformation to its minimum with the oracle's forces.
 
-    Converged means all five of geomeTRIC's criteria: the last step changed the energy by less than 1e-6 hartree, the
+    Convergence means all five criteria of geomeTRIC: the last step changed the energy by less than 1e-6 hartree, the
     largest force on an atom is below `force_threshold` and the root mean square below 2/3 of it, and the largest and
-    root mean square displacement of the last step are below limits that scale with `force_threshold` as they do
-    between Gaussian's sets of criteria (0.0018 and 0.0012 angstrom at the default). The coordinates are geomeTRIC's
-    translation-rotation internal coordinates; where these break down (atoms in line), the optimization goes on from
-    its lowest geometry in Cartesian coordinates, once.
+    root mean square displacement of the last step are below limits that scale with `force_threshold` as in Gaussian's
+    sets of criteria (0.0018 and 0.0012 angstrom at the default). The coordinates are geomeTRIC's translation-rotation
+    internal coordinates; if these break down (atoms in line), the optimization continues once from its lowest geometry
+    in Cartesian coordinates.
 
     Args:
-        conformations: starts. A label of the oracle's level that they bring along is used as the first gradient.
+        conformations: starts. If they have labels of the oracle's level, these are used as first gradients.
         oracle: computes the forces, also of several conformations at once.
-        journal: open journal of the oracle's level; what it holds is not computed again.
-        max_steps: optimizer steps per conformation.
+        journal: open journal of the oracle's level; labels in it are not computed again.
+        max_steps: limit of optimizer steps per conformation.
         force_threshold: hartree/angstrom.
-        n_parallel: optimizations at a time; None: as many as the oracle has workers.
+        n_parallel: number of concurrent optimizations; None for the number of the oracle's workers.
         progress: called after each optimization.
 
     Returns:
         The conformations at their minima (`position`; `initial_position` is the start) with energy, energy_first (of
         the start), force, status, stop_reason, message, n_steps, n_force_evaluations, wall_seconds (of all gradients)
-        and one frame per gradient. Where no minimum was found, status and message say why, energy and force are NaN
-        and position is where the optimization ended; the frames have numbers only. Status is
+        and one frame per gradient. If no minimum was found, status and message say why, energy and force are NaN and
+        position is the last geometry; frames have finite numbers in any case. Status is
 
         - ok: converged;
-        - not_converged: `max_steps` reached, or the minimum lies above its start;
-        - failed, crashed, timed_out, not_converged with stop_reason failed: a gradient could not be had, or no
-          coordinates worked.
+        - not_converged: `max_steps` reached, or the minimum is higher in energy than the start;
+        - failed, crashed, timed_out, or not_converged with stop_reason failed: a gradient failed, or no coordinates
+          worked.
 
     Raises:
-        UserError: whatever the oracle raises as such; what is in the journal by then is kept.
-        OutOfTime: the job's time is up; every gradient that was in hand has been finished or ended.
+        UserError: raised by the oracle; labels in the journal are kept.
+        OutOfTime: the job's time is up; running gradients have been finished or stopped.
     """
     evaluate, stop = _evaluator(conformations, oracle, journal)
     trajectories = [Trajectory(request, evaluate) for request in requests_from(conformations)]
@@ -95,7 +95,7 @@ def optimize_reference(
     if unfinished:
         raise OutOfTime(
             f"{journal.path}: time limit: {len(trajectories) - unfinished} of {len(trajectories)} optimizations are "
-            f"done; {len(journal)} gradients are kept, a retry or another run goes on from them"
+            f"done; {len(journal)} gradients are kept; run again to resume from them"
         )
     provenance: dict[str, Any] = {
         "program_version": oracle.program_version,
@@ -115,10 +115,10 @@ def _minimize_all(
     force_threshold: float,
     progress: Callable[[], None] | None,
 ) -> int:
-    """Follow the trajectories to their ends, some at a time, and say how many the end of the job's time cut short.
+    """Run optimizations, `n_parallel` at a time; return the number that the end of the job's time has interrupted.
 
     Args:
-        stop: set where one of them raises anything else: it ends the others.
+        stop: set if an optimization raises any other error, to end the others.
     """
     threads = ThreadPoolExecutor(n_parallel, thread_name_prefix="optimization")
     unfinished = 0
@@ -127,7 +127,7 @@ def _minimize_all(
         for future in as_completed(running):
             try:
                 future.result()
-            except OutOfTime:  # the others come to it by themselves, at their next gradient
+            except OutOfTime:  # the others raise it at their next gradient
                 unfinished += 1
                 continue
             _report(running[future])
@@ -135,7 +135,7 @@ def _minimize_all(
                 progress()
     except BaseException:
         stop.set()
-        threads.shutdown(wait=False, cancel_futures=True)  # a gradient in hand ends with the oracle, not before us
+        threads.shutdown(wait=False, cancel_futures=True)  # running gradients end when the oracle is closed
         raise
     threads.shutdown()
     return unfinished
@@ -144,7 +144,7 @@ def _minimize_all(
 def _evaluator(
     conformations: ConformationSet, oracle: Oracle, journal: Journal
 ) -> tuple[Callable[[Request], Label], threading.Event]:
-    """What answers a request, from what is known or else from the oracle, and the event that ends it."""
+    """Return a function that finds or computes the label of a request, and the event that stops it."""
     brought = _labels_brought_along(conformations, oracle.level)
     stop = threading.Event()
 
@@ -155,7 +155,7 @@ def _evaluator(
         if known is not None:
             return known
         label = oracle.compute(request)
-        if label.status is Status.CRASHED and not stop.is_set():  # not worth a whole optimization: once more
+        if label.status is Status.CRASHED and not stop.is_set():  # retried once, to save the optimization
             journal.append(request, label)
             label = oracle.compute(request)
         journal.append(request, label)
@@ -213,22 +213,22 @@ def _collect(conformations: ConformationSet, trajectories: list[Trajectory]) -> 
     )
 
 
-def _frames_along(trajectories: list[Trajectory]) -> Iterator[tuple[int, int, float, NDArray, NDArray]]:
+def _frames_along(trajectories: list[Trajectory]) -> Iterator[Frame]:
     for i, trajectory in enumerate(trajectories):
         for step, (positions, label) in enumerate(zip(trajectory.positions, trajectory.labels, strict=True)):
             if label.status is Status.OK:
-                yield i, step, label.energy, positions, label.forces
+                yield Frame(i, step, label.energy, positions, label.forces)
 
 
 def batch(
     conformations: ConformationSet, known: Collection[str], index: int, n_batches: int, basis: Basis
 ) -> ConformationSet:
-    """The conformations to be optimized of one of `n_batches` batches, the longest first.
+    """Return the conformations to optimize in one of `n_batches` batches, the longest first.
 
-    Batches have equal predicted times; every batch comes from the same division, whoever asks and when.
+    Batches have equal predicted times. All of them come from the same division, on any machine and at any time.
 
     Args:
-        known: ids of those whose minima are known.
+        known: ids of conformations whose minima are known.
     """
     have = set(known)
     left = conformations.subset([i for i, name in enumerate(conformations.id) if name not in have])
@@ -236,31 +236,34 @@ def batch(
     return left.subset(members(costs, index, n_batches))
 
 
-def merge(test: ConformationSet, parts: Sequence[ConformationSet]) -> ConformationSet:
-    """The minima of all test conformations, in their order, frames included.
+def merge_optimizations(starts: ConformationSet, parts: Sequence[ConformationSet]) -> ConformationSet:
+    """Return the optimizations of all starts, in their order, with frames.
 
     Args:
-        parts: minima that came with the test set, and those of the batches; empty ones are ignored.
+        parts: optimizations that came with the data, and those of the batches; empty parts are ignored.
 
     Raises:
-        UserError: a test conformation is in no part, or parts are of different levels of theory.
+        UserError: a start is not in any part, or parts have different levels of theory.
     """
     parts = [part for part in parts if len(part)]
     for part in parts[1:]:
         difference = level_difference(parts[0].attrs, part.attrs)
         if difference:
-            raise UserError(f"DFT minima differ in {difference}; make them again at one level")
+            raise UserError(f"batches of DFT optimizations differ in {difference}; remove them and run again")
     together = concatenate(parts)
     place = {name: i for i, name in enumerate(together.id)}
-    for name in test.id:
+    for name in starts.id:
         if name not in place:
-            raise UserError(f"{name} is in no batch of DFT minima; run optimize_batch again")
-    order = {name: i for i, name in enumerate(test.id)}
-    rows = [
-        (order[part.id[row[0]]], *row[1:]) for part in parts for row in part.frames or () if part.id[row[0]] in order
+            raise UserError(f"{name} is not in any batch of DFT optimizations; run again")
+    order = {name: i for i, name in enumerate(starts.id)}
+    renumbered = [
+        frame._replace(conformation=order[part.id[frame.conformation]])
+        for part in parts
+        for frame in part.frames or ()
+        if part.id[frame.conformation] in order
     ]
-    frames = Frames.build(sorted(rows, key=lambda row: row[:2]))
-    return together.subset([place[name] for name in test.id]).with_columns(frames=frames)
+    frames = Frames.build(sorted(renumbered, key=lambda frame: (frame.conformation, frame.step)))
+    return together.subset([place[name] for name in starts.id]).with_columns(frames=frames)
 
 
 def optimize_to_file(
@@ -275,18 +278,18 @@ def optimize_to_file(
     deadline: Deadline | None = None,
     **pool: Any,
 ) -> ConformationSet:
-    """Minimize with a pool of oracle processes and write the minima.
+    """Optimize conformations with a pool of oracle processes and write the minima to a file.
 
-    An interrupted call goes on from `output`'s journal; gradients in other journals beside it are used, too.
+    After an interruption it resumes from `output`'s journal; gradients in other journals beside it are used as well.
 
     Args:
         pool: further settings of `golf.oracles.programs.pool.OraclePool`.
         attrs: root attributes of the file.
-        deadline: of the job.
+        deadline: time limit of the job.
 
     Raises:
         UserError: the level's program is unknown, not found or does not start.
-        OutOfTime: not all could be done before the deadline; the gradients that are done are in the journal.
+        OutOfTime: the deadline came before all optimizations were done; finished gradients are in the journal.
     """
     if len(conformations) == 0:
         stated: dict[str, Any] = dict(level.attrs())

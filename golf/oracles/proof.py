@@ -1,7 +1,7 @@
-"""Whether an oracle computes what it says: one known energy at the default level, else forces against energies.
+"""Test an oracle: compare with a known energy at the default level, else compare its forces with its energies.
 
-A program can be installed and answer, and be wrong: Psi4 1.4 has wrong energies of wB97X-D, and a calculator may return
-forces that are not those of its energy. That is found once a study, before anything is paid for.
+A program can run and still be wrong: Psi4 1.4 has wrong energies of wB97X-D, and a calculator may return forces that
+are not the derivative of its energy. This is tested once in a study, before the first label.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ ETHANOL = (
 """Atomic numbers [9] and positions [9, 3] in angstrom (G2 set, as in ASE)."""
 
 ETHANOL_ENERGY = -154.875705282
-"""Hartree, by Psi4 1.3.2 and 1.5."""
+"""hartree; by Psi4 1.3.2 and 1.5."""
 
 ETHANOL_FORCE_NORM = 0.055042
-"""Hartree/angstrom, over all atoms, by Psi4 1.3.2."""
+"""hartree/angstrom; norm over all atoms, by Psi4 1.3.2."""
 
 ENERGY_TOLERANCE = 1e-4
-"""Hartree: Psi4 1.3.2 is within 3.3e-5 of labels made with 1.5, PySCF within 2.6e-5 of Psi4."""
+"""hartree; Psi4 1.3.2 is within 3.3e-5 of labels made with 1.5, PySCF within 2.6e-5 of Psi4."""
 
 FORCE_TOLERANCE = 5e-4
-"""Hartree/angstrom."""
+"""hartree/angstrom."""
 
-# A molecule for every set of elements that calculators have; distorted, so that forces are large.
+# Molecules for the sets of elements that calculators cover; distorted, so that forces are large.
 _TRIED = (
     (np.array([8, 1, 1], np.uint8), np.array([[0.0, 0.0, 0.1], [0.0, 0.8, -0.5], [0.1, -0.7, -0.6]])),
     (
@@ -62,18 +62,18 @@ _TRIED = (
 """Atomic numbers [n] and positions [n, 3] in angstrom of water, methane and hydrogen."""
 
 STEP = 0.05
-"""Angstrom, over all atoms: long enough for energies in single precision, and Simpson's rule is off by 1e-5
-hartree/angstrom then."""
+"""angstrom, over all atoms; long enough for energies in single precision, with an error of Simpson's rule of 1e-5
+hartree/angstrom."""
 
 
 def prove(oracle: Oracle, covered: Collection[int]) -> str:
-    """Hold an oracle against what is known of its level, or its forces against its energies; say how it did.
+    """Compare an oracle with the known label of its level, or its forces with its energies; describe the result.
 
     Args:
         covered: atomic numbers that the level covers.
 
     Raises:
-        UserError: it is wrong, with the numbers; or a label of a small molecule cannot be had.
+        UserError: the oracle is wrong, with the numbers in the message, or it fails for a small molecule.
     """
     if any(known.matches(oracle.level.attrs()) for known in KNOWN_LEVELS):
         return _known_molecule(oracle)
@@ -85,7 +85,7 @@ def _known_molecule(oracle: Oracle) -> str:
     off = abs(label.energy - ETHANOL_ENERGY)
     norm = float(np.linalg.norm(label.forces))
     found = f"ethanol {label.energy:.6f} hartree and {norm:.5f} hartree/angstrom (norm of its forces)"
-    known = f"known are {ETHANOL_ENERGY:.6f} and {ETHANOL_FORCE_NORM:.5f}"
+    known = f"correct are {ETHANOL_ENERGY:.6f} and {ETHANOL_FORCE_NORM:.5f}"
     if not (off <= ENERGY_TOLERANCE and abs(norm - ETHANOL_FORCE_NORM) <= FORCE_TOLERANCE):
         raise UserError(
             f"oracle.method {oracle.level.method!r}: {oracle.level.program} {oracle.program_version} computes {found}; "
@@ -95,7 +95,7 @@ def _known_molecule(oracle: Oracle) -> str:
 
 
 def _forces_are_the_derivative(oracle: Oracle, covered: Collection[int]) -> str:
-    """Energies at the ends of a short straight path, and the work of the forces along it by Simpson's rule."""
+    """Compare the energy difference along a short straight path with the work of the forces, by Simpson's rule."""
     numbers, positions = next((one for one in _TRIED if set(one[0].tolist()) <= set(covered)), _TRIED[-1])
     middle = _label(oracle, "a small molecule", numbers, positions)
     direction = _direction(middle.forces)
@@ -104,8 +104,8 @@ def _forces_are_the_derivative(oracle: Oracle, covered: Collection[int]) -> str:
     by_forces = (along[0] + 4 * along[1] + along[2]) / 6
     by_energy = -(end.energy - start.energy) / (2 * STEP)
     found = (
-        f"mean force along a path of {2 * STEP:g} angstrom: {by_energy:.5f} hartree/angstrom by the energies, "
-        f"{by_forces:.5f} by the forces"
+        f"mean force along a path of {2 * STEP:g} angstrom: {by_energy:.5f} hartree/angstrom from the energies, "
+        f"{by_forces:.5f} from the forces"
     )
     if not abs(by_forces - by_energy) <= FORCE_TOLERANCE:
         raise UserError(
@@ -116,7 +116,7 @@ def _forces_are_the_derivative(oracle: Oracle, covered: Collection[int]) -> str:
 
 
 def _direction(forces: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A direction of length 1 [n, 3], near that of the forces, so that much is seen; every coordinate takes part."""
+    """Return a direction of length 1 [n, 3] close to that of the forces, with a component along every coordinate."""
     everywhere = np.cos(1.0 + 2.0 * np.arange(forces.size)).reshape(forces.shape)
     direction = forces / max(float(np.linalg.norm(forces)), 1e-6) + everywhere / (2 * np.linalg.norm(everywhere))
     return direction / np.linalg.norm(direction)
@@ -126,7 +126,7 @@ def _label(oracle: Oracle, name: str, numbers: NDArray[np.uint8], positions: NDA
     label = oracle.compute(Request(name, numbers, positions, 0, 1))
     if label.status is not Status.OK:
         raise UserError(
-            f"oracle.method {oracle.level.method!r}: the check of {name} has no label: {label.message}; choose another "
+            f"oracle.method {oracle.level.method!r}: the test with {name} fails: {label.message}; choose another "
             "method, or raise oracle.time_limit"
         )
     return label

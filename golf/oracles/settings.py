@@ -1,6 +1,6 @@
-"""Where and how fast a label job computes, from the configuration.
+"""Settings of label jobs from the configuration: processes, memory, time limits and folders.
 
-By itself, because label jobs run where there is no package to read a configuration with (`golf.study.config`).
+They are separate from `golf.study.config`, whose packages are missing in the environment of label jobs.
 """
 
 from __future__ import annotations
@@ -18,29 +18,31 @@ from golf.oracles.limits import TimeLimits
 
 
 def processes_on(config: Mapping[str, Any], cores: int) -> int:
-    """Oracle processes of a label job that has so many cores."""
+    """Return the number of oracle processes of a label job with `cores` cores."""
     resources = config["resources"]
     return max(1, min(resources["label_processes"], cores // resources["label_threads"]))
 
 
 def _node_folder(scratch: str | None) -> str | None:
-    """The folder for scratch files, whose name may hold variables that a cluster sets on its nodes, such as $TMPDIR."""
+    """Return the folder for scratch files; its name may have variables that a cluster sets on nodes, such as $TMPDIR."""
     folder = None if scratch is None else os.path.expandvars(scratch)
     if folder is not None and (unset := re.search(r"\$\{?(\w+)", folder)):
         raise UserError(
             f"oracle.scratch: {scratch}: {unset[1]} is not set in jobs on {socket.gethostname()} (of Slurm's variables "
-            "they have SLURM_JOB_ID); name a folder by that, or leave it out to use TMPDIR"
+            "only SLURM_JOB_ID is); name a folder with that, or leave oracle.scratch out to use TMPDIR"
         )
     if folder is not None and not os.path.isdir(folder):
-        raise UserError(f"oracle.scratch: {folder}: no such folder on {socket.gethostname()}; make it or name another")
+        raise UserError(
+            f"oracle.scratch: {folder}: no such folder on {socket.gethostname()}; create it or name another"
+        )
     return folder
 
 
 def pool_settings(config: Mapping[str, Any], cores: int | None = None) -> dict[str, Any]:
-    """Settings of the oracle's pool that say where and how fast labels are made, not what they are.
+    """Return the settings of the oracle's pool that determine where and how fast labels are computed, not their values.
 
     Args:
-        cores: of the job; None: as many as are configured.
+        cores: number of cores of the job; None for as many processes as configured.
     """
     oracle, resources = config["oracle"], config["resources"]
     n_workers = resources["label_processes"]
@@ -55,7 +57,7 @@ def pool_settings(config: Mapping[str, Any], cores: int | None = None) -> dict[s
 
 
 def label_limits(config: Mapping[str, Any], level: LevelOfTheory, basis: Basis) -> TimeLimits:
-    """The time limits of the conformations of a label job."""
+    """Return the time limits of the conformations of a label job."""
     oracle = config["oracle"]
     return TimeLimits(
         level,

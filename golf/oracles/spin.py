@@ -1,4 +1,4 @@
-"""Which molecules are probably not the closed shells that they would be computed as."""
+"""Warn of molecules that would be computed as closed shells and probably are open shells."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from golf.core.elements import SYMBOLS
+from golf.core.wording import and_more
 from golf.oracles.programs.protocol import Request
 
 logger = logging.getLogger(__name__)
@@ -17,11 +18,11 @@ TRIPLETS = frozenset(
 """Atomic numbers of neutral molecules and atoms whose ground state is a triplet (NIST-JANAF tables)."""
 
 OPEN_SHELL_METALS = frozenset([*range(21, 30), *range(39, 47), *range(57, 79), *range(89, 104)])
-"""Elements with d or f electrons, in compounds of which high spin is common."""
+"""Elements with d or f electrons whose compounds often have high spin."""
 
 
 def doubtful_spin(request: Request) -> str:
-    """Say why a molecule that is to be computed without unpaired electrons probably has some; "" if it does not."""
+    """Return why a molecule to be computed as a closed shell probably has unpaired electrons; "" otherwise."""
     if request.multiplicity != 1:
         return ""
     numbers = request.numbers.tolist()
@@ -34,14 +35,13 @@ def doubtful_spin(request: Request) -> str:
 
 
 def warn_of_spin(requests: Sequence[Request]) -> None:
-    """Warn in one line for each reason of molecules that will be computed as closed shells and probably are not."""
+    """Warn of molecules that will be computed as closed shells and probably are not, in one line per reason."""
     found: dict[str, list[str]] = {}
     for request in requests:
         if reason := doubtful_spin(request):
             found.setdefault(reason, []).append(request.id)
     for reason, names in found.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         logger.warning(
             "%s%s: computed without unpaired electrons (multiplicity 1), but %s; give its multiplicity in the input",
-            names[0], more, reason,
+            names[0], and_more(len(names)), reason,
         )  # fmt: skip

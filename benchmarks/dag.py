@@ -122,8 +122,9 @@ assert len(part) > 0
 MERGE = """
 import sys
 from pathlib import Path
-from golf.oracles.merging import merge
-merge(sys.argv[1], [Path(sys.argv[2], f"{i}.h5") for i in range(int(sys.argv[3]))], sys.argv[4], max_force_norm=1.0)
+from golf.oracles.merging import merge_labels
+batches = [Path(sys.argv[2], f"{i}.h5") for i in range(int(sys.argv[3]))]
+merge_labels(sys.argv[1], batches, sys.argv[4], max_force_norm=1.0)
 """
 
 

@@ -21,7 +21,7 @@ from golf.core.labels import Label
 from golf.core.level import LevelOfTheory
 from golf.core.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
 from golf.oracles import geometric as minimizer
-from golf.oracles.geometric import FORCE_THRESHOLD, Trajectory, minimize
+from golf.oracles.geometric import FORCE_THRESHOLD, Optimization, optimize
 from golf.oracles.programs.pool import OraclePool
 from golf.oracles.programs.protocol import Oracle, Request, requests_from
 
@@ -67,10 +67,10 @@ def with_geometric(starts: ConformationSet, oracle: Oracle) -> tuple[np.ndarray,
         def evaluate(asked: Request) -> Label:
             return oracle.compute(asked)
 
-        trajectory = Trajectory(request, evaluate)
-        minimize(trajectory, 200, FORCE_THRESHOLD)
-        ended = trajectory.status is Status.OK
-        return len(trajectory.labels), trajectory.labels[trajectory.last].energy if ended else np.nan
+        optimization = Optimization(request, evaluate)
+        optimize(optimization, 200, FORCE_THRESHOLD)
+        ended = optimization.status is Status.OK
+        return len(optimization.labels), optimization.labels[optimization.last].energy if ended else np.nan
 
     with ThreadPoolExecutor(oracle.n_workers) as threads:
         counts, energies = zip(*threads.map(one, requests_from(starts)), strict=True)

@@ -2,12 +2,12 @@
 
 from golf.core.hdf5 import read, write
 from golf.core.job import job
-from golf.oracles.minima import merge
+from golf.oracles.minima import merge_optimizations
 from golf.study.controls import labels_along
 
 with job(snakemake.log[0]):
     labels = labels_along(
-        merge(read(snakemake.input.starts), [read(path) for path in snakemake.input.batches]),
+        merge_optimizations(read(snakemake.input.starts), [read(path) for path in snakemake.input.batches]),
         n_labels=snakemake.params.n_labels,
         max_force_norm=snakemake.params.max_force_norm,
     )

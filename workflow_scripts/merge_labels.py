@@ -1,10 +1,10 @@
 """Merge the labels of all batches into one file."""
 
 from golf.core.job import job
-from golf.oracles.merging import merge
+from golf.oracles.merging import merge_labels
 
 with job(snakemake.log[0]):
-    merge(
+    merge_labels(
         snakemake.input.conformations,
         snakemake.input.batches,
         snakemake.output[0],

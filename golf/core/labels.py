@@ -73,7 +73,7 @@ def unlabelled(conformations: ConformationSet) -> ConformationSet:
     """Add empty label columns (NaN, `NOT_COMPUTED`) if there are none."""
     if "status" in conformations.values:
         return conformations
-    return _with_labels(conformations, {})
+    return with_labels(conformations, {})
 
 
 def take_over_labels(
@@ -116,15 +116,17 @@ def pending(conformations: ConformationSet) -> NDArray[np.int64]:
 def without_label(path: str | Path) -> NDArray[np.bool_]:
     """Read which conformations of a file have no label, as a mask [N]."""
     columns, _ = read_columns(path, "atoms/offset", "conformation/status")
-    return _without_label(columns)
+    return lacking_label(columns)
 
 
-def _without_label(columns: Mapping[str, NDArray]) -> NDArray[np.bool_]:
+def lacking_label(columns: Mapping[str, NDArray]) -> NDArray[np.bool_]:
+    """Return which conformations have no label, as a mask [N], from the columns `atoms/offset` and `status`."""
     n = len(columns["atoms/offset"]) - 1
     return columns.get("conformation/status", np.full(n, Status.NOT_COMPUTED)) == Status.NOT_COMPUTED
 
 
-def _with_labels(conformations: ConformationSet, labels: dict[int, Label]) -> ConformationSet:
+def with_labels(conformations: ConformationSet, labels: dict[int, Label]) -> ConformationSet:
+    """Set the label columns from labels by index; conformations without one get `NO_LABEL` and NaN forces."""
     values: dict[str, Any] = {
         name: [getattr(labels.get(i, NO_LABEL), name) for i in range(len(conformations))] for name in LABEL_COLUMNS
     }
@@ -149,7 +151,7 @@ def with_labels_of(
             columns = {name: labelled.values[name][k] for name in LABEL_COLUMNS if name in labelled.values}
             columns["status"] = Status(columns["status"])
             known[i] = Label(forces=labelled.atoms["force"][labelled.rows(k)], **columns)
-    return _with_labels(conformations, known).with_columns(
+    return with_labels(conformations, known).with_columns(
         **{name: labelled.attrs[name] for name in ORIGIN_ATTRS if name in labelled.attrs}
     )
 

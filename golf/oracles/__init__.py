@@ -1,1 +1,1 @@
-"""Genuine oracles: programs that compute energies and forces of conformations."""
+"""Genuine oracles: programs that compute energies and forces of conformations, and the jobs that run them."""

@@ -106,7 +106,7 @@ class _Turn:
 
 
 @dataclass
-class Trajectory:
+class Optimization:
     """One geometry optimization: its gradients in the order of the requests, and how it ended."""
 
     request: Request
@@ -163,16 +163,16 @@ class Trajectory:
         return float(np.linalg.norm(self.labels[self.last].forces, axis=1).max())
 
 
-class _TrajectoryEngine(Engine):
+class _OptimizationEngine(Engine):
     """Engine that gives geomeTRIC the gradients of an optimization."""
 
-    def __init__(self, molecule: Molecule, trajectory: Trajectory) -> None:
+    def __init__(self, molecule: Molecule, optimization: Optimization) -> None:
         super().__init__(molecule)
-        self._trajectory = trajectory
+        self._optimization = optimization
 
     def compute(self, coords: NDArray[np.float64]) -> Label:
         """Return the label of coords [3n] in bohr."""
-        return self._trajectory.compute(coords.reshape(-1, 3) * BOHR_IN_ANGSTROM)
+        return self._optimization.compute(coords.reshape(-1, 3) * BOHR_IN_ANGSTROM)
 
     def calc_new(self, coords: NDArray[np.float64], dirname: str) -> dict[str, Any]:
         """Return energy (hartree) and gradient [3n] (hartree/bohr) at coords [3n] in bohr."""
@@ -180,58 +180,60 @@ class _TrajectoryEngine(Engine):
         return {"energy": label.energy, "gradient": -label.forces.ravel() * BOHR_IN_ANGSTROM}
 
 
-def minimize(trajectory: Trajectory, max_steps: int, force_threshold: float) -> None:
+def optimize(optimization: Optimization, max_steps: int, force_threshold: float) -> None:
     """Run an optimization to its end, which is recorded in it.
 
     Args:
-        trajectory: an optimization without gradients yet.
+        optimization: an optimization without gradients yet.
         max_steps: limit of optimizer steps.
         force_threshold: hartree/angstrom; see `golf.oracles.minima.optimize_reference` for all criteria.
 
     Raises:
-        Exception: any error of `trajectory.evaluate`.
+        Exception: any error of `optimization.evaluate`.
     """
     turn = _Turn()
     try:
-        if len(trajectory.request.numbers) == 1:
-            trajectory.compute(trajectory.request.positions)
+        if len(optimization.request.numbers) == 1:
+            optimization.compute(optimization.request.positions)
         else:
             internal, cartesian = COORDINATES
             try:
-                _minimize(trajectory, turn, internal, max_steps, force_threshold)
+                _run_geometric(optimization, turn, internal, max_steps, force_threshold)
             except _CoordinatesFailed as error:
                 logger.warning(
-                    "%s: internal coordinates fail (%s); continuing in Cartesian coordinates", trajectory.request.id, error
+                    "%s: internal coordinates fail (%s); continuing in Cartesian coordinates",
+                    optimization.request.id,
+                    error,
                 )
-                _minimize(trajectory, turn, cartesian, max_steps, force_threshold)
-                trajectory.message = trajectory.message or "finished in Cartesian coordinates"
+                _run_geometric(optimization, turn, cartesian, max_steps, force_threshold)
+                optimization.message = optimization.message or "finished in Cartesian coordinates"
     except _LabelFailed as error:
-        message = f"gradient {len(trajectory.labels)}: {error.label.message}"
-        trajectory.end(error.label.status, StopReason.FAILED, message)
+        message = f"gradient {len(optimization.labels)}: {error.label.message}"
+        optimization.end(error.label.status, StopReason.FAILED, message)
     except _CoordinatesFailed as error:
-        trajectory.end(Status.FAILED, StopReason.FAILED, f"geomeTRIC failed: {error}")
-    if trajectory.status is Status.OK:
-        rise = trajectory.labels[trajectory.last].energy - trajectory.labels[0].energy
+        optimization.end(Status.FAILED, StopReason.FAILED, f"geomeTRIC failed: {error}")
+    if optimization.status is Status.OK:
+        rise = optimization.labels[optimization.last].energy - optimization.labels[0].energy
         if rise > ENERGY_THRESHOLD:
             message = f"converged {rise:.2e} hartree above its start"
-            trajectory.end(Status.NOT_CONVERGED, StopReason.CONVERGED, message)
+            optimization.end(Status.NOT_CONVERGED, StopReason.CONVERGED, message)
 
 
-def _minimize(
-    trajectory: Trajectory,
+def _run_geometric(
+    optimization: Optimization,
     turn: _Turn,
     coordinates: type[DelocalizedInternalCoordinates] | type[CartesianCoordinates],
     max_steps: int,
     force_threshold: float,
 ) -> None:
     """Run geomeTRIC's loop from the lowest geometry so far; its steps are computed in turns, gradients are not."""
-    start = trajectory.lowest if trajectory.labels else trajectory.request.positions
-    n_before = trajectory.n_steps
+    start = optimization.lowest if optimization.labels else optimization.request.positions
+    n_before = optimization.n_steps
     with turn:
         molecule = Molecule()
-        molecule.elem = [SYMBOLS[number] for number in trajectory.request.numbers]
+        molecule.elem = [SYMBOLS[number] for number in optimization.request.numbers]
         molecule.xyzs = [start.copy()]
-        engine = _TrajectoryEngine(molecule, trajectory)
+        engine = _OptimizationEngine(molecule, optimization)
         internal = coordinates(molecule, build=True, connect=False, addcart=False)
         params = OptParams(maxiter=max_steps - n_before, **_criteria(force_threshold))
         coords = start.ravel() / BOHR_IN_ANGSTROM
@@ -244,16 +246,16 @@ def _minimize(
     while optimizer.state not in (OPT_STATE.CONVERGED, OPT_STATE.FAILED):
         with turn:
             optimizer.step()
-        trajectory.n_steps = n_before + optimizer.Iteration
+        optimization.n_steps = n_before + optimizer.Iteration
         if optimizer.state == OPT_STATE.NEEDS_EVALUATION:
             engine.compute(optimizer.X)
             with turn:
                 optimizer.calcEnergyForce()
                 optimizer.evaluateStep()
     if optimizer.state == OPT_STATE.FAILED:
-        force = trajectory.largest_force()
-        message = f"no minimum within {trajectory.n_steps} steps (largest force {force:.1e} hartree/angstrom)"
-        trajectory.end(Status.NOT_CONVERGED, StopReason.STEP_LIMIT, message)
+        force = optimization.largest_force()
+        message = f"no minimum within {optimization.n_steps} steps (largest force {force:.1e} hartree/angstrom)"
+        optimization.end(Status.NOT_CONVERGED, StopReason.STEP_LIMIT, message)
 
 
 def _criteria(force_threshold: float) -> dict[str, float]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from golf.core.conformations import ConformationSet, Status
 from golf.core.deadline import Deadline, OutOfTime
 from golf.core.hdf5 import read, read_columns, write
-from golf.core.labels import Label, _with_labels, _without_label, unlabelled
+from golf.core.labels import Label, lacking_label, unlabelled, with_labels
 from golf.core.level import LevelOfTheory
 from golf.core.progress import progress_bar
 from golf.oracles.costs import Basis, label_costs, members
@@ -43,7 +43,7 @@ def read_batch(path: str | Path, index: int, n_batches: int, basis: Basis) -> Co
 def pending_costs(path: str | Path, basis: Basis) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the indices of a file's conformations without a label, and their costs (`label_costs`)."""
     columns, _ = read_columns(path, "atoms/number", "atoms/offset", "conformation/status")
-    left = np.flatnonzero(_without_label(columns))
+    left = np.flatnonzero(lacking_label(columns))
     return left, label_costs(columns["atoms/number"], columns["atoms/offset"], basis)[left]
 
 
@@ -92,10 +92,10 @@ def label(
                 logger.warning("%s: no label: %s", request.id, new.message)
     except OutOfTime as error:
         raise OutOfTime(
-            f"{journal.path}: time limit: {error}; {len(labels)} of {len(requests)} labels are done and kept; run again "
-            "for the rest"
+            f"{journal.path}: time limit: {error}; {len(labels)} of {len(requests)} labels are done and kept; run "
+            "again for the rest"
         ) from None
-    return _with_labels(conformations, labels).with_columns(
+    return with_labels(conformations, labels).with_columns(
         **oracle.level.attrs(), program_version=oracle.program_version
     )
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import geometric
 import numpy as np
-from numpy.typing import NDArray
 
 from golf.core.conformations import ConformationSet, Frame, Frames, Status, concatenate
 from golf.core.deadline import Deadline, OutOfTime
@@ -25,7 +24,7 @@ from golf.core.labels import Label
 from golf.core.level import LevelOfTheory, level_difference
 from golf.core.progress import progress_bar
 from golf.oracles.costs import Basis, label_costs, members, n_gradients
-from golf.oracles.geometric import FORCE_THRESHOLD, Trajectory, minimize
+from golf.oracles.geometric import FORCE_THRESHOLD, Optimization, optimize
 from golf.oracles.journal import Journal, beside
 from golf.oracles.labeling import journal_path, learn_from_journal
 from golf.oracles.programs.pool import OraclePool
@@ -83,9 +82,9 @@ def optimize_reference(
         OutOfTime: the job's time is up; running gradients have been finished or stopped.
     """
     evaluate, stop = _evaluator(conformations, oracle, journal)
-    trajectories = [Trajectory(request, evaluate) for request in requests_from(conformations)]
-    unfinished = _minimize_all(
-        trajectories,
+    optimizations = [Optimization(request, evaluate) for request in requests_from(conformations)]
+    unfinished = _optimize_all(
+        optimizations,
         stop,
         n_parallel=n_parallel or oracle.n_workers,
         max_steps=max_steps,
@@ -94,7 +93,7 @@ def optimize_reference(
     )
     if unfinished:
         raise OutOfTime(
-            f"{journal.path}: time limit: {len(trajectories) - unfinished} of {len(trajectories)} optimizations are "
+            f"{journal.path}: time limit: {len(optimizations) - unfinished} of {len(optimizations)} optimizations are "
             f"done; {len(journal)} gradients are kept; run again to resume from them"
         )
     provenance: dict[str, Any] = {
@@ -103,11 +102,11 @@ def optimize_reference(
         "force_threshold": force_threshold,
         "max_steps": max_steps,
     }
-    return _collect(conformations, trajectories).with_columns(**(oracle.level.attrs() | provenance))
+    return _collect(conformations, optimizations).with_columns(**(oracle.level.attrs() | provenance))
 
 
-def _minimize_all(
-    trajectories: Sequence[Trajectory],
+def _optimize_all(
+    optimizations: Sequence[Optimization],
     stop: threading.Event,
     *,
     n_parallel: int,
@@ -123,7 +122,7 @@ def _minimize_all(
     threads = ThreadPoolExecutor(n_parallel, thread_name_prefix="optimization")
     unfinished = 0
     try:
-        running = {threads.submit(minimize, one, max_steps, force_threshold): one for one in trajectories}
+        running = {threads.submit(optimize, one, max_steps, force_threshold): one for one in optimizations}
         for future in as_completed(running):
             try:
                 future.result()
@@ -176,46 +175,48 @@ def _labels_brought_along(conformations: ConformationSet, level: LevelOfTheory) 
     return labels
 
 
-def _report(trajectory: Trajectory) -> None:
-    name, n = trajectory.request.id, len(trajectory.labels)
-    if trajectory.status is Status.OK:
-        gain = trajectory.labels[0].energy - trajectory.labels[trajectory.last].energy
+def _report(optimization: Optimization) -> None:
+    name, n = optimization.request.id, len(optimization.labels)
+    if optimization.status is Status.OK:
+        gain = optimization.labels[0].energy - optimization.labels[optimization.last].energy
         logger.info("%s: minimum after %d gradients, %.6f hartree below its start", name, n, gain)
     else:
-        word = trajectory.status.name.lower()
-        logger.warning("%s: no minimum after %d gradients: %s: %s", name, n, word, trajectory.message)
+        word = optimization.status.name.lower()
+        logger.warning("%s: no minimum after %d gradients: %s: %s", name, n, word, optimization.message)
 
 
-def _collect(conformations: ConformationSet, trajectories: list[Trajectory]) -> ConformationSet:
+def _collect(conformations: ConformationSet, optimizations: list[Optimization]) -> ConformationSet:
     nothing = np.zeros((0, 3))
     energies, forces, first = [], [], []
-    for trajectory in trajectories:
-        ok = trajectory.status is Status.OK
-        label = trajectory.labels[trajectory.last]
+    for optimization in optimizations:
+        ok = optimization.status is Status.OK
+        label = optimization.labels[optimization.last]
         energies.append(label.energy if ok else np.nan)
-        forces.append(label.forces if ok else np.full((len(trajectory.request.numbers), 3), np.nan))
-        first.append(trajectory.labels[0].energy)
+        forces.append(label.forces if ok else np.full((len(optimization.request.numbers), 3), np.nan))
+        first.append(optimization.labels[0].energy)
     start = conformations.bare()
     return start.with_columns(
-        position=np.concatenate([nothing, *(trajectory.final for trajectory in trajectories)]),
+        position=np.concatenate([nothing, *(optimization.final for optimization in optimizations)]),
         atoms={"initial_position": start.position, "force": np.concatenate([nothing, *forces])},
         values={
             "energy": energies,
             "energy_first": first,
-            "status": [trajectory.status for trajectory in trajectories],
-            "stop_reason": [trajectory.stop_reason for trajectory in trajectories],
-            "message": [trajectory.message for trajectory in trajectories],
-            "n_steps": [trajectory.n_steps for trajectory in trajectories],
-            "n_force_evaluations": [len(trajectory.labels) for trajectory in trajectories],
-            "wall_seconds": [sum(label.wall_seconds for label in trajectory.labels) for trajectory in trajectories],
+            "status": [optimization.status for optimization in optimizations],
+            "stop_reason": [optimization.stop_reason for optimization in optimizations],
+            "message": [optimization.message for optimization in optimizations],
+            "n_steps": [optimization.n_steps for optimization in optimizations],
+            "n_force_evaluations": [len(optimization.labels) for optimization in optimizations],
+            "wall_seconds": [
+                sum(label.wall_seconds for label in optimization.labels) for optimization in optimizations
+            ],
         },
-        frames=Frames.build(_frames_along(trajectories)),
+        frames=Frames.build(_frames_along(optimizations)),
     )
 
 
-def _frames_along(trajectories: list[Trajectory]) -> Iterator[Frame]:
-    for i, trajectory in enumerate(trajectories):
-        for step, (positions, label) in enumerate(zip(trajectory.positions, trajectory.labels, strict=True)):
+def _frames_along(optimizations: list[Optimization]) -> Iterator[Frame]:
+    for i, optimization in enumerate(optimizations):
+        for step, (positions, label) in enumerate(zip(optimization.positions, optimization.labels, strict=True)):
             if label.status is Status.OK:
                 yield Frame(i, step, label.energy, positions, label.forces)
 

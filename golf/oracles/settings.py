@@ -24,7 +24,7 @@ def processes_on(config: Mapping[str, Any], cores: int) -> int:
 
 
 def _node_folder(scratch: str | None) -> str | None:
-    """Return the folder for scratch files; its name may have variables that a cluster sets on nodes, such as $TMPDIR."""
+    """Return the folder for scratch files; its name may have variables that a cluster sets, such as $TMPDIR."""
     folder = None if scratch is None else os.path.expandvars(scratch)
     if folder is not None and (unset := re.search(r"\$\{?(\w+)", folder)):
         raise UserError(

@@ -89,7 +89,7 @@ def labels_along(optimizations: ConformationSet, *, n_labels: int, max_force_nor
 
     Args:
         optimizations: what `golf.oracles.minima` returns, with frames.
-        max_force_norm: hartree/angstrom; see `golf.oracles.merging.merge`.
+        max_force_norm: hartree/angstrom; see `golf.oracles.merging.merge_labels`.
 
     Returns:
         Ids `{molecule}/traj-{conformation}-{step}`, with labels and the attributes of their level.

@@ -25,7 +25,7 @@ from golf.core.hdf5 import read_columns
 from golf.core.level import LevelOfTheory
 from golf.io.formats import GOLF, SUFFIXES, format_of
 from golf.oracles.costs import Basis, label_costs, longest_wall, n_gradients, pack, predicted_seconds, read_basis
-from golf.oracles.journal import SUFFIX, outcomes
+from golf.oracles.journal import SUFFIX, entries
 from golf.oracles.labeling import pending_costs
 from golf.oracles.limits import limit_seconds
 from golf.study.plan import level_of
@@ -149,10 +149,10 @@ def _journal_times(journals: Sequence[Path], conformations: Path, level: LevelOf
         return np.zeros(0, np.int64), np.zeros(0)
     known = dict(zip(columns["conformation/id"].tolist(), of_each, strict=True))
     for path in journals:
-        for outcome in outcomes(path, SAMPLED_BYTES):
-            if outcome.status is Status.OK and outcome.wall_seconds > 0 and outcome.id in known:
-                costs.append(known[outcome.id])
-                seconds.append(outcome.wall_seconds)
+        for entry in entries(path, SAMPLED_BYTES):
+            if entry.status is Status.OK and entry.wall_seconds > 0 and entry.id in known:
+                costs.append(known[entry.id])
+                seconds.append(entry.wall_seconds)
     return np.array(costs, np.int64), np.array(seconds)
 
 

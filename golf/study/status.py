@@ -15,7 +15,7 @@ from golf.core.errors import UserError
 from golf.core.hdf5 import read_columns
 from golf.core.labels import without_label
 from golf.evaluation.hours import hours_spent
-from golf.oracles.journal import SUFFIX, outcomes
+from golf.oracles.journal import SUFFIX, entries
 from golf.oracles.settings import processes_on
 from golf.study.arms import (
     BASELINE_MODEL,
@@ -115,10 +115,10 @@ def _count_merged(progress: Progress, merged: Path, conformations: Path) -> None
 
 def _count_journal(progress: Progress, journal: Path, of_gradients: bool) -> None:
     last: dict[str, Status] = {}
-    for outcome in outcomes(journal):
-        last[outcome.key] = outcome.status
-        progress.seconds += outcome.wall_seconds
-        progress.seconds_in_hand += outcome.wall_seconds if of_gradients else 0.0
+    for entry in entries(journal):
+        last[entry.key] = entry.status
+        progress.seconds += entry.wall_seconds
+        progress.seconds_in_hand += entry.wall_seconds if of_gradients else 0.0
     if of_gradients:
         progress.gradients += len(last)
     else:

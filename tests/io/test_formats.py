@@ -26,7 +26,7 @@ from golf.io.pieces import Embedding, pieces_of
 from golf.io.plausibility import check_labels
 from golf.io.read import read_conformations, read_structures
 from golf.io.records import read_records
-from golf.oracles.merging import merge
+from golf.oracles.merging import merge_labels
 from golf.study.dataset import prepare
 from golf.study.plan import size
 from support.data_sets import (
@@ -55,7 +55,7 @@ def test_nabladft_labels_are_used_at_their_level(reference_data, tmp_path):
     )
     np.testing.assert_array_equal(dataset.train.atoms["force"][dataset.train.rows(0)], row.data["forces"])
     write(tmp_path / "train.h5", dataset.train)
-    merge(tmp_path / "train.h5", [], tmp_path / "labels.h5", max_force_norm=1.0)
+    merge_labels(tmp_path / "train.h5", [], tmp_path / "labels.h5", max_force_norm=1.0)
     labels = read(tmp_path / "labels.h5")
     assert (labels.values["status"] == Status.OK).any() and LEVELS[NABLADFT].matches(labels.attrs)
     assert labels.attrs["program_version"] == "1.5"

@@ -98,7 +98,7 @@ def test_predictions_are_what_was_measured():
 
 
 def test_an_element_without_basis_functions_is_named():
-    with pytest.raises(UserError, match="no basis functions are known for C"):
+    with pytest.raises(UserError, match="the basis set does not cover C"):
         label_costs(np.array([8, 6]), np.array([0, 2]), Basis({8: 5}))
 
 

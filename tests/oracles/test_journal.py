@@ -18,7 +18,7 @@ from golf.core.conformations import Status
 from golf.core.errors import UserError
 from golf.core.labels import Label
 from golf.core.level import LevelOfTheory
-from golf.oracles.journal import Journal, beside, outcomes
+from golf.oracles.journal import Journal, beside, entries
 from support import FINDABLE
 from support.journals import LEVEL, label, request
 
@@ -257,7 +257,7 @@ def test_lines_with_words_or_numbers_that_mean_nothing(tmp_path, caplog):
             journal.append(request(seed), label(seed))
     good = path.read_text()
     path.write_text(good.replace('"status": "ok"', '"status": "foo"', 1))
-    assert [outcome.id for outcome in outcomes(path)] == [request(1).id]
+    assert [entry.id for entry in entries(path)] == [request(1).id]
     path.write_text(good.replace(f'"energy": {label(0).energy}', '"energy": NaN', 1))
     with pytest.raises(UserError, match="line 1 is not a line of a golf journal .*not finite"), Journal(path, LEVEL):
         pass
@@ -266,4 +266,4 @@ def test_lines_with_words_or_numbers_that_mean_nothing(tmp_path, caplog):
     path.write_text(json.dumps(record) + "\n")
     with Journal(path, LEVEL) as journal:
         assert journal.get(request(0)) is None
-    assert "has no forces for all its atoms" in caplog.text
+    assert "does not have forces of all atoms" in caplog.text

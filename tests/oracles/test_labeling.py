@@ -21,7 +21,7 @@ from golf.core.labels import pending, take_over_labels, unlabelled
 from golf.core.level import LevelOfTheory
 from golf.oracles.costs import label_costs
 from golf.oracles.labeling import journal_path, label_to_file, read_batch
-from golf.oracles.merging import merge
+from golf.oracles.merging import merge_labels
 from support import REPOSITORY
 
 
@@ -44,7 +44,7 @@ def merged_of(folder, conformations, parts):
     write(folder / "conformations.h5", conformations)
     for i, part in enumerate(parts):
         write(folder / f"part{i}.h5", part)
-    merge(folder / "conformations.h5", [folder / f"part{i}.h5" for i in range(len(parts))], folder / "merged.h5")
+    merge_labels(folder / "conformations.h5", [folder / f"part{i}.h5" for i in range(len(parts))], folder / "merged.h5")
     return read(folder / "merged.h5")
 
 
@@ -73,7 +73,7 @@ def test_batches_merge_to_what_one_batch_gives(conformations, batch, labelled, c
     np.testing.assert_allclose(merged.values["energy"], labelled.values["energy"], atol=1e-9)
     np.testing.assert_allclose(merged.atoms["force"], labelled.atoms["force"], atol=1e-7)
     assert merged.attrs["method"] == "hf" and merged.attrs["basis"] == "sto-3g"
-    with pytest.raises(UserError, match=r"4 conformations are in no label batch \(first: water/0002\)"):
+    with pytest.raises(UserError, match=r"4 conformations are not in any label batch \(first: water/0002\)"):
         merged_of(tmp_path, conformations, parts)
 
 

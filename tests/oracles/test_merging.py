@@ -11,7 +11,7 @@ from golf.core.errors import UserError
 from golf.core.hdf5 import read, write
 from golf.core.labels import unlabelled
 from golf.core.level import LevelOfTheory
-from golf.oracles.merging import merge
+from golf.oracles.merging import merge_labels
 
 LEVEL = LevelOfTheory("psi4", "hf", "sto-3g")
 N = 23
@@ -56,7 +56,7 @@ def merged(folder, conformations, parts, **settings):
     paths = [folder / f"{k}.h5" for k in range(len(parts))]
     for path, part in zip(paths, parts, strict=True):
         write(path, part)
-    merge(folder / "all.h5", paths, folder / "merged.h5", **settings)
+    merge_labels(folder / "all.h5", paths, folder / "merged.h5", **settings)
     return read(folder / "merged.h5")
 
 
@@ -155,14 +155,14 @@ def test_labels_that_others_have_made_may_lack_what_is_not_needed(conformations,
 
 def test_what_is_missing_unknown_or_of_another_level_is_refused(conformations, tmp_path):
     first, second = (labelled(conformations.subset(range(k, N, 2)), k) for k in (0, 1))
-    with pytest.raises(UserError, match=r"11 conformations are in no label batch \(first: m1/0001\); run again"):
+    with pytest.raises(UserError, match=r"11 conformations are not in any label batch \(first: m1/0001\); run again"):
         merged(tmp_path, conformations, [first])
     with pytest.raises(UserError, match=r"1\.h5: m1/0001 is not in .*all\.h5"):
         merged(tmp_path, conformations.subset(range(0, N, 2)), [first, second])
     with pytest.raises(UserError, match="label batches differ in basis: sto-3g and 6-31g"):
         merged(tmp_path, conformations, [first, second.with_columns(basis="6-31g")])
     with pytest.raises(UserError, match=r"5\.h5: no such file"):
-        merge(tmp_path / "all.h5", [tmp_path / "5.h5"], tmp_path / "merged.h5")
+        merge_labels(tmp_path / "all.h5", [tmp_path / "5.h5"], tmp_path / "merged.h5")
     assert not (tmp_path / "merged.h5").exists()
     newer = second.with_columns(program_version="1.9")
     assert merged(tmp_path, conformations, [first, newer]).attrs["program_version"] == "mixed"
@@ -176,7 +176,7 @@ def test_a_full_disk_is_found_before_anything_is_written(conformations, tmp_path
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
         with pytest.raises(OSError, match="File too large"):
-            merge(tmp_path / "all.h5", [tmp_path / "part.h5"], tmp_path / "merged.h5")
+            merge_labels(tmp_path / "all.h5", [tmp_path / "part.h5"], tmp_path / "merged.h5")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -23,7 +23,7 @@ from golf.core.errors import UserError
 from golf.core.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 from golf.oracles import geometric as minimizer
 from golf.oracles.journal import Journal
-from golf.oracles.minima import batch, merge, optimize_reference, optimize_to_file
+from golf.oracles.minima import batch, merge_optimizations, optimize_reference, optimize_to_file
 from golf.oracles.programs.pool import OraclePool
 from golf.oracles.programs.protocol import Request, requests_from
 from support import FINDABLE
@@ -247,17 +247,17 @@ def test_batches_leave_out_what_is_known_and_come_together_in_order(minima, chea
     assert [part.id for part in batches] == [["cyanide/0000"], ["water/0000"], []], "the longest in the first"
     optimize_to_file(batches[2], tmp_path / "2.h5", level=LEVEL, n_workers=4)
     parts = [minima.subset([2]), known, hdf5.read(tmp_path / "2.h5"), minima.subset([0])]
-    merged = merge(test, parts)
+    merged = merge_optimizations(test, parts)
     assert merged.id == test.id
     assert np.array_equal(merged.position, minima.position)
     assert np.array_equal(merged.values["energy"], minima.values["energy"])
     assert np.array_equal(merged.frames.conformation, minima.frames.conformation)
     assert np.array_equal(merged.frames.position, minima.frames.position)
     assert merged.attrs["method"] == "hf"
-    with pytest.raises(UserError, match="water/0000 is in no batch"):
-        merge(test, parts[:3])
+    with pytest.raises(UserError, match="water/0000 is not in any batch"):
+        merge_optimizations(test, parts[:3])
     with pytest.raises(UserError, match="differ in basis: sto-3g and def2-svp"):
-        merge(test, [*parts, known.with_columns(basis="def2-svp")])
+        merge_optimizations(test, [*parts, known.with_columns(basis="def2-svp")])
 
 
 def test_file_and_its_journal(paid, minima, tmp_path):

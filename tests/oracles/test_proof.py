@@ -91,10 +91,10 @@ def test_ethanol_at_the_default_level_is_held_against_its_known_energy(monkeypat
     with OraclePool(LevelOfTheory(program, "wB97X-D", "def2-SVP")) as oracle:
         label = oracle.compute(Request("ethanol", *proof.ETHANOL, 0, 1))
         monkeypatch.setattr(oracle, "compute", lambda request: label)  # the real one, computed once
-        assert "known are -154.875705" in prove(oracle, [1, 6, 8])
+        assert "correct are -154.875705" in prove(oracle, [1, 6, 8])
         monkeypatch.setattr(proof, "ETHANOL_ENERGY", proof.ETHANOL_ENERGY + 2e-4)
         with pytest.raises(
-            UserError, match=r"computes ethanol -154\.8757.* known are -154\.8755.*install another"
+            UserError, match=r"computes ethanol -154\.8757.* correct are -154\.8755.*install another"
         ) as caught:
             prove(oracle, [1, 6, 8])
     assert "\n" not in str(caught.value)
@@ -121,7 +121,7 @@ def test_forces_that_are_not_the_derivative_are_refused_with_the_numbers(tmp_pat
     with (
         OraclePool(LevelOfTheory("ase", "wrong.Half", "none")) as oracle,
         pytest.raises(
-            UserError, match=r"not the derivative .*: -?0\.\d+ hartree/angstrom by the energies, -?0\.\d+ by"
+            UserError, match=r"not the derivative .*: -?0\.\d+ hartree/angstrom from the energies, -?0\.\d+ from"
         ) as caught,
     ):
         prove(oracle, [1, 6, 8])
@@ -132,7 +132,7 @@ def test_noise_of_single_precision_is_let_pass(tmp_path, monkeypatch):
     (tmp_path / "wrong.py").write_text(WRONG)
     monkeypatch.chdir(tmp_path)
     with OraclePool(LevelOfTheory("ase", "wrong.Noisy", "none")) as oracle:
-        assert "by the forces" in prove(oracle, [1, 6, 8])
+        assert "from the forces" in prove(oracle, [1, 6, 8])
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_noise_of_single_precision_is_let_pass(tmp_path, monkeypatch):
 )
 def test_right_programs_pass(level, covered):
     with OraclePool(LevelOfTheory(*level)) as oracle:
-        assert "by the forces" in prove(oracle, covered)
+        assert "from the forces" in prove(oracle, covered)
 
 
 @pytest.mark.parametrize("method", ["b97_3c", "B97-3c", "gga_xc_b97_3c", "hf-3c", "hf3c", "pbeh-3c", "r2scan-3c"])

@@ -167,7 +167,7 @@ def test_a_stopped_child_counts_as_crashed_not_as_too_slow():
         os.kill(children()[0], signal.SIGSTOP)
         lost = oracle.compute(request("H2O"))
         after = oracle.compute(request("H2O"))
-    assert lost.status == Status.CRASHED and "within 10 s, and the process did nothing" in lost.message
+    assert lost.status == Status.CRASHED and "within 10 s, and the process was idle" in lost.message
     assert after.status == Status.OK
 
 
@@ -225,7 +225,7 @@ def test_scratch_of_a_run_that_was_killed_is_swept(tmp_path):
     [
         (LevelOfTheory("psi4", "wb97x-dd", "sto-3g"), [1, 8], r"oracle\.method 'wb97x-dd'"),
         (LevelOfTheory("psi4", "hf", "sto-3gg"), [1, 8], r"oracle\.basis 'sto-3gg'"),
-        (LevelOfTheory("psi4", "hf", "6-31g"), [1, 82], "does not serve Pb"),
+        (LevelOfTheory("psi4", "hf", "6-31g"), [1, 82], "does not cover Pb"),
         (LevelOfTheory("psi4", "hf", "sto-3g", {"no_such_option": 1}), [1], "(?i)no_such_option"),
     ],
 )

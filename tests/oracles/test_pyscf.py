@@ -268,8 +268,8 @@ def test_keywords_are_attributes_of_the_field():
         (LevelOfTheory("pyscf", "b97-d", "sto-3g"), [1, 8], r"PySCF does not add the correction .* GGA_XC_B97_D"),
         (LevelOfTheory("pyscf", "wb97m_v", "sto-3g", {"nlc": 0}), [1], r"PySCF does not add .* HYB_MGGA_XC_WB97M_V"),
         (LevelOfTheory("pyscf", "b3lyp_d3bj", "sto-3g"), [1], r"'b3lyp_d3bj' cannot be computed by PySCF"),
-        (LevelOfTheory("pyscf", "hf", "sto-3gg"), [1, 8], r"oracle\.basis 'sto-3gg' does not serve"),
-        (LevelOfTheory("pyscf", "hf", "6-31g"), [1, 53], r"oracle\.basis '6-31g' does not serve I"),
+        (LevelOfTheory("pyscf", "hf", "sto-3gg"), [1, 8], r"oracle\.basis 'sto-3gg' does not cover"),
+        (LevelOfTheory("pyscf", "hf", "6-31g"), [1, 53], r"oracle\.basis '6-31g' does not cover I"),
         (LevelOfTheory("pyscf", "hf", "sto-3g", {"grids.lvl": 1}), [1], r"oracle\.keywords: .*no grids\.lvl"),
     ],
 )

@@ -43,7 +43,10 @@ def test_the_basis_that_is_not_given_is_the_programs(program, basis):
 @pytest.mark.parametrize(
     ("oracle", "message"),
     [
-        ({"program": "ase", "basis": "def2-svp"}, r"config\.yaml: key oracle\.basis: program ase has no basis sets"),
+        (
+            {"program": "ase", "basis": "def2-svp"},
+            r"config\.yaml: key oracle\.basis: program ase does not use",
+        ),
         ({"program": "pyscf", "basis": "none"}, r"key oracle\.basis: program pyscf needs a basis set, such as"),
         ({"program": "pyscf", "python": "python3"}, r"key oracle\.python: program pyscf runs in golf's own Python"),
         ({"program": "mopac"}, r"key oracle\.program: 'mopac' is not one of \['psi4', 'pyscf', 'ase'\]"),
@@ -62,7 +65,7 @@ def test_an_unknown_program_is_one_line(tmp_path, capsys):
     assert main([*command, "--program", "mopac"]) == 2
     assert main([*command, "--program", "ase", "--method", "tblite:GFN2-xTB", "--basis", "sto-3g"]) == 2
     first, second = capsys.readouterr().err.strip().splitlines()
-    assert "oracle.program 'mopac'" in first and "program ase has no basis sets" in second
+    assert "oracle.program 'mopac'" in first and "program ase does not use basis sets" in second
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.smi"]
 
 

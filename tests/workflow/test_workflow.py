@@ -316,7 +316,7 @@ def test_mistakes_in_the_config_are_found_before_any_job(tmp_path, changes, mess
     ("changes", "message"),
     [
         ({"oracle__method": "hff"}, "oracle.method 'hff' cannot be computed by Psi4"),
-        ({"oracle__basis": "sto-4gg"}, "oracle.basis 'sto-4gg' does not serve H Li"),
+        ({"oracle__basis": "sto-4gg"}, "oracle.basis 'sto-4gg' does not cover H Li"),
         ({"oracle__program": "pyscf", "oracle__method": "hff"}, "oracle.method 'hff' cannot be computed by PySCF"),
         ({"oracle__python": sys.executable}, "oracle.python"),
     ],

@@ -1,7 +1,7 @@
 """The child process of the ASE oracle (see child.py): any calculator of the Atomic Simulation Environment.
 
-oracle.method names the calculator by its import path, as `ase.calculators.emt.EMT`; what follows a colon is its keyword
-`method`. Short names stand in `SHORT`. oracle.keywords are further keywords of the calculator.
+oracle.method is the import path of the calculator, such as `ase.calculators.emt.EMT`; text after a colon is its keyword
+`method`. Short names are in `SHORT`. oracle.keywords are further keywords of the calculator.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ase.units import Bohr, Hartree
 from golf.oracles.programs.child import first_line, serve
 
 SHORT: Mapping[str, tuple[str, Mapping[str, Any]]] = {"tblite": ("tblite.ase.TBLite", {"verbosity": 0})}
-"""Names for import paths, with keywords that are given where oracle.keywords do not say otherwise."""
+"""Short names of import paths, with default keywords."""
 
 
 class Calculator:
@@ -34,9 +34,9 @@ class Calculator:
         self.version = f"{ase.__version__}{_version_beside_ase(path.partition('.')[0])}"
 
     def compute(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Energy in hartree and gradient [n][3] in hartree/bohr."""
+        """Compute the energy in hartree and the gradient [n][3] in hartree/bohr."""
         atoms = ase.Atoms(request["symbols"], positions=request["positions"])
-        # A calculator that has computed another geometry may start from what it found there: other last digits.
+        # A calculator that has computed another geometry may start from that result, with other last digits.
         atoms.calc = self.make(**self.keywords, **self._charge(request["charge"], request["multiplicity"]))
         energy = atoms.get_potential_energy()
         return {
@@ -48,25 +48,25 @@ class Calculator:
         }
 
     def _charge(self, charge: int, multiplicity: int) -> dict[str, int]:
-        """Keywords for charge and spin, where the calculator takes them.
+        """Return the keywords for charge and spin that the calculator accepts.
 
         Raises:
-            ValueError: it does not, and they are not those of a neutral molecule without unpaired electrons.
+            ValueError: it accepts none, and the molecule is charged or has unpaired electrons.
         """
         wanted = {"charge": charge, "multiplicity": multiplicity}
         taken = {name: value for name, value in wanted.items() if name in self._parameters()}
         for name, ordinary in (("charge", 0), ("multiplicity", 1)):
             if name not in taken and wanted[name] != ordinary:
-                raise ValueError(f"{name} {wanted[name]}: {self.path} takes no {name}")
+                raise ValueError(f"{name} {wanted[name]}: {self.path} does not accept a {name}")
         return taken
 
     def _parameters(self) -> set[str]:
         return set(inspect.signature(self.make).parameters) | set(getattr(self.make, "default_parameters", ()))
 
     def covered(self, symbols: Sequence[str]) -> tuple[dict[str, list[int]], dict[str, str]]:
-        """The elements of which the calculator computes a diatomic molecule; of others, why not.
+        """Return the elements whose diatomic molecule the calculator can compute, and for the others the reason.
 
-        There are no basis functions: a label's predicted cost then grows with the number of atoms alone.
+        The number of basis functions is 0: the predicted cost of a label depends only on the number of atoms.
         """
         have, refusals = {}, {}
         for symbol in symbols:
@@ -75,13 +75,13 @@ class Calculator:
             try:
                 self.compute({**pair, "charge": 0, "multiplicity": 1})
                 have[symbol] = [0, 0]
-            except Exception as error:  # calculators have no common type for an element that they lack
+            except Exception as error:  # calculators raise different errors for an element that they lack
                 refusals[symbol] = first_line(error)
         return have, refusals
 
 
 def _version_beside_ase(package: str) -> str:
-    """Of the package that the calculator comes from."""
+    """Return the name and version of the calculator's package, to follow that of ASE; "" for ASE's own."""
     if package == "ase":
         return ""
     try:
@@ -94,7 +94,7 @@ def _imported(path: str) -> Any:
     module, _, name = path.rpartition(".")
     if not module:
         raise ValueError(
-            f"oracle.method {path!r} is no import path of an ASE calculator, such as ase.calculators.emt.EMT"
+            f"oracle.method {path!r} is not the import path of an ASE calculator, such as ase.calculators.emt.EMT"
         )
     try:
         return getattr(importlib.import_module(module), name)

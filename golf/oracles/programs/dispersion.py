@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from golf.core.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
 
 JOULE_NM6_PER_MOL = 1e-3 / (4.184 * HARTREE_IN_KCAL_PER_MOL) * (10 / BOHR_IN_ANGSTROM) ** 6
-"""In hartree bohr^6."""
+"""One J nm^6/mol in hartree bohr^6."""
 
 DAMPING = 6.0
+"""The parameter a of the damping function."""
 
 _TABLE = (
     ("H", 0.14, 1.001), ("He", 0.08, 1.012),
@@ -34,7 +35,7 @@ _TABLE = (
 )  # fmt: skip
 
 SYMBOLS = tuple(symbol for symbol, _, _ in _TABLE)
-"""The elements that D2 has, hydrogen to xenon."""
+"""Elements of D2, hydrogen to xenon."""
 
 C6 = np.array([0.0, *(c6 for _, c6, _ in _TABLE)])
 """J nm^6/mol, by atomic number."""
@@ -44,11 +45,11 @@ R0 = np.array([0.0, *(r0 for _, _, r0 in _TABLE)])
 
 
 def energy_and_gradient(numbers: NDArray, positions: NDArray) -> tuple[float, NDArray[np.float64]]:
-    """Energy (hartree) and gradient [n, 3] (hartree/bohr).
+    """Compute the dispersion energy (hartree) and its gradient [n, 3] (hartree/bohr).
 
     Args:
-        numbers: atomic numbers up to 54 [n].
-        positions: in bohr [n, 3].
+        numbers: [n] atomic numbers up to 54.
+        positions: [n, 3] bohr.
     """
     first, second = np.triu_indices(len(numbers), 1)
     c6, r0 = C6[numbers] * JOULE_NM6_PER_MOL, R0[numbers] / BOHR_IN_ANGSTROM

@@ -1,8 +1,8 @@
-"""Which Python has Psi4, and the environment to start it with.
+"""Find a Python that has Psi4, and the environment to start it with.
 
-Psi4 is built for one Python, its distribution's or its conda environment's, and needs the numpy and QCElemental of that
-place, so it runs in an interpreter of its own and never in the one that runs the networks. This module needs nothing
-but the standard library, so that the set-up can ask it before anything is installed:
+Psi4 is built for one Python, that of its distribution or conda environment, and needs the numpy and QCElemental there.
+So it runs in an interpreter of its own and never in the one that runs the networks. This module needs only the standard
+library, so that the set-up can call it before anything is installed:
 
     python3 -m golf.oracles.programs.interpreter
 """
@@ -23,6 +23,7 @@ from golf.core.errors import UserError
 CONFIG_KEY = "oracle.python"
 VARIABLE = "GOLF_PSI4_PYTHON"
 REPOSITORY = Path(__file__).resolve().parents[3]
+"""The folder that holds the package golf."""
 
 _TIME_LIMIT = 120.0  # seconds; the first import from a cold network disk is slow
 _OF_THIS_PYTHON = frozenset(
@@ -35,14 +36,15 @@ _REMEDY = f"run `make setup`, or set {CONFIG_KEY} (or the variable {VARIABLE}) t
 class Psi4Interpreter:
     """A Python that has Psi4.
 
-    `environment` is the whole environment of its process (`env=` of `subprocess`), not an addition to the present one.
+    `environment` is the complete environment of its process (`env=` of `subprocess`), not an addition to the current
+    one.
     """
 
     python: str
     environment: dict[str, str]
 
     def version(self) -> str:
-        """Version of Psi4, found by importing it (1-2 s).
+        """Return the version of Psi4, by importing it (1-2 s).
 
         Raises:
             UserError: the import fails.
@@ -55,11 +57,11 @@ class Psi4Interpreter:
 
 
 def find_psi4(python: str | None = None, repository: Path = REPOSITORY) -> Psi4Interpreter:
-    """The Python that has Psi4, looked for in this order.
+    """Find a Python that has Psi4.
 
-    1. `python`, the value of the config key oracle.python; 2. the environment variable GOLF_PSI4_PYTHON; one that is
-    set but has no Psi4 is an error, not a reason to look on; 3. the launcher `psi4` on PATH; 4. `.psi4/bin/psi4` in
-    `repository`, where `make setup` puts a conda environment.
+    In this order: 1. `python`, the value of the configuration key oracle.python; 2. the environment variable
+    GOLF_PSI4_PYTHON; 3. the launcher `psi4` on PATH; 4. `.psi4/bin/psi4` in `repository`, where `make setup` puts a
+    conda environment. If 1 or 2 is set but does not have Psi4, that is an error, and the search ends.
 
     Raises:
         UserError: none of them can import psi4.
@@ -82,11 +84,11 @@ def find_psi4(python: str | None = None, repository: Path = REPOSITORY) -> Psi4I
 
 
 def _named(key: str, named: str) -> Psi4Interpreter:
-    """The interpreter that the user names; Psi4 may need the paths of the launcher beside it to be found."""
+    """Return the interpreter that the user names; it may need the paths of the launcher beside it to find Psi4."""
     program = shutil.which(os.path.expanduser(named))
     if program is None:
         raise UserError(f"Psi4 not found: {key}: {named}: no such program; {_REMEDY}")
-    # Not resolved: the target of the link in a virtual environment is a Python outside of it.
+    # The link is not resolved: in a virtual environment its target is a Python outside.
     python = os.path.abspath(program)
     interpreter = Psi4Interpreter(python, _environment(path=[os.path.dirname(python)]))
     if _has_psi4(interpreter):
@@ -100,11 +102,11 @@ def _named(key: str, named: str) -> Psi4Interpreter:
 
 
 def _from_launcher(launcher: Path) -> Psi4Interpreter | str:
-    """The interpreter behind the launcher, or why there is none."""
-    launcher = launcher.resolve()  # its Python and libraries lie beside the file, not beside a link to it
+    """Return the interpreter of a launcher, or the reason why there is none."""
+    launcher = launcher.resolve()  # its Python and libraries are beside the file, not beside a link to it
     python = _launcher_python(launcher)
     if python is None:
-        return f"{launcher} names no Python in its first line"
+        return f"the first line of {launcher} does not name a Python"
     environment = _launcher_environment(python, launcher)
     if isinstance(environment, str):
         return f"{launcher} does not run: {environment}"
@@ -113,7 +115,7 @@ def _from_launcher(launcher: Path) -> Psi4Interpreter | str:
 
 
 def _launcher_python(launcher: Path) -> str | None:
-    """The Python in the launcher's first line; `env python` and shell wrappers mean the one beside the launcher."""
+    """Return the Python in a launcher's first line; for `env python` and shell wrappers, the one beside it."""
     with open(launcher, "rb") as stream:
         first = stream.readline(4096).decode(errors="replace")
     words = first.removeprefix("#!").split() if first.startswith("#!") else []
@@ -128,7 +130,7 @@ def _launcher_python(launcher: Path) -> str | None:
 
 
 def _launcher_environment(python: str, launcher: Path) -> dict[str, str] | str:
-    """The environment that `psi4 --psiapi-path` prints as shell commands, or why it prints none."""
+    """Return the environment that `psi4 --psiapi-path` prints as shell commands, or why it fails."""
     done = _run([python, str(launcher), "--psiapi-path"], _environment())
     if isinstance(done, str) or done.returncode:
         return done if isinstance(done, str) else _last_line(done.stderr)
@@ -140,7 +142,7 @@ def _launcher_environment(python: str, launcher: Path) -> dict[str, str] | str:
 
 
 def _environment(path: list[str] | None = None, pythonpath: list[str] | None = None) -> dict[str, str]:
-    """The present environment without what belongs to the present Python, with folders put before PATH."""
+    """Return the current environment without the variables of the current Python, and with folders before PATH."""
     environment = {name: value for name, value in os.environ.items() if name not in _OF_THIS_PYTHON}
     prefixes = [os.environ.get("VIRTUAL_ENV"), sys.prefix if sys.prefix != sys.base_prefix else None]
     ours = {os.path.join(prefix, "bin") for prefix in prefixes if prefix}
@@ -149,22 +151,22 @@ def _environment(path: list[str] | None = None, pythonpath: list[str] | None = N
     environment["PATH"] = os.pathsep.join([*(path or []), *kept])
     if pythonpath:
         environment["PYTHONPATH"] = os.pathsep.join(pythonpath)
-    # Packages in the home folder would stand before the numpy that Psi4 was built against.
+    # Packages in the home folder would take precedence over the numpy that Psi4 was built against.
     environment["PYTHONNOUSERSITE"] = "1"
     return environment
 
 
 def _has_psi4(interpreter: Psi4Interpreter) -> bool:
-    """Whether psi4 is there to import. A folder of that name without code (no origin) is not."""
+    """Tell whether psi4 can be imported; a folder of that name without code (no origin) does not count."""
     code = "import importlib.util as u; s = u.find_spec('psi4'); raise SystemExit(s is None or s.origin is None)"
     done = _run([interpreter.python, "-c", code], interpreter.environment)
     return not isinstance(done, str) and done.returncode == 0
 
 
 def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str] | str:
-    """The finished process, or why it did not start or end."""
+    """Run a command; return the finished process, or why it did not start or end."""
     try:
-        with tempfile.TemporaryDirectory(prefix="golf-find-psi4-") as folder:  # Psi4 leaves a timer.dat where it runs
+        with tempfile.TemporaryDirectory(prefix="golf-find-psi4-") as folder:  # Psi4 leaves a timer.dat in its folder
             return subprocess.run(
                 command,
                 cwd=folder,
@@ -188,7 +190,7 @@ def _last_line(text: str) -> str:
 
 
 def main() -> int:
-    """Import Psi4 and print where it is; exit status 1 and one line on stderr where there is none."""
+    """Import Psi4 and print its Python; if there is none, print one line to stderr and return exit status 1."""
     try:
         interpreter = find_psi4()
         print(f"Psi4 {interpreter.version()} in {interpreter.python}")

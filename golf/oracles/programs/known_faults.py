@@ -1,4 +1,4 @@
-"""Versions of programs that are known to compute a method wrongly: one table, with the evidence of each row."""
+"""A table of program versions that are known to compute a method wrongly, with the evidence for each."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from golf.core.errors import UserError
 from golf.core.level import LevelOfTheory
 
 _RANGE_SEPARATED = re.compile(r"^(w|lc|lrc|hjs|hse|rsx|qtp|m11(?!-?l)|m?n12-?sx|m06-?sx)|cam")
-"""Psi4's names of functionals with range-separated exchange; tests/oracles/test_proof.py asks Psi4 for each name."""
+"""Psi4's names of functionals with range-separated exchange; tests/oracles/test_proof.py checks each with Psi4."""
 
 _PSI4_D2_BY_ELECTRONS = re.compile(r"^wb97x-d$|-d2?$")
-"""Psi4's names of methods whose dispersion it computes itself by D2's coefficients."""
+"""Psi4's names of methods whose dispersion it computes itself with D2's coefficients."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A method that versions of a program compute wrongly.
+    """A method that some versions of a program compute wrongly.
 
     Attributes:
         program: value of oracle.program.
-        versions: matches the start of the version strings.
-        methods: found in the method, in lower case.
-        keyword: option of the program that makes any method such a one; "": none does.
-        elements: atomic numbers that are concerned; empty: all.
+        versions: pattern that matches the start of the version strings.
+        methods: pattern to search in the method, in lower case.
+        keyword: option of the program that makes the results of any method wrong; "" if there is none.
+        elements: affected atomic numbers; empty for all.
         what: what is wrong, with the evidence.
         remedy: what to do.
     """
@@ -41,7 +41,7 @@ class Fault:
     remedy: str
 
     def concerns(self, level: LevelOfTheory, version: str) -> bool:
-        """Whether a label of this level by this version is wrong, for the elements of the row."""
+        """Tell whether labels of this level by this version are wrong, for the elements of the row."""
         if level.program != self.program or not self.versions.match(version.strip().lower()):
             return False
         named = self.methods.search(level.method.strip().lower())
@@ -64,25 +64,25 @@ FAULTS: tuple[Fault, ...] = (
         "wrong energies of range-separated functionals (psi4 issues 2279 and 2351)",
         "install Psi4 1.5 or newer, or 1.3.2",
     ),
-    # Measured on HI with 1.3.2 (tests/oracles/test_pyscf.py): off by what the coefficients of iodine and manganese
-    # differ.
+    # Measured on HI with 1.3.2 (tests/oracles/test_pyscf.py): the error is the difference between the coefficients of
+    # iodine and manganese.
     Fault(
         "psi4",
         re.compile(r"v?1\.3(?!\d)"),
         _PSI4_D2_BY_ELECTRONS,
         "",
         frozenset({53}),
-        "behind a core potential iodine gets the dispersion coefficients of manganese, 4e-4 hartree in iodomethane",
+        "iodine with a core potential gets the dispersion coefficients of manganese, 4e-4 hartree in iodomethane",
         "set oracle.program to pyscf, or leave these molecules out",
     ),
 )
 
 
 def refuse_wrong_version(level: LevelOfTheory, version: str) -> None:
-    """Refuse a program of which this version is known to compute the method wrongly for every element.
+    """Refuse a version of a program that is known to compute the method wrongly for every element.
 
     Raises:
-        UserError: it is in the table.
+        UserError: the version is in the table.
     """
     for fault in FAULTS:
         if not fault.elements and fault.concerns(level, version):
@@ -92,7 +92,7 @@ def refuse_wrong_version(level: LevelOfTheory, version: str) -> None:
 
 
 def doubtful_elements(level: LevelOfTheory, version: str) -> dict[int, str]:
-    """Elements that this version is known to compute wrongly, and what is wrong and what to do."""
+    """Return the elements that this version is known to compute wrongly, with a message of what is wrong."""
     return {
         number: f"{level.program} {version}: {SYMBOLS[number]}: {fault.what}; {fault.remedy}"
         for fault in FAULTS

@@ -1,8 +1,8 @@
-"""The genuine oracle: a pool of persistent child processes of the program that the level of theory names.
+"""The genuine oracle: a pool of persistent child processes of the program of the level of theory.
 
-A program may need packages of other versions than the NNP does, so each child runs under the Python that has it
-(programs.py); parent and child speak JSON lines over pipes. A child that crashes, hangs or passes the time limit loses
-one conformation and is replaced. Near the end of its job the pool takes no more work.
+A program may need other versions of packages than the NNP, so each child runs under the Python of the program
+(registry.py); parent and child exchange JSON lines over pipes. If a child crashes, hangs or exceeds the time limit, one
+conformation is lost and the child is replaced. Near the end of its job the pool does not start new labels.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ from golf.oracles.programs.registry import program, wrong_setting
 logger = logging.getLogger(__name__)
 
 NAMED = 4
-"""Elements that a message names one by one."""
+"""Number of elements listed in a message."""
 
 RECYCLE_FACTOR = 2.0
-"""Psi4 1.3 keeps some 7 MB of every label: a child that has grown to this many times its memory is replaced."""
+"""A child that has grown to this many times its memory is replaced: Psi4 1.3 leaks about 7 MB per label."""
 
 TIME_MARGIN = 1.5
-"""No label is begun when the job has less time left than this many times the longest one so far took."""
+"""A label is started only if the job has this many times the longest label so far left."""
 
 SCRATCH_FULL = 50e6
-"""Bytes: with less free scratch than this a failure of the program is laid to the disk, not to the conformation."""
+"""Bytes of free scratch space below which a failure is attributed to the disk and not to the conformation."""
 
 
 class OraclePool:
@@ -60,18 +60,18 @@ class OraclePool:
 
     Args:
         level: program, method, basis and further options of the program (`keywords`).
-        n_workers: child processes.
-        threads: OpenMP threads of each.
+        n_workers: number of child processes.
+        threads: number of OpenMP threads of each child.
         memory_mb: memory that each child is told to use.
         time_limit: seconds for one conformation; a child that takes longer is killed and replaced.
-        limits: shorter ones that follow from each conformation's size; None: `time_limit` for all.
-        scratch: where the children's folders are made; None: the system's temporary folder.
-        python: the Python that has Psi4; None: look for it. Other programs run in golf's own.
-        deadline: of the job; nothing is begun that may not be done by then, nothing is in hand after it.
+        limits: shorter time limits by the size of each conformation; None for `time_limit` throughout.
+        scratch: parent of the children's folders; None for the system's temporary folder.
+        python: the Python that has Psi4; None to search for it. Other programs run in golf's own.
+        deadline: time limit of the job; labels that may not be done by then are not started, and none runs after it.
 
     Raises:
-        UserError: the program is unknown, not found or does not start, has no such basis or Python, or is of a version
-            that is known to compute the method wrongly.
+        UserError: the program is unknown, not found or does not start, does not have the basis or Python, or is a
+            version that is known to compute the method wrongly.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class OraclePool:
         self.limits = limits
         self._scratch = scratch
         self._deadline = deadline or Deadline()
-        self._longest = 0.0  # seconds that a label took
+        self._longest = 0.0  # seconds of the longest label
         self.program_name = program(level.program).name
         self._launch = program(level.program).launch(level.method, python)
         self._setup: dict[str, Any] = {
@@ -105,8 +105,8 @@ class OraclePool:
             "threads": threads,
             "memory_mb": memory_mb,
         }
-        # Children ask the kernel to die with the thread that started them, so one thread that lives as long as the
-        # pool starts them all.
+        # The kernel kills children when the thread that started them ends, so one thread that lives as long as the pool
+        # starts them all.
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="oracle-starter")
         self._idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
         self._children: set[Child] = set()
@@ -136,13 +136,13 @@ class OraclePool:
         child.kill()
 
     def compute(self, request: Request) -> Label:
-        """Energy and forces of one conformation; waits for an idle child. Safe to call from several threads.
+        """Compute energy and forces of one conformation; wait for an idle child. Safe to call from several threads.
 
-        A conformation at which a child fails that has computed others before gets a second one, fresh: memory or files
-        of the old one may be to blame.
+        If a child that has computed others before fails, a fresh child tries again: memory or files of the old one may
+        be the cause.
 
         Raises:
-            OutOfTime: the job has no time left for it.
+            OutOfTime: the job does not have enough time left.
             UserError: the disk with the scratch files is full.
         """
         self._warn_of_doubtful(request)
@@ -155,13 +155,13 @@ class OraclePool:
         return label
 
     def _warn_of_doubtful(self, request: Request) -> None:
-        """Say once of each element that this version of the program computes it wrongly."""
+        """Warn, once for each element, that this version of the program computes it wrongly."""
         for number in self._doubtful.keys() & set(request.numbers.tolist()):
             if words := self._doubtful.pop(number, ""):
                 logger.warning("%s", words)
 
     def _compute(self, request: Request, fresh: bool = False) -> tuple[Label, bool]:
-        """A label, and whether the child had computed others before it."""
+        """Compute a label, and tell whether the child had computed others before."""
         message = {
             "symbols": [SYMBOLS[number] for number in request.numbers],
             "positions": request.positions.tolist(),
@@ -177,8 +177,8 @@ class OraclePool:
                 child = self._start()
             used, child.used = child.used, True
             if self._deadline.left() <= TIME_MARGIN * self._longest:
-                raise OutOfTime("no time is left for another label")
-            logger.info("%s: begun", request.id)
+                raise OutOfTime("there is not enough time left for another label")
+            logger.info("%s: started", request.id)
             left = self._deadline.left()
             answer = child.ask(message, min(limit, left), min(self._time_limit, left))
         except (ChildDied, ChildTimedOut, ChildHung) as error:
@@ -186,7 +186,7 @@ class OraclePool:
                 raise
             self._discard(child)
             if self._deadline.left() <= 0:
-                logger.warning("%s: ended unfinished, the job's time is up", request.id)
+                logger.warning("%s: stopped unfinished, the job's time is up", request.id)
                 raise OutOfTime("the time is up") from None
             child = self._start()
             label = self._lost(request, error, time.monotonic() - started, limit)
@@ -204,11 +204,11 @@ class OraclePool:
         return _label(answer, len(request.numbers)), used
 
     def limit(self, request: Request) -> float:
-        """Seconds that this conformation may take."""
+        """Return the time limit of a conformation, in seconds."""
         return self._time_limit if self.limits is None else min(self._time_limit, self.limits.seconds(request))
 
     def _lost(self, request: Request, error: Exception, seconds: float, limit: float) -> Label:
-        """A hung child counts as crashed: neither says anything of the conformation."""
+        """Return the label of a lost conformation; a hung child counts as crashed, as the conformation may be fine."""
         status = Status.TIMED_OUT if isinstance(error, ChildTimedOut) else Status.CRASHED
         nothing = f"no result within {limit:.4g} s"
         reason = str(error)
@@ -217,7 +217,7 @@ class OraclePool:
             if self.limits is not None and limit < self._time_limit:
                 reason += f" of processor time, {self.limits.words(request)}"
         elif isinstance(error, ChildHung):
-            reason = f"{nothing}, and the process did nothing"
+            reason = f"{nothing}, and the process was idle"
         logger.warning("%s: %s: %s", request.id, status.name.lower(), reason)
         return Label.failed(len(request.numbers), status, reason, seconds)
 
@@ -225,15 +225,15 @@ class OraclePool:
         folder = self._scratch or tempfile.gettempdir()
         if shutil.disk_usage(folder).free < SCRATCH_FULL:
             raise UserError(
-                f"{folder}: {self.program_name} fails ({label.message}), and this disk is full; free it, or set "
-                "oracle.scratch to another folder, and run again"
+                f"{folder}: {self.program_name} fails ({label.message}), and this disk is full; free space on it, or "
+                "set oracle.scratch to another folder, and run again"
             )
 
     def stream(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Label]]:
-        """Labels in the order in which they are finished; at most one request per child is under way.
+        """Yield labels in the order in which they are finished; at most one request per child is in progress.
 
         Raises:
-            OutOfTime: the job has no time left for the next one; those in hand have been given out before.
+            OutOfTime: the job does not have enough time left for the next one; running ones are yielded before.
         """
         waiting = iter(requests)
         running: dict[Future[Label], Request] = {}
@@ -256,16 +256,16 @@ class OraclePool:
                         else:
                             yield request, label
             except BaseException:
-                self.close()  # labels in hand are dropped, so that the threads end now
+                self.close()  # running labels are dropped, so that the threads end now
                 raise
         if out_of_time:
             raise out_of_time
 
     def basis(self, numbers: Sequence[int]) -> Basis:
-        """What the basis set has for those of the atomic numbers that the level covers.
+        """Return the basis functions and core potentials of those of the atomic numbers that the level covers.
 
         Raises:
-            UserError: it covers none of them, or the program does not say within `START_SECONDS` for each.
+            UserError: the level covers none of them, or the program does not answer within `START_SECONDS` for each.
         """
         covered: dict[int, list[int]] = {}
         refusals: dict[str, str] = {}
@@ -281,50 +281,51 @@ class OraclePool:
         if not covered:
             more = f" and {len(refusals) - NAMED} more elements" if len(refusals) > NAMED else ""
             raise UserError(
-                f"{self._key()} does not serve {' '.join([*refusals][:NAMED])}{more}: "
+                f"{self._key()} does not cover {' '.join([*refusals][:NAMED])}{more}: "
                 f"{next(iter(refusals.values()))}; give one that {self.program_name} knows"
             )
         return Basis({z: n for z, (n, _) in covered.items()}, frozenset(z for z, (_, ecp) in covered.items() if ecp))
 
     def _ask_about(self, symbol: str, child: Child) -> dict[str, Any]:
-        """What a child says of one element (`child.serve`)."""
+        """Ask a child about one element (`child.serve`)."""
         try:
             return child.ask({"covered": [symbol]}, START_SECONDS)
         except ChildDied as error:
-            raise UserError(f"{self.program_name} fails over {self._key()} for {symbol}: {error}") from None
+            raise UserError(f"{self._key()}: {self.program_name} fails for {symbol}: {error}; choose another") from None
         except (ChildTimedOut, ChildHung):
             raise UserError(
-                f"{self.program_name} gives no answer about {symbol} within {START_SECONDS:g} s ({self._key()}); "
-                "choose another"
+                f"{self._key()}: {self.program_name} does not answer about {symbol} within {START_SECONDS:g} s; choose "
+                "another"
             ) from None
 
     def check(self, numbers: Sequence[int]) -> None:
-        """Find out now whether the level can be computed for these elements.
+        """Test whether the level can be computed for these elements.
 
         Raises:
-            UserError: the basis set lacks an element, or the method or a keyword is unknown to the program.
+            UserError: the basis set lacks an element, or the program does not know the method or a keyword.
         """
         without = set(numbers) - self.basis(numbers).functions.keys()
         if without:
             elements = " ".join(SYMBOLS[number] for number in sorted(without))
-            raise UserError(f"{self._key()} does not serve {elements}; choose another")
+            raise UserError(f"{self._key()} does not cover {elements}; choose another")
         hydrogen = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]])
         label = self.compute(Request("H2", np.array([1, 1], np.uint8), hydrogen, 0, 1))
         if label.status == Status.TIMED_OUT:
             raise UserError(f"oracle.time_limit {self._time_limit:g}: too short for H2 ({label.message}); raise it")
         if label.status != Status.OK:
             raise UserError(
-                f"oracle.method {self.level.method!r} cannot be computed by {self.program_name}: {label.message}"
+                f"oracle.method {self.level.method!r} cannot be computed by {self.program_name}: {label.message}; "
+                "choose another, or correct oracle.keywords"
             )
 
     def _key(self) -> str:
-        """The key that says which elements are covered, and its value."""
+        """Return the key that determines which elements are covered, and its value."""
         if self.level.basis.lower() == NO_BASIS:
             return f"oracle.method {self.level.method!r}"
         return f"oracle.basis {self.level.basis!r}"
 
     def close(self) -> None:
-        """End all children at once. Further calls do nothing."""
+        """Kill all children at once; further calls do nothing."""
         self._closed = True
         for child in list(self._children):
             self._discard(child)
@@ -344,7 +345,7 @@ def _label(answer: dict[str, Any], n_atoms: int) -> Label:
         return Label.failed(n_atoms, Status[answer["status"]], answer["message"], answer["wall_seconds"])
     forces = -np.array(answer["gradient"]) / BOHR_IN_ANGSTROM
     if not (np.isfinite(answer["energy"]) and np.isfinite(forces).all()):
-        reason = "the program returned an energy or gradient that is not finite"
+        reason = "energy or gradient from the program are not finite"
         return Label.failed(n_atoms, Status.FAILED, reason, answer["wall_seconds"])
     return Label(
         energy=answer["energy"],

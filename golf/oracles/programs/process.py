@@ -1,4 +1,4 @@
-"""A child process of an oracle (child.py), as its parent sees it: started, asked, ended."""
+"""The parent's side of a child process of an oracle (child.py): start it, send requests, end it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from golf.core.errors import UserError
 from golf.oracles.programs.registry import Launch
 
 START_SECONDS = 120.0
-"""A child that has not imported its program by then will not: on a cold network file system it takes about 30 s."""
+"""Time limit for a child to import its program; on a cold network file system it takes about 30 s."""
 
 HUNG_SECONDS = 1.0
-"""A child that has passed the time limit, and uses no processor time for so long, hangs."""
+"""A child that has exceeded the time limit and uses no processor time for this long hangs."""
 
 
 class ChildDied(Exception):
-    """The child's pipe closed before an answer came."""
+    """The child's pipe closed before it answered."""
 
 
 class ChildTimedOut(Exception):
-    """No answer within the time limit, though the child computes."""
+    """The child has not answered within the time limit and is computing."""
 
 
 class ChildHung(Exception):
-    """No answer within the time limit, and the child does nothing."""
+    """The child has not answered within the time limit and is idle."""
 
 
 def _scratch_prefix() -> str:
@@ -41,22 +41,22 @@ def _scratch_prefix() -> str:
 
 
 def remove_stale_scratch(scratch: str | None) -> None:
-    """Remove the folders of pools on this host that were killed and could not do it themselves."""
+    """Remove the folders that killed pools have left on this host."""
     for folder in Path(scratch or tempfile.gettempdir()).glob(f"{_scratch_prefix()}*"):
         owner = folder.name.removeprefix(_scratch_prefix()).partition("-")[0]
         try:
             os.kill(int(owner), 0)
         except ProcessLookupError:
             shutil.rmtree(folder, ignore_errors=True)
-        except (PermissionError, ValueError):  # somebody else's
+        except (PermissionError, ValueError):  # of another user
             continue
 
 
 class Child:
-    """One process of a program with a folder of its own for scratch and output, removed with it.
+    """One process of a program, with a folder for scratch files and output that is removed when it ends.
 
     Raises:
-        UserError: it does not start.
+        UserError: the process does not start.
     """
 
     def __init__(self, name: str, launch: Launch, setup: dict[str, Any], scratch: str | None) -> None:
@@ -64,7 +64,7 @@ class Child:
         self._errors = (self._folder / "stderr").open("w+b")
         self._threads = setup["threads"]
         threads = str(self._threads)
-        # Nested BLAS threads inside OpenMP regions spin: in Psi4 one BLAS thread is worth a factor of 4.
+        # Nested BLAS threads inside OpenMP regions spin: with one BLAS thread Psi4 is 4 times faster.
         serial_blas = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
         self._process = subprocess.Popen(
             launch.command,
@@ -87,16 +87,16 @@ class Child:
         self.version: str = hello["version"]
 
     def ask(self, request: dict[str, Any], seconds: float, most: float | None = None) -> dict[str, Any]:
-        """Send one line, return the answer.
+        """Send a request as one line and return the answer.
 
         Args:
-            seconds: of processor time in each of its threads: on a busy machine it may take longer.
-            most: seconds of wall time; None: as many.
+            seconds: limit of the processor time of each of its threads; on a busy machine the wall time may be longer.
+            most: limit of the wall time in seconds; None for `seconds`.
 
         Raises:
             ChildDied: the process ended first.
-            ChildTimedOut: it has not answered in that time and is at work.
-            ChildHung: it has not answered in that time and is not at work.
+            ChildTimedOut: it has not answered in time and is computing.
+            ChildHung: it has not answered in time and is idle.
         """
         assert self._process.stdin is not None
         started, before = time.monotonic(), self._cpu_ticks()
@@ -110,7 +110,7 @@ class Child:
                     return json.loads(self._line(until))
                 except ChildTimedOut:
                     if self._idles():
-                        raise ChildHung("no answer within the time limit, and it does nothing") from None
+                        raise ChildHung("no answer within the time limit, and the process is idle") from None
                     left = seconds - self._cpu_seconds_since(before)
                     if time.monotonic() >= end or left < HUNG_SECONDS:
                         raise
@@ -119,7 +119,7 @@ class Child:
             raise ChildDied(self._last_words()) from None
 
     def _cpu_seconds_since(self, before: int | None) -> float:
-        """Processor time of each of its threads since then; infinite where the system does not say."""
+        """Return the processor time of each of its threads since `before`; infinite if the system does not tell."""
         now = self._cpu_ticks()
         if before is None or now is None:
             return math.inf
@@ -140,7 +140,7 @@ class Child:
         return line
 
     def _idles(self) -> bool:
-        """Whether the process uses no processor time, where the system says so."""
+        """Tell whether the process uses no processor time; False if the system does not tell."""
         before = self._cpu_ticks()
         time.sleep(HUNG_SECONDS)
         return before is not None and self._cpu_ticks() == before
@@ -160,13 +160,13 @@ class Child:
         return f"the process ended with {how}" + (f": {words[0][:200]}" if words else "")
 
     def kill(self) -> None:
-        """End the process at once and remove its folder."""
+        """Kill the process at once and remove its folder."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             assert stream is not None
             try:
                 stream.close()
-            except BrokenPipeError:  # unsent input of a process that is gone
+            except BrokenPipeError:  # unsent input for a dead process
                 continue
         shutil.rmtree(self._folder, ignore_errors=True)

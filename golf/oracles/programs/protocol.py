@@ -1,4 +1,4 @@
-"""What every oracle speaks: requests in, labels out."""
+"""The interface of oracles: requests and the protocol `Oracle`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Request:
     multiplicity: int
 
     def key(self, level: LevelOfTheory) -> str:
-        """Hash of geometry, charge, spin and level: equal keys have equal labels, whatever their ids."""
+        """Return a hash of geometry, charge, spin and level: requests with equal keys have equal labels."""
         digest = hashlib.sha256()
         digest.update(json.dumps(level.attrs(), sort_keys=True).encode())
         digest.update(f"{self.charge} {self.multiplicity}".encode())
@@ -37,27 +37,27 @@ class Request:
 
 
 class Oracle(Protocol):
-    """A source of energies and forces. `compute` may be called from several threads at once."""
+    """A source of energies and forces; `compute` may be called from several threads at once."""
 
     level: LevelOfTheory
     program_version: str
     n_workers: int
 
     def compute(self, request: Request) -> Label:
-        """Energy and forces of one conformation; a failure is a label with a status, not an exception."""
+        """Compute energy and forces of one conformation; a failure is a label with a status, not an exception."""
         ...
 
     def limit(self, request: Request) -> float:
-        """Seconds after which a conformation is given up."""
+        """Return the time limit of a conformation, in seconds."""
         ...
 
     def stream(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Label]]:
-        """Labels of many conformations, in the order in which they are finished."""
+        """Yield the labels of many conformations, in the order in which they are finished."""
         ...
 
 
 def requests_from(conformations: ConformationSet) -> list[Request]:
-    """One request a conformation, in their order."""
+    """Return one request per conformation, in order."""
     return [
         Request(
             id=conformations.id[i],

@@ -1,6 +1,6 @@
 """The child process of the Psi4 oracle (see child.py).
 
-It runs under the Python that has Psi4 (`python psi4_worker.py`), with the standard library, numpy and Psi4 alone, and
+It runs under the Python that has Psi4 (`python psi4_worker.py`), needs only the standard library, numpy and Psi4, and
 works with Psi4 1.3 to 1.9.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Tuple
 
 from child import climb, first_line, serve
 
-# The folder of this script comes first on the path; nothing that Psi4 imports is meant to be found there.
+# The folder of this script is first on the path; Psi4 must not import modules from there.
 sys.path.pop(0)
 
 SCF_LADDER: Tuple[Tuple[str, Dict[str, Any]], ...] = (
@@ -43,16 +43,17 @@ class Calculator:
         self.not_converged = tuple(error for error in errors if error is not None)
 
     def compute(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Energy in hartree and gradient [n][3] in hartree/bohr, by the first attempt that converges."""
+        """Compute energy (hartree) and gradient [n][3] (hartree/bohr) by the first attempt that converges."""
         return climb(SCF_LADDER, lambda extra: self.attempt(request, extra), self.not_converged)
 
     def attempt(self, request: Dict[str, Any], extra: Dict[str, Any]) -> Dict[str, Any]:
+        """Make one attempt of the ladder, with extra keywords."""
         psi4 = self.psi4
         psi4.core.clean()
         psi4.core.clean_options()
         psi4.core.clean_variables()
         with open("psi4.out", "w", encoding="utf-8"):
-            pass  # one conformation's output at a time
+            pass  # keep the output of one conformation only
         options = dict(self.keywords)
         options["reference"] = options.get("reference", "rhf" if request["multiplicity"] == 1 else "uhf")
         options.update(extra)
@@ -66,7 +67,7 @@ class Calculator:
         }
 
     def covered(self, symbols: List[str]) -> Tuple[Dict[str, List[int]], Dict[str, str]]:
-        """Basis functions and electrons in a core potential, by element; of elements that are lacking, why."""
+        """Return basis functions and electrons in a core potential by element, and for missing elements the reason."""
         psi4 = self.psi4
         psi4.core.clean_options()
         basis = self.keywords["basis"]
@@ -77,13 +78,13 @@ class Calculator:
                 orbitals = psi4.core.BasisSet.build(molecule, "ORBITAL", basis, quiet=True)
                 psi4.core.BasisSet.build(molecule, "DF_BASIS_SCF", "", "JKFIT", basis, quiet=True)
                 have[symbol] = [int(orbitals.nbf()), int(orbitals.n_ecp_core())]
-            except Exception as error:  # Psi4 has no type of its own for a basis set that it lacks
+            except Exception as error:  # Psi4 has no specific error for a missing basis set
                 refusals[symbol] = first_line(error)
         return have, refusals
 
 
 def geometry(request: Dict[str, Any]) -> str:
-    """Psi4's input: symmetry and reorientation off, so that the gradient's rows and frame are the request's."""
+    """Return Psi4's input, without symmetry and reorientation: the gradient keeps rows and frame of the request."""
     lines = ["%d %d" % (request["charge"], request["multiplicity"])]
     for symbol, position in zip(request["symbols"], request["positions"]):
         lines.append("%s %s" % (symbol, " ".join(repr(x) for x in position)))

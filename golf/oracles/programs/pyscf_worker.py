@@ -1,7 +1,7 @@
 """The child process of the PySCF oracle (see child.py): Hartree-Fock and density functionals with density fitting.
 
-Fitting basis and grid are those of Psi4's defaults: with another grid of that size forces differ by up to 1e-3
-hartree/angstrom. What of the grid is not in Psi4's manual was found by asking Psi4 1.3.2 for points and weights
+Fitting basis and grid are Psi4's defaults: with another grid of that size forces differ by up to 1e-3 hartree/angstrom.
+Details of the grid that are not in Psi4's manual were found from the points and weights of Psi4 1.3.2
 (tests/oracles/test_pyscf.py).
 """
 
@@ -23,17 +23,17 @@ from golf.oracles.programs.child import climb, first_line, serve
 AUXILIARY_BASIS = "def2-universal-jkfit"
 
 DEGENERATE = 1e-3
-"""Moments, and distances of atoms, that differ by a smaller share are taken for equal."""
+"""Relative difference below which moments, and distances of atoms, count as equal."""
 
-FAMILIES = ("LDA_", "GGA_", "MGGA_", "HYB_")  # of libxc's own names
+FAMILIES = ("LDA_", "GGA_", "MGGA_", "HYB_")  # prefixes of libxc's names
 CORRECTIONS = ("_D", "_D2", "_D3", "_3C")
-"""Ends of names of functionals that are made for a dispersion or counterpoise correction."""
+"""Suffixes of functionals that are made for a dispersion or counterpoise correction."""
 
 NON_LOCAL = ("_V", "VV10")
-"""Ends of names of functionals with non-local correlation, which PySCF adds unless it is told otherwise."""
+"""Suffixes of functionals with non-local correlation, which PySCF adds unless it is switched off."""
 
 WITH_DISPERSION = {"wb97x-d": "HYB_GGA_XC_WB97X_D"}
-"""Methods whose dispersion PySCF lacks, and their functionals without."""
+"""Methods whose dispersion PySCF lacks, and their functionals without dispersion."""
 
 SCF_LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("", {}),
@@ -45,7 +45,7 @@ SCF_LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def _without_correction(field: dft.rks.RKS) -> str:
-    """The functional of a field, if any, whose name promises a correction that PySCF does not add."""
+    """Return the functional, if any, whose name implies a correction that PySCF does not add; else ""."""
     if field.do_disp():
         return ""
     _, parts = dft.libxc.parse_xc(field.xc)
@@ -62,8 +62,8 @@ class NotConverged(Exception):
 class Grid(gen_grid.Grids):
     """75 radial points (O. Treutler, R. Ahlrichs, J. Chem. Phys. 102, 346 (1995)) of 302 directions, not pruned.
 
-    The radii of the elements are the numbers of D2's table, taken for bohr. Directions turn with the molecule, so that
-    an energy does not depend on how it lies.
+    The radii of the elements are the numbers of D2's table, read as bohr. Directions rotate with the molecule, so that
+    the energy does not depend on its orientation.
     """
 
     def __init__(self, mol: gto.Mole) -> None:
@@ -75,30 +75,31 @@ class Grid(gen_grid.Grids):
         self.radii_adjust = radi.treutler_atomic_radii_adjust
 
     def gen_atomic_grids(self, mol: gto.Mole, *args: Any, **kwargs: Any) -> dict[str, tuple[NDArray, NDArray]]:
-        """Points [n, 3] about each element and their weights [n]."""
+        """Return the points [n, 3] around each element and their weights [n]."""
         spheres = super().gen_atomic_grids(mol, *args, **kwargs)
         axes = charge_axes(_numbers(mol), mol.atom_coords())
         return {symbol: (points @ axes.T, weights) for symbol, (points, weights) in spheres.items()}
 
 
 def _radial_points(n: int, number: int, *_: Any) -> tuple[NDArray, NDArray]:
-    points, weights = radi.treutler_ahlrichs(n, 1)  # those of hydrogen, which PySCF has scaled by 0.8
+    points, weights = radi.treutler_ahlrichs(n, 1)  # for hydrogen, which PySCF scales by 0.8
     scale = dispersion.R0[number] / 0.8
     return points * scale, weights * scale
 
 
 def charge_axes(numbers: NDArray, positions: NDArray) -> NDArray[np.float64]:
-    """Principal axes, in columns [3, 3], of the nuclear charges about their centre; they turn with the molecule.
+    """Return the principal axes, in columns [3, 3], of the nuclear charges about their center.
 
-    Where moments are equal (symmetric and spherical tops) the atoms choose among the axes: else these would be those of
-    the input's frame, and the energy of methane would differ by 3e-5 hartree between orientations.
+    The axes rotate with the molecule. If moments are equal (symmetric and spherical tops), directions to atoms select
+    the axes: otherwise they would depend on the frame of the input, and the energy of methane would differ by 3e-5
+    hartree between orientations.
 
     P. M. W. Gill, B. G. Johnson, J. A. Pople, Chem. Phys. Lett. 209, 506 (1993).
     """
     around = positions - numbers @ positions / numbers.sum()
     moments, axes = np.linalg.eigh(-np.einsum("a,ai,aj->ij", numbers, around, around))
     for alike in _degenerate(moments):
-        # Whatever turns with the molecule would do: axes that the atoms choose, one after the other.
+        # Any axes that rotate with the molecule would do; these follow the atoms, one by one.
         space = axes[:, alike]  # [3, n_alike]
         weights = np.sqrt(numbers)[:, None] * (around @ space)  # [n, n_alike]
         axes[:, alike] = space @ _directions(weights)
@@ -106,16 +107,16 @@ def charge_axes(numbers: NDArray, positions: NDArray) -> NDArray[np.float64]:
 
 
 def _degenerate(moments: NDArray) -> list[slice]:
-    """Groups of more than one axis with equal moments, which are in ascending order [3]."""
+    """Return the groups of two or three axes with equal moments [3], which must be in ascending order."""
     ends = [0, *(np.flatnonzero(np.diff(moments) > DEGENERATE * np.abs(moments).max()) + 1).tolist(), len(moments)]
     return [slice(first, last) for first, last in itertools.pairwise(ends) if last - first > 1]
 
 
 def _directions(vectors: NDArray) -> NDArray[np.float64]:
-    """Orthonormal directions, in columns [m, m], along the longest of `vectors` [n, m], then the longest of the rest.
+    """Return orthonormal directions, in columns [m, m], along the longest of `vectors` [n, m], then of the rest.
 
-    Of vectors that are equally long the first counts, so that rounding decides nothing. Where none is left (atoms in
-    line) any direction does.
+    Of equally long vectors the first is taken, so that rounding errors have no effect. If none is left (atoms in line),
+    any direction will do.
     """
     m = vectors.shape[1]
     found: list[NDArray] = []
@@ -130,38 +131,38 @@ def _directions(vectors: NDArray) -> NDArray[np.float64]:
 
 
 def _numbers(mol: gto.Mole) -> NDArray[np.int64]:
-    """Atomic numbers [n], core potentials or not."""
+    """Return the atomic numbers [n], also of atoms with core potentials."""
     return np.array([gto.charge(mol.atom_symbol(i)) for i in range(mol.natm)])
 
 
 def _core_potential(basis: str, symbol: str) -> Any:
-    """What PySCF has for the inner electrons in this basis; empty: nothing.
+    """Return PySCF's core potential of an element in this basis; empty if there is none.
 
-    It finds no potentials under names with polarization functions in parentheses, which only Pople's basis sets have:
-    those are the ones without.
+    PySCF does not find potentials under names with polarization functions in parentheses, as Pople's basis sets have:
+    they are those of the name without.
     """
     return gto.basis.load_ecp(basis.partition("(")[0], symbol)
 
 
 def _gpu4pyscf() -> str:
-    """Version of GPU4PySCF, where it and a GPU are there."""
+    """Return the version of GPU4PySCF if it is installed and there is a GPU; else ""."""
     try:
         import cupy
         import gpu4pyscf
 
         return gpu4pyscf.__version__ if cupy.cuda.runtime.getDeviceCount() else ""
-    except (ImportError, RuntimeError):  # CUDA's errors are of the second kind
+    except (ImportError, RuntimeError):  # CUDA raises RuntimeError
         return ""
 
 
 def _on_gpu(field: scf.hf.SCF) -> Any:
-    """The same self-consistent field on the GPU, on the same grid."""
+    """Move a self-consistent field to the GPU, with the same grid."""
     import cupy
 
     grid = getattr(field, "grids", None)
     if grid is None:
         return field.to_gpu()
-    field.grids = gen_grid.Grids(field.mol)  # GPU4PySCF knows no other class
+    field.grids = gen_grid.Grids(field.mol)  # GPU4PySCF supports only this class
     field = field.to_gpu()
     grid.alignment = field.grids.alignment
     grid.build(with_non0tab=False)
@@ -178,12 +179,12 @@ class Calculator:
         self.method, self.basis = setup["method"].lower(), setup["basis"]
         self.keywords, self.memory_mb = setup["keywords"], setup["memory_mb"]
         lib.num_threads(setup["threads"])
-        # PySCF cuts arrays into blocks by the memory that it finds free. Then the order of sums, and the last digits,
-        # would depend on what this process has computed before.
+        # PySCF divides arrays into blocks by the free memory, so that the order of sums, and the last digits, would
+        # depend on earlier computations of this process.
         lib.current_memory = lambda: [0.0, 0.0]
 
     def compute(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Energy in hartree and gradient [n][3] in hartree/bohr, by the first attempt that converges."""
+        """Compute energy (hartree) and gradient [n][3] (hartree/bohr) by the first attempt that converges."""
         mol = self.molecule(request["symbols"], request["positions"], request["charge"], request["multiplicity"])
         answer = climb(SCF_LADDER, lambda settings: self.attempt(mol, **settings), (NotConverged,))
         if answer["status"] == "OK" and self.method in WITH_DISPERSION:
@@ -193,11 +194,11 @@ class Calculator:
         return answer
 
     def attempt(self, mol: gto.Mole, second_order: bool = False, **settings: Any) -> dict[str, Any]:
-        """One attempt of the ladder, without dispersion."""
+        """Make one attempt of the ladder, without dispersion."""
         field = self.field(mol)
         if second_order:
             field = field.newton()
-        elif self.gpu and not settings:  # what does not converge there is tried on the processor
+        elif self.gpu and not settings:  # further attempts run on the CPU
             field = _on_gpu(field)
         iterations: list[None] = []
         field.callback = lambda _: iterations.append(None)
@@ -213,7 +214,7 @@ class Calculator:
         }
 
     def molecule(self, symbols: Sequence[str], positions: Any, charge: int, multiplicity: int) -> gto.Mole:
-        """A molecule; positions [n, 3] in angstrom."""
+        """Build a molecule; positions are [n, 3] in angstrom."""
         return gto.M(
             atom=list(zip(symbols, positions)),
             unit="angstrom",
@@ -226,7 +227,7 @@ class Calculator:
         )
 
     def field(self, mol: gto.Mole) -> scf.hf.SCF:
-        """The self-consistent field with the keywords: attributes of PySCF's object, such as grids.atom_grid."""
+        """Build the self-consistent field; keywords are attributes of PySCF's object, such as grids.atom_grid."""
         if self.method == "hf":
             field = (scf.UHF if mol.spin else scf.RHF)(mol)
         else:
@@ -249,19 +250,19 @@ class Calculator:
         return field
 
     def covered(self, symbols: Sequence[str]) -> tuple[dict[str, list[int]], dict[str, str]]:
-        """Basis functions by element; of elements that are lacking, why.
+        """Return basis functions by element, and for missing elements the reason.
 
-        No core potential counts as dear: PySCF differentiates them analytically.
+        Core potentials do not count as expensive: PySCF differentiates them analytically.
         """
         have, refusals = {}, {}
         for symbol in symbols:
             if symbol not in dispersion.SYMBOLS:
-                refusals[symbol] = "only H to Xe are served"
+                refusals[symbol] = "only H to Xe are covered"
                 continue
             try:
                 gto.basis.load(AUXILIARY_BASIS, symbol)
                 have[symbol] = [int(self.molecule([symbol], [[0.0] * 3], 0, gto.charge(symbol) % 2 + 1).nao), 0]
-            except Exception as error:  # PySCF has several types for a basis set that it lacks
+            except Exception as error:  # PySCF raises different errors for a missing basis set
                 refusals[symbol] = first_line(error)
         return have, refusals
 

@@ -1,6 +1,6 @@
-"""Which programs compute labels, and how a child process of each is started. The one place that decides.
+"""The table of programs that compute labels, and of how their child processes are started.
 
-Standard library alone: the configuration is checked against it wherever it is read.
+It needs only the standard library, because the configuration is checked against it in every environment.
 """
 
 from __future__ import annotations
@@ -14,25 +14,23 @@ from pathlib import Path
 
 from golf.core.errors import UserError
 from golf.core.level import NO_BASIS
-from golf.oracles.programs.interpreter import find_psi4
+from golf.oracles.programs.interpreter import REPOSITORY, find_psi4
 
 COMPOSITE = re.compile(r"3c$")
 """Methods with a basis set, a dispersion and a counterpoise correction of their own.
 
-PySCF's b97_3c is the bare functional; of Psi4's hf-3c and pbeh-3c only the dispersion is added (1.3.2).
+PySCF's b97_3c is the bare functional; for hf-3c and pbeh-3c Psi4 1.3.2 adds only the dispersion.
 """
-
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How a child is started.
+    """The command that starts a child.
 
     Attributes:
         command: program and arguments.
-        environment: the whole environment of the child.
-        remedy: what to do when it does not start.
+        environment: complete environment of the child.
+        remedy: what to do if it does not start.
     """
 
     command: tuple[str, ...]
@@ -45,9 +43,9 @@ class Program:
     """A program that computes labels.
 
     Attributes:
-        name: as people write it.
-        default_basis: `NO_BASIS`: it has no basis sets.
-        launch: from the method and the Python that is configured (None: not configured).
+        name: its usual spelling.
+        default_basis: default of oracle.basis; `NO_BASIS` for a program without basis sets.
+        launch: function of the method and the configured Python (None if not configured).
     """
 
     name: str
@@ -56,21 +54,21 @@ class Program:
 
 
 def _psi4(method: str, python: str | None) -> Launch:
-    """Psi4's own Python; see golf/oracles/programs/interpreter.py."""
+    """Start a child under Psi4's own Python; see golf/oracles/programs/interpreter.py."""
     interpreter = find_psi4(python)
     worker = Path(__file__).with_name("psi4_worker.py")
     return Launch((interpreter.python, str(worker)), interpreter.environment, "check oracle.python")
 
 
 def own_python(module: str, remedy: str) -> Launch:
-    """A module of golf, or one on the path or in the present folder, run under the Python that runs golf."""
+    """Run a module under golf's own Python; it is found in golf, on the path, or in the current folder."""
     path = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")]), os.getcwd()]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
     return Launch((sys.executable, "-m", module), environment, remedy)
 
 
 def _pip(package: str) -> str:
-    return f"type: {sys.executable} -m pip install {package}"
+    return f"run: {sys.executable} -m pip install {package}"
 
 
 def _pyscf(method: str, python: str | None) -> Launch:
@@ -89,14 +87,14 @@ PROGRAMS: dict[str, Program] = {
     "pyscf": Program("PySCF", "def2-svp", _pyscf),
     "ase": Program("ASE", NO_BASIS, _ase),
 }
-"""By the value of oracle.program."""
+"""Programs by the value of oracle.program."""
 
 
 def program(name: str) -> Program:
-    """The program of that name.
+    """Return the program of a value of oracle.program.
 
     Raises:
-        UserError: there is none.
+        UserError: the value is unknown.
     """
     if name not in PROGRAMS:
         raise UserError(f"oracle.program {name!r}: unknown; give one of {', '.join(PROGRAMS)}")
@@ -104,14 +102,14 @@ def program(name: str) -> Program:
 
 
 def wrong_setting(name: str, method: str, basis: str, python: str | None) -> str | None:
-    """What of a program's settings cannot be, as a message without the file; None: all is well."""
+    """Return why a program's settings are invalid, as a message without the file; None if they are valid."""
     if program(name).default_basis != NO_BASIS and COMPOSITE.search(method.strip().lower()):
         return (
             f"key oracle.method: {method}: {program(name).name} does not add all corrections of composite (3c) methods "
             "to energy and gradient; choose a method without 3c, such as wb97x-d"
         )
     if program(name).default_basis == NO_BASIS and basis.lower() != NO_BASIS:
-        return f"key oracle.basis: program {name} has no basis sets; leave basis out, or set it to {NO_BASIS}"
+        return f"key oracle.basis: program {name} does not use basis sets; leave basis out, or set it to {NO_BASIS}"
     if program(name).default_basis != NO_BASIS and basis.lower() == NO_BASIS:
         return f"key oracle.basis: program {name} needs a basis set, such as {program(name).default_basis}"
     if python is not None and name != "psi4":

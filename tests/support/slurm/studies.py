@@ -137,7 +137,7 @@ class Study:
 
     def calls(self, *batches: int) -> int:
         """DFT calls that were begun, by the logs of the jobs."""
-        return len(re.findall(r": begun$", self.log(*batches), re.MULTILINE))
+        return len(re.findall(r": started$", self.log(*batches), re.MULTILINE))
 
     def children(self, batch: int) -> list[int]:
         """Process ids of the Psi4 processes that work for a batch."""

@@ -151,7 +151,7 @@ def misfit(mol: Chem.Mol, numbers: NDArray, positions: NDArray) -> str:
 
 
 def misfits(mol: Chem.Mol, positions: NDArray) -> list[str]:
-    """Describe, for each of m geometries, the bond that is most too long or too short; "" if all are within the limits.
+    """Describe, for each of m geometries, the bond that deviates most from the limits; "" if all bonds are within them.
 
     Args:
         positions: [m, n, 3] angstrom.

@@ -130,7 +130,7 @@ class Lease:
         self._beats: threading.Thread | None = None
 
     def take(self) -> bool:
-        """Create the file, and tell whether it is ours; an expired one is removed first."""
+        """Try to create the file, and tell whether this process has; an expired one is removed."""
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
@@ -154,7 +154,7 @@ class Lease:
                 self.path.unlink(missing_ok=True)
 
     def _is_ours(self) -> bool:
-        """Tell whether the lease is still ours: after a long pause another process may have taken it over."""
+        """Tell whether this process still has the lease: after a long pause another one may have taken it over."""
         try:
             return self.path.read_text(encoding="utf-8") == this_process()
         except FileNotFoundError:

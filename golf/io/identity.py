@@ -1,7 +1,7 @@
 """Find the SMILES, charge and spin of a record of a geometry, and check them against its atoms.
 
 Extended XYZ files and ASE databases state them by keys, golf's own files by columns. Contradictions are refused with
-the reason; nothing is guessed that is stated.
+the reason; a stated value is never replaced by a guess.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def take_over_labels(
 
     Args:
         source: name of the data, for messages.
-        relabel: levels, such as "hf/sto-3g", whose labels are dropped so that all conformations are labeled again.
+        relabel: levels, such as "hf/sto-3g", whose labels are dropped so that all conformations are labelled again.
 
     Raises:
         UserError: the labels are of another level of theory, which is not in `relabel`.
@@ -97,7 +97,7 @@ def take_over_labels(
         return conformations.with_columns(**level.attrs())  # spelled as all others are
     found = level_name(conformations.attrs)
     if found in {name.lower() for name in relabel}:
-        logger.warning("%s: labels of %s are not used; all conformations are labeled at %s", source, found, level)
+        logger.warning("%s: labels of %s are not used; all conformations are labelled at %s", source, found, level)
         return unlabelled(conformations.bare())
     program = ", ".join(
         str(conformations.attrs[name]) for name in ("program", "keywords") if name in conformations.attrs

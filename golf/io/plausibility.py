@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit.Chem import rdForceFieldHelpers
 
-from golf.chem.molecules import molecule
+from golf.chem.mmff import MMFFSurrogate, SurrogateError
 from golf.core.conformations import ConformationSet, Status
 from golf.core.errors import UserError
 from golf.core.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
@@ -89,10 +88,10 @@ def _check_energies(conformations: ConformationSet, labelled: NDArray[np.int64],
 
 def _check_signs(conformations: ConformationSet, sample: NDArray[np.int64], source: str) -> None:
     """Check that forces roughly agree in direction with those of MMFF."""
-    cosines = []
+    cosines, surrogate = [], MMFFSurrogate()
     for i in map(int, sample):
         rows = conformations.rows(i)
-        mine, theirs = conformations.atoms["force"][rows].ravel(), _mmff_forces(conformations, i)
+        mine, theirs = conformations.atoms["force"][rows].ravel(), _mmff_forces(surrogate, conformations, i)
         norm = float(np.linalg.norm(mine) * np.linalg.norm(theirs))
         if norm > 0:
             cosines.append(float(mine @ theirs) / norm)
@@ -103,14 +102,10 @@ def _check_signs(conformations: ConformationSet, sample: NDArray[np.int64], sour
         )
 
 
-def _mmff_forces(conformations: ConformationSet, i: int) -> NDArray[np.float64]:
-    """Return the MMFF forces [3n] in kcal/mol/angstrom; zeros if MMFF has no parameters."""
+def _mmff_forces(surrogate: MMFFSurrogate, conformations: ConformationSet, i: int) -> NDArray[np.float64]:
+    """Return the MMFF forces [3n] in hartree/angstrom; zeros if MMFF has no parameters."""
     position = conformations.position[conformations.rows(i)]
-    mol = molecule(conformations.mapped_smiles[i], position)
-    properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol)
-    field = None if properties is None else rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties)
-    if field is None:
+    try:
+        return surrogate.energy_and_forces(conformations.mapped_smiles[i], position)[1].ravel()
+    except SurrogateError:
         return np.zeros(position.size)
-    flat = position.ravel().tolist()
-    field.CalcEnergy(flat)  # CalcGrad uses the distances of the last energy
-    return -np.array(field.CalcGrad(flat))

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_batch(path: str | Path, index: int, n_batches: int, basis: Basis) -> ConformationSet:
-    """Read the unlabeled conformations of one of `n_batches` batches of equal predicted time, the longest first.
+    """Read the unlabelled conformations of one of `n_batches` batches of equal predicted time, the longest first.
 
     All batches of a stage come from the same division, on any machine and at any time; a batch may be empty. Of the
     conformations of other batches only elements and status are read.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golf.chem.mmff import MMFFSurrogate, SurrogateError
-from golf.core.conformations import ConformationSet, Frames, StopReason
+from golf.core.conformations import ConformationRecord, ConformationSet, Frame, Frames, StopReason
 from golf.core.labels import with_labels_of
 from golf.core.progress import progress_bar
 from golf.relaxation.engine import FinishedRelaxation, ForceProvider, Geometry, Optimizer, RelaxationEngine
@@ -194,7 +194,7 @@ def _last_forces(ordered: Sequence[FinishedRelaxation]) -> NDArray[np.float64]:
 def _frames(relaxations: Sequence[FinishedRelaxation]) -> Frames:
     """Return the kept geometries with the energies and forces of the potential."""
     return Frames.build(
-        (i, step, state.nnp_energy, state.positions, state.forces)
+        Frame(i, step, state.nnp_energy, state.positions, state.forces)
         for i, relaxation in enumerate(relaxations)
         for step, state in relaxation.states
         if state.forces is not None
@@ -215,9 +215,17 @@ def kept_states(relaxed: ConformationSet) -> ConformationSet:
     records = []
     for k, (i, step) in enumerate(zip(frames.conformation.tolist(), frames.step.tolist(), strict=True)):
         rows = slice(frames.offset[k], frames.offset[k + 1])
-        origin = (relaxed.molecule[i], relaxed.mapped_smiles[i], int(relaxed.charge[i]), int(relaxed.multiplicity[i]))
-        numbers = relaxed.number[relaxed.rows(i)]
-        records.append((f"{relaxed.id[i]}/step-{step:04d}", *origin, numbers, frames.position[rows]))
+        records.append(
+            ConformationRecord(
+                id=f"{relaxed.id[i]}/step-{step:04d}",
+                molecule=relaxed.molecule[i],
+                mapped_smiles=relaxed.mapped_smiles[i],
+                charge=int(relaxed.charge[i]),
+                multiplicity=int(relaxed.multiplicity[i]),
+                numbers=relaxed.number[relaxed.rows(i)],
+                positions=frames.position[rows],
+            )
+        )
     states = ConformationSet.build(records).with_columns(
         atoms={"nnp_force": frames.force},
         values={

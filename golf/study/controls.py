@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from golf.chem.mmff import MMFFSurrogate
-from golf.core.conformations import ConformationSet, Status
+from golf.core.conformations import ConformationRecord, ConformationSet, Status
 from golf.core.errors import UserError
 from golf.core.level import ORIGIN_ATTRS
 from golf.oracles.costs import n_gradients
@@ -94,10 +94,10 @@ def labels_along(optimizations: ConformationSet, *, n_labels: int, max_force_nor
     Returns:
         Ids `{molecule}/traj-{conformation}-{step}`, with labels and the attributes of their level.
     """
-    frames = [frame for frame in optimizations.frames or () if frame[1] > 0][:n_labels]
+    frames = [frame for frame in optimizations.frames or () if frame.step > 0][:n_labels]
     if len(frames) < n_labels:
         logger.warning("the DFT optimizations gave %d labels, %d were planned", len(frames), n_labels)
-    sources = [frame[0] for frame in frames]
+    sources = [frame.conformation for frame in frames]
     each = optimizations.values["wall_seconds"] / np.maximum(optimizations.values["n_force_evaluations"], 1)
     records, forces, status = [], [], []
     for i, step, _, position, force in frames:
@@ -105,7 +105,7 @@ def labels_along(optimizations: ConformationSet, *, n_labels: int, max_force_nor
         charge, spin = int(optimizations.charge[i]), int(optimizations.multiplicity[i])
         numbers = optimizations.number[optimizations.rows(i)]
         molecule, smiles = optimizations.molecule[i], optimizations.mapped_smiles[i]
-        records.append((name, molecule, smiles, charge, spin, numbers, position))
+        records.append(ConformationRecord(name, molecule, smiles, charge, spin, numbers, position))
         forces.append(force)
         too_large = max_force_norm is not None and np.linalg.norm(force) > max_force_norm
         status.append(Status.REJECTED if too_large else Status.OK)
@@ -114,7 +114,7 @@ def labels_along(optimizations: ConformationSet, *, n_labels: int, max_force_nor
     ).with_columns(
         atoms={"force": np.concatenate([np.zeros((0, 3)), *forces])},
         values={
-            "energy": [frame[2] for frame in frames],
+            "energy": [frame.energy for frame in frames],
             "status": status,
             "message": [""] * len(frames),
             "wall_seconds": each[sources] if sources else [],

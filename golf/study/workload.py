@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.core.conformations import ConformationSet
+from golf.core.conformations import ConformationRecord, ConformationSet
 from golf.core.elements import MMFF_NUMBERS
 from golf.core.errors import UserError
 from golf.core.hdf5 import read
@@ -131,7 +131,7 @@ def _of_molecules(
     elements = usable_elements(basis.functions, config["nnp"]["reference_energies"])
     molecules, left_out = molecules_of(source.train, source, elements)
     check_names(source, {molecule.name for molecule in molecules} | {out.name for out in left_out})
-    rows: dict[bool, list[tuple]] = {False: [], True: []}
+    rows: dict[bool, list[ConformationRecord]] = {False: [], True: []}
     for molecule in molecules:
         numbers = np.array([atom.GetAtomicNum() for atom in molecule.mol.GetAtoms()], np.uint8)
         alone = molecule.name in source.test_molecules
@@ -143,7 +143,8 @@ def _of_molecules(
         for k in range((0 if alone else n) + held_out):
             is_test = alone or k >= n
             name = f"{molecule.name}/{k:04d}"
-            rows[is_test].append((name, molecule.name, "", 0, 1, numbers, np.zeros((len(numbers), 3))))
+            positions = np.zeros((len(numbers), 3))
+            rows[is_test].append(ConformationRecord(name, molecule.name, "", 0, 1, numbers, positions))
     train, test, known = ConformationSet.build(rows[False]), ConformationSet.build(rows[True]), set()
     if source.test is not None:
         test, reference, _ = test_set(source.test, source, level_of(config), elements, config["seed"])

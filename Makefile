@@ -1,9 +1,11 @@
 # The commands of the project; `make` alone lists them. None needs an activated environment.
 SHELL := /bin/bash
 VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+# Two processes with one thread each, and all tests of a file in one of them.
+IN_TWO := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --durations 15
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint docs
+.PHONY: help setup run test test-fast lint docs
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -15,7 +17,13 @@ run: setup ## run the study and print the table; after a crash, go on (CONFIG=my
 	@setup/run.sh $(if $(PROFILE),--profile '$(subst ','\'',$(PROFILE))') $(if $(CONFIG),--configfile '$(subst ','\'',$(CONFIG))')
 
 test: setup ## run the test suite (CI=true, as root: install and start a Slurm of one node for it, too)
-	$(VENV) python -m pytest --durations=15
+	@status=0; \
+	$(VENV) $(IN_TWO) -m 'not slurm and not study' || status=1; \
+	$(VENV) python -m pytest --durations 15 -m 'slurm or study' || status=1; \
+	exit $$status
+
+test-fast: setup ## run the tests that need neither Psi4 nor Slurm nor a browser, in three minutes
+	@$(VENV) $(IN_TWO) -m 'not psi4 and not slurm and not browser and not study and not slow'
 
 lint: setup ## ruff, mypy, snakefmt and snakemake --lint
 	$(VENV) ruff check .

@@ -11,9 +11,35 @@ from golf.core.level import LevelOfTheory
 from golf.nnp import kernels
 from golf.nnp.potential import Architecture, Potential
 from golf.oracles.costs import Basis
+from golf.oracles.programs.interpreter import find_psi4
 from support import REPOSITORY
 from support.browser import Page
 from support.data_sets import labelled_part
+
+MARKERS = {"psi4": "psi4", "chromium": "browser", "slurm": "slurm"}
+"""Fixtures that start something, and the marker of all tests that have them, directly or not."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for fixture, marker in MARKERS.items():
+            if fixture in item.fixturenames:
+                item.add_marker(marker)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Hide Psi4 from a test without its marker, so that no marker is forgotten."""
+    with pytest.MonkeyPatch.context() as environment:
+        if item.get_closest_marker("psi4") is None:
+            environment.setenv("GOLF_PSI4_PYTHON", "/only/for/tests/marked/psi4")
+        return (yield)
+
+
+@pytest.fixture(scope="session")
+def psi4():
+    """The Python that has Psi4."""
+    return find_psi4()
 
 
 @pytest.fixture(scope="session")

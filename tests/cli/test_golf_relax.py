@@ -124,6 +124,7 @@ def test_wrong_input_is_one_line_and_status_2(model, smiles, tmp_path, capsys):
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.psi4
 def test_a_label_needs_no_force_field(tmp_path):
     """MMFF94 has no parameters for hydrogen and for boron."""
     (tmp_path / "in.smi").write_text("[H][H] hydrogen\nB borane\n")
@@ -132,6 +133,7 @@ def test_a_label_needs_no_force_field(tmp_path):
     assert read(tmp_path / "out.h5").values["status"].tolist() == [Status.OK, Status.OK]
 
 
+@pytest.mark.psi4
 def test_labels_that_failed_are_said(tmp_path, capsys):
     """Benzene is too much for the time limit, hydrogen is not."""
     benzene = mapped_smiles(Chem.AddHs(Chem.MolFromSmiles("c1ccccc1")))

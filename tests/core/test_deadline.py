@@ -40,6 +40,7 @@ def waters(n):
     return ConformationSet.build(rows)
 
 
+@pytest.mark.psi4
 def test_a_batch_stops_before_its_limit_and_the_next_job_does_the_rest(tmp_path, cheap_level):
     conformations, output = waters(400), tmp_path / "batch.h5"
     started = time.monotonic()
@@ -57,6 +58,7 @@ def test_a_batch_stops_before_its_limit_and_the_next_job_does_the_rest(tmp_path,
     assert journal_path(output).read_bytes().count(b"\n") <= n_lines + 2  # the order of finishing may differ by one
 
 
+@pytest.mark.psi4
 def test_an_optimization_stops_before_its_limit_and_goes_on(tmp_path, cheap_level):
     output = tmp_path / "minima.h5"
     starts = waters(40)

@@ -177,6 +177,7 @@ def with_the_arms(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.study
 def test_the_arm_of_the_page_is_evaluated(with_the_arms):
     """Against minima of GFN2-xTB itself: ends of another optimizer lie at the same energies."""
     config = yaml.safe_load((REPOSITORY / "configs/tiny-without-psi4.yaml").read_text())

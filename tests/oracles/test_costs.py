@@ -67,6 +67,7 @@ def oracle_json(tmp_path_factory):
     return str(path)
 
 
+@pytest.mark.psi4
 @pytest.mark.parametrize("basis", ["def2-svp", "sto-3g"])
 def test_basis_functions_are_those_of_psi4(basis, tmp_path, cheap_basis):
     with OraclePool(LevelOfTheory("psi4", "hf", basis)) as oracle:

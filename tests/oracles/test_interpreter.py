@@ -12,13 +12,8 @@ from golf.core.errors import UserError
 from golf.oracles.programs.interpreter import Psi4Interpreter, find_psi4
 
 
-@pytest.fixture(scope="module")
-def psi4() -> Psi4Interpreter:
-    return find_psi4()
-
-
 @pytest.fixture(autouse=True)
-def not_named_by_variable(psi4: Psi4Interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
+def not_named_by_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer may need the variable to have Psi4 found at all; the tests look further than that."""
     monkeypatch.delenv("GOLF_PSI4_PYTHON", raising=False)
 

@@ -35,7 +35,7 @@ def conformations():
 
 
 @pytest.fixture(scope="module")
-def labelled(conformations, cheap_level, tmp_path_factory):
+def labelled(psi4, conformations, cheap_level, tmp_path_factory):
     output = tmp_path_factory.mktemp("labels") / "all.h5"
     return label_to_file(conformations, output, level=cheap_level, n_workers=2, attrs={"seed": 4})
 
@@ -110,6 +110,7 @@ def test_levels_do_not_mix(labelled, conformations):
         take_over_labels(labelled, other, "d0.h5")
 
 
+@pytest.mark.psi4
 def test_a_failed_label_is_data(conformations, cheap_level, tmp_path):
     one = conformations.subset([0, 3])
     broken = one.with_columns(position=np.where(np.arange(len(one.position))[:, None] < 3, 0.0, one.position))
@@ -160,6 +161,7 @@ def test_a_killed_run_goes_on_from_its_journal(conformations, labelled, tmp_path
     assert subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False).stdout == b""
 
 
+@pytest.mark.psi4
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_two_signals_at_once_end_it_like_the_first(conformations, tmp_path, first):
     """The second one used to interrupt the clean-up, within a lock."""
@@ -194,6 +196,7 @@ def test_a_lost_process_costs_one_call_more_and_no_label(conformations, labelled
     np.testing.assert_allclose(read(output).values["energy"], labelled.values["energy"], atol=1e-9)
 
 
+@pytest.mark.psi4
 def test_label_from_smiles_writes_what_inspect_reads(tmp_path):
     (tmp_path / "in.smi").write_text("O water\n")
     process = run_label(tmp_path / "in.smi", tmp_path / "out.h5", "--conformers", "2", "--cores", "1")
@@ -206,6 +209,7 @@ def test_label_from_smiles_writes_what_inspect_reads(tmp_path):
     assert "hf/sto-3g" in shown.stdout and "ok 2" in shown.stdout
 
 
+@pytest.mark.psi4
 def test_a_method_that_psi4_lacks_is_one_line_and_leaves_nothing(conformations, tmp_path):
     write(tmp_path / "in.h5", conformations)
     process = run_label(tmp_path / "in.h5", tmp_path / "out.h5", "--cores", "1", "--method", "wb97xdd")

@@ -85,6 +85,7 @@ def test_what_timed_out_twice_is_tried_again_only_with_more_time(tmp_path):
         assert journal.get(request("CH3OH"), 1200.0) is None and journal.get(request("CH3OH")) is None
 
 
+@pytest.mark.psi4
 def test_a_label_that_times_out_under_its_own_limit_says_so_and_is_given_up_after_the_second_run(tmp_path, monkeypatch):
     monkeypatch.setattr(limits_module, "LEAST_SECONDS", 3.0)
     benzene = ase_molecule("C6H6")
@@ -101,6 +102,7 @@ def test_a_label_that_times_out_under_its_own_limit_says_so_and_is_given_up_afte
     assert (tmp_path / "a.journal.jsonl").read_text().count("timed_out") == 2, "the third run took it from the journal"
 
 
+@pytest.mark.psi4
 def test_a_starved_process_gets_the_processor_time_of_its_limit(monkeypatch):
     """Stopped nine tenths of the time, as on a busy node: the work takes longer than the limit of 6 s."""
     monkeypatch.setattr(limits_module, "LEAST_SECONDS", 6.0)
@@ -127,6 +129,7 @@ def test_a_starved_process_gets_the_processor_time_of_its_limit(monkeypatch):
     assert time.monotonic() - started > 6.0
 
 
+@pytest.mark.psi4
 def test_labels_that_cannot_be_done_in_time_are_said_before_they_are_tried(tmp_path, caplog):
     level = LevelOfTheory("psi4", "hf", "sto-3g")
     water = ase_molecule("H2O")

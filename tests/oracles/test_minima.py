@@ -34,7 +34,7 @@ HYDROGEN_CYANIDE = (np.array([6, 7, 1]), np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1
 
 
 @pytest.fixture(scope="module")
-def oracle():
+def oracle(psi4):
     with OraclePool(LEVEL, n_workers=2, time_limit=120.0) as pool:
         yield pool
 

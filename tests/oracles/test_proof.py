@@ -53,6 +53,7 @@ def test_other_methods_of_a_wrong_version_are_computed():
         refuse_wrong_version(LevelOfTheory("psi4", "b3lyp", "def2-svp", {"DFT_OMEGA": 0.3}), "1.4.1")
 
 
+@pytest.mark.psi4
 def test_the_names_of_range_separated_functionals_are_those_of_psi4(tmp_path):
     psi4 = find_psi4(None)
     subprocess.run(
@@ -63,6 +64,7 @@ def test_the_names_of_range_separated_functionals_are_those_of_psi4(tmp_path):
     assert named == found and sum(found.values()) > 40
 
 
+@pytest.mark.psi4
 def test_a_wrong_version_is_refused_by_every_pool(monkeypatch, tmp_path):
     fault = known_faults.FAULTS[0]
     row = Fault(
@@ -86,7 +88,7 @@ def test_iodine_behind_a_core_potential_is_warned_of_once(monkeypatch, caplog):
     assert caplog.text.count("dispersion coefficients of manganese") == 1
 
 
-@pytest.mark.parametrize("program", ["psi4", "pyscf"])
+@pytest.mark.parametrize("program", [pytest.param("psi4", marks=pytest.mark.psi4), "pyscf"])
 def test_ethanol_at_the_default_level_is_held_against_its_known_energy(monkeypatch, program):
     with OraclePool(LevelOfTheory(program, "wB97X-D", "def2-SVP")) as oracle:
         label = oracle.compute(Request("ethanol", *proof.ETHANOL, 0, 1))
@@ -141,7 +143,7 @@ def test_noise_of_single_precision_is_let_pass(tmp_path, monkeypatch):
         (("ase", "tblite:GFN2-xTB", "none"), [1, 6]),
         (("ase", "tblite:GFN2-xTB", "none"), [1]),
         (("pyscf", "hf", "sto-3g"), [1, 6, 7, 8]),
-        (("psi4", "hf", "sto-3g"), [1, 6, 7, 8]),
+        pytest.param(("psi4", "hf", "sto-3g"), [1, 6, 7, 8], marks=pytest.mark.psi4),
     ],
 )
 def test_right_programs_pass(level, covered):

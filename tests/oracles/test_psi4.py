@@ -22,6 +22,8 @@ from golf.oracles.programs.process import _scratch_prefix, remove_stale_scratch
 from golf.oracles.programs.protocol import Request
 from support import REPOSITORY
 
+pytestmark = pytest.mark.psi4
+
 CHEAP = LevelOfTheory("psi4", "hf", "sto-3g")
 REAL = LevelOfTheory("psi4", "wb97x-d", "def2-svp")
 

@@ -73,6 +73,7 @@ def setup(method="hf", basis="sto-3g", **keywords):
     return Calculator({"method": method, "basis": basis, "keywords": keywords, "threads": 1, "memory_mb": 1000})
 
 
+@pytest.mark.psi4
 def test_dispersion_of_every_element_is_that_of_psi4(tmp_path):
     """Each element beside carbon at three distances, and all at once; Psi4's constants are those of 2014."""
     rng = np.random.default_rng(5)
@@ -89,6 +90,7 @@ def test_dispersion_of_every_element_is_that_of_psi4(tmp_path):
         np.testing.assert_allclose(slope, gradient, rtol=1e-5, atol=2e-9)
 
 
+@pytest.mark.psi4
 def test_the_grid_is_that_of_psi4(tmp_path):
     atoms = turned("CH3SCH3")
     positions = atoms.positions / BOHR_IN_ANGSTROM
@@ -104,6 +106,7 @@ def test_the_grid_is_that_of_psi4(tmp_path):
     assert len(left_out) < 0.1 * len(grid.coords) and far[grid.weights[left_out] != 0].min() > 7.0
 
 
+@pytest.mark.psi4
 def test_labels_agree_with_psi4():
     """Five molecules, two charged and one of those a radical, to 2e-4 hartree and 5e-4 hartree/angstrom."""
     requests = [request(*which) for which in (("H2O",), ("CH3OH",), ("CH3Cl",), ("HCOOH", -1, 2), ("CH3CHO", 1, 2))]
@@ -117,6 +120,7 @@ def test_labels_agree_with_psi4():
         assert np.abs(ours[one.id].forces - theirs[one.id].forces).max() < 5e-4
 
 
+@pytest.mark.psi4
 def test_iodine_has_the_dispersion_of_iodine():
     """With a core potential Psi4 1.3.2 takes the coefficients of the element with iodine's 25 electrons, manganese."""
     numbers, positions = np.array([1, 53]), np.array([[0.0, 0.0, 0.0], [0.3, 0.4, 1.55]])
@@ -130,6 +134,7 @@ def test_iodine_has_the_dispersion_of_iodine():
     assert min(mistakes) < 1e-6 < abs(right - wrong)
 
 
+@pytest.mark.psi4
 @pytest.mark.parametrize("method", ["hf", "pbe", "b3lyp"])
 def test_other_methods_agree_with_psi4(method):
     water = request("H2O")
@@ -236,6 +241,7 @@ def test_ions_and_radicals_have_their_charge_and_spin():
     assert np.isnan(impossible.forces).all()
 
 
+@pytest.mark.psi4
 def test_basis_functions_are_those_of_psi4():
     with OraclePool(LevelOfTheory("psi4", "hf", "def2-svp")) as oracle:
         theirs = oracle.basis([1, 6, 8, 17, 35, 53])

@@ -80,6 +80,7 @@ def test_a_missing_package_is_one_line_that_says_how_to_get_it(package, level, t
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.psi4
 def test_golf_label_computes_with_every_program(tmp_path):
     (tmp_path / "in.smi").write_text("O water\n")
     energies = {}
@@ -95,6 +96,7 @@ def test_golf_label_computes_with_every_program(tmp_path):
     assert "tblite:gfn2-xtb (ase 3." in describe(tmp_path / "ase.h5") and "tblite 0." in describe(tmp_path / "ase.h5")
 
 
+@pytest.mark.psi4
 def test_labels_of_another_program_are_refused(tmp_path):
     """Same method and basis, but Psi4's study does not take PySCF's label over, nor does it find it in a journal."""
     label_to_file(water(), tmp_path / "0.h5", level=PYSCF, n_workers=1)

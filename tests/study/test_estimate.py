@@ -67,7 +67,7 @@ def row(text, name):
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory, cheap_level, cheap_basis):
+def begun(psi4, tmp_path_factory, cheap_level, cheap_basis):
     """A study that was killed in its initial labels: batch 0 is complete, batch 1 has one label in its journal."""
     folder = tmp_path_factory.mktemp("study")
     config = study(folder)

@@ -61,6 +61,8 @@ def children(pid):
     return found
 
 
+@pytest.mark.psi4
+@pytest.mark.study
 def test_a_killed_snakemake_leaves_nothing_that_the_same_command_does_not_clear_up(clone):
     first = run(clone, "--cores", "1")
     mark, locks = mark_of(clone), clone / ".snakemake/locks"

@@ -15,6 +15,8 @@ from support import REPOSITORY
 from support.slurm.faults import Faults
 from support.slurm.studies import Study
 
+pytestmark = [pytest.mark.psi4, pytest.mark.slurm, pytest.mark.study]
+
 GPU_RULES = ("train_baseline", "continue_baseline", "train_round", "train_control", "relax_round", "relax_test")
 LOCAL_RULES = ("merge_labels", "merge_references", "summarize", "publish_model")
 

@@ -20,6 +20,7 @@ from golf.core.hdf5 import read
 from golf.nnp.potential import load, load_training_state
 from support import REPOSITORY
 
+pytestmark = pytest.mark.study
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 
@@ -54,7 +55,7 @@ def journal_lines(folder):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(psi4, tmp_path_factory):
     """The tiny study, run once without any disturbance."""
     folder = tmp_path_factory.mktemp("study")
     done = run(folder, tiny_config())
@@ -312,6 +313,7 @@ def test_mistakes_in_the_config_are_found_before_any_job(tmp_path, changes, mess
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.psi4
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -343,6 +345,7 @@ def test_a_study_without_psi4_gets_labels_and_minima(tmp_path, monkeypatch):
         assert found.attrs["method"] == "tblite:gfn2-xtb" and found.attrs["basis"] == "none"
 
 
+@pytest.mark.psi4
 def test_too_many_unusable_molecules_stop_the_study(tmp_path):
     (tmp_path / "bad.smi").write_text("CO methanol\nC1CC broken\n")
     done = run(tmp_path, tiny_config(dataset__train=str(tmp_path / "bad.smi"), dataset__test_molecules=[]))

@@ -62,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="golf", description="Label, train, relax, and inspect files of GOLF studies.")
+    parser = argparse.ArgumentParser(
+        prog="golf", description="Label conformations, train models, relax molecules, and follow GOLF studies."
+    )
     parser.add_argument("--version", action="version", version=f"golf {__version__}")
     parser.set_defaults(resumes=False)
     parser.add_argument("-v", "--verbose", action="store_true", help="report each step")

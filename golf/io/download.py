@@ -174,9 +174,7 @@ def _read(response: HTTPResponse) -> bytes:
 def _verify(url: str, part: Path, checksums: Mapping[str, str]) -> None:
     found = _digests(part, checksums or ("sha256",))
     if not checksums:
-        logger.warning(
-            "%s: no checksum is given; to pin this version of the file, add sha256: %s", url, found["sha256"]
-        )
+        logger.warning("%s: no checksum is given; to pin this file, add sha256: %s", url, found["sha256"])
     for name, expected in checksums.items():
         if found[name] != expected:
             raise UserError(

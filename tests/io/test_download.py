@@ -135,7 +135,7 @@ def test_another_file_at_the_url_is_fetched_from_its_beginning(server, tmp_path,
 @pytest.mark.parametrize("name", ["sha256", "md5"])
 def test_a_wrong_checksum_removes_the_file_and_says_so(server, tmp_path, name):
     wrong = "0" * len(SUMS[name])
-    with pytest.raises(UserError, match=rf"{name} is {SUMS[name]}, not {wrong}: .* was removed"):
+    with pytest.raises(UserError, match=rf"{name} is {SUMS[name]}, not {wrong}; .* was removed"):
         fetch(server, tmp_path / "data.bin", **{name: wrong})
     assert not list(tmp_path.iterdir())
 
@@ -210,7 +210,7 @@ def test_a_file_that_changed_while_the_disk_was_full_is_not_mixed_with_the_old_o
     with monkeypatch.context() as full:
         usage = os.statvfs(tmp_path)
         full.setattr(Handler, "send_header", huge(Handler.send_header, usage.f_bavail * usage.f_frsize + 10**9))
-        with pytest.raises(UserError, match="make room"):
+        with pytest.raises(UserError, match="free some space"):
             fetch(server, tmp_path / "data.bin")
     assert (tmp_path / ".data.bin.part").stat().st_size == 0  # the old bytes are of no use and make room
     fetch(server, tmp_path / "data.bin")

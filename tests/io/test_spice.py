@@ -135,7 +135,7 @@ WRONG_SPICE = {
     r"has no dataset dft_total_gradient \(it has forces, which": lambda path: without(
         path, "dft_total_gradient", "forces"
     ),
-    r"has no dataset smiles of text": lambda path: without(path, "smiles"),
+    r"has no text dataset smiles": lambda path: without(path, "smiles"),
     r"conformations is in angstrom, not in bohr as in SPICE": lambda path: other_units(
         path, "conformations", "angstrom"
     ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from golf.core.level import LevelOfTheory
 from golf.core.progress import progress_bar
 from golf.oracles.costs import Basis, label_costs, members
 from golf.oracles.journal import SUFFIX, Journal, beside
-from golf.oracles.programs.pool import OraclePool
+from golf.oracles.programs.pool import OraclePool, PoolSettings
 from golf.oracles.programs.protocol import Oracle, Request, requests_from
 from golf.oracles.spin import warn_of_spin
 
@@ -123,7 +123,7 @@ def label_to_file(
     check: bool = False,
     attrs: Mapping[str, Any] | None = None,
     deadline: Deadline | None = None,
-    **pool: Any,
+    **pool: Unpack[PoolSettings],
 ) -> ConformationSet:
     """Label conformations with a pool of oracle processes and write them to a file.
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import geometric
 import numpy as np
@@ -27,7 +27,7 @@ from golf.oracles.costs import Basis, label_costs, members, n_gradients
 from golf.oracles.geometric import FORCE_THRESHOLD, Optimization, optimize
 from golf.oracles.journal import Journal, beside
 from golf.oracles.labeling import journal_path, learn_from_journal
-from golf.oracles.programs.pool import OraclePool
+from golf.oracles.programs.pool import OraclePool, PoolSettings
 from golf.oracles.programs.protocol import Oracle, Request, requests_from
 from golf.oracles.spin import warn_of_spin
 
@@ -277,7 +277,7 @@ def optimize_to_file(
     force_threshold: float = FORCE_THRESHOLD,
     attrs: Mapping[str, Any] | None = None,
     deadline: Deadline | None = None,
-    **pool: Any,
+    **pool: Unpack[PoolSettings],
 ) -> ConformationSet:
     """Optimize conformations with a pool of oracle processes and write the minima to a file.
 

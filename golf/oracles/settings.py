@@ -15,6 +15,7 @@ from golf.core.errors import UserError
 from golf.core.level import LevelOfTheory
 from golf.oracles.costs import Basis
 from golf.oracles.limits import TimeLimits
+from golf.oracles.programs.pool import PoolSettings
 
 
 def processes_on(config: Mapping[str, Any], cores: int) -> int:
@@ -38,22 +39,27 @@ def _node_folder(scratch: str | None) -> str | None:
     return folder
 
 
-def pool_settings(config: Mapping[str, Any], cores: int | None = None) -> dict[str, Any]:
+class JobSettings(PoolSettings):
+    """Settings of the pool of a label job."""
+
+    n_workers: int
+
+
+def pool_settings(config: Mapping[str, Any], cores: int | None = None) -> JobSettings:
     """Return the settings of the oracle's pool that determine where and how fast labels are computed, not their values.
 
     Args:
         cores: number of cores of the job; None for as many processes as configured.
     """
     oracle, resources = config["oracle"], config["resources"]
-    n_workers = resources["label_processes"]
-    return {
-        "n_workers": n_workers if cores is None else processes_on(config, cores),
-        "threads": resources["label_threads"],
-        "memory_mb": resources["label_memory_mb"],
-        "time_limit": oracle["time_limit"],
-        "scratch": _node_folder(oracle["scratch"]),
-        "python": oracle["python"],
-    }
+    return JobSettings(
+        n_workers=resources["label_processes"] if cores is None else processes_on(config, cores),
+        threads=resources["label_threads"],
+        memory_mb=resources["label_memory_mb"],
+        time_limit=oracle["time_limit"],
+        scratch=_node_folder(oracle["scratch"]),
+        python=oracle["python"],
+    )
 
 
 def label_limits(config: Mapping[str, Any], level: LevelOfTheory, basis: Basis) -> TimeLimits:

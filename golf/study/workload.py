@@ -39,7 +39,9 @@ def basis_of(config: Mapping[str, Any]) -> tuple[Basis, str]:
         pass
     from golf.oracles.programs.pool import OraclePool
 
-    with OraclePool(level, **(pool_settings(config) | {"n_workers": 1})) as oracle:
+    settings = pool_settings(config)
+    settings["n_workers"] = 1
+    with OraclePool(level, **settings) as oracle:
         return oracle.basis(MMFF_NUMBERS), f"{oracle.program_name} {oracle.program_version}, asked now"
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 
@@ -53,6 +53,17 @@ TIME_MARGIN = 1.5
 
 SCRATCH_FULL = 50e6
 """Bytes of free scratch space below which a failure is attributed to the disk and not to the conformation."""
+
+
+class PoolSettings(TypedDict, total=False):
+    """Settings of a pool that determine where and how fast it computes; see `OraclePool`."""
+
+    threads: int
+    memory_mb: int
+    time_limit: float
+    limits: TimeLimits | None
+    scratch: str | None
+    python: str | None
 
 
 class OraclePool:

@@ -16,10 +16,10 @@ from golf.cli.main import main
 from golf.core.errors import UserError
 from golf.core.hdf5 import read
 from golf.nnp.potential import Architecture, Potential
+from golf.study.arms import needs_training, publishes_model
 from golf.study.budget import label_parts, network
 from golf.study.config import read_config, validated
 from golf.study.forecast import Model
-from golf.study.plan import needs_training, publishes_model
 from golf.study.workload import workload
 from support import REPOSITORY
 from support.data_sets import spice_group

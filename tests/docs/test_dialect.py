@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-CHECK = Path(__file__).resolve().parent.parent / "tools/dialect.py"
+from support import REPOSITORY
+
+CHECK = REPOSITORY / "tools/dialect.py"
 
 
 def check(folder: Path, text: str) -> subprocess.CompletedProcess[str]:

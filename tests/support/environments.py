@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from . import REPOSITORY
+from support import REPOSITORY
 
 SITE = Path(sysconfig.get_paths()["purelib"])
 NOT_THE_PACKAGE = {".venv", ".snakemake", "build", "data", "docs", "results", "site", "tests", "__pycache__"}

@@ -26,7 +26,7 @@ if DOWNLOADS:
 
 rule all:
     input:
-        list(DOWNLOADS)
+        own_files(DOWNLOADS)
         or [
             *FINAL_MODEL,
             f"{RESULTS}/evaluation/summary.csv",

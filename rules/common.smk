@@ -35,7 +35,9 @@ try:
         " ".join(map(str, CONFIG_FILES)),
         [path for path in CONFIG_FILES if os.path.isfile(path)],
     )
-    DOWNLOADS, SIZE = plan.checked(config)
+    # Where the results are: with the prefix of a module. Snakemake adds it to the paths of rules, and of nothing else.
+    PLACE = str(workflow.modifier.modify_path(config["results_dir"]))
+    DOWNLOADS, SIZE = plan.checked(config | {"results_dir": PLACE})
 except UserError as error:
     sys.exit(f"Error: {error}")
 
@@ -50,7 +52,7 @@ REPORT_ENV = "../envs/report.yaml"
 STAMP = {"config_sha256": golf_config.sha256(config), "seed": config["seed"]}
 LEVEL = asdict(plan.level_of(config))
 STAGES = stages(config, SIZE)
-JOB_TIMES = JobTimes(config)
+JOB_TIMES = JobTimes(config | {"results_dir": PLACE})
 ROUNDS = config["golf"]["rounds"]
 FINAL_MODEL = [f"{RESULTS}/models/final.pt"] if arms.publishes_model(config) else []
 
@@ -82,13 +84,18 @@ def results(paths):
     return [f"{RESULTS}/{path}" for path in paths]
 
 
+def own_files(paths):
+    """Files that the user names: relative to the working folder, whatever the prefix of a module."""
+    return [local(path) for path in paths]
+
+
 def sources(wildcards):
     """The files of the data set."""
     if DOWNLOADS:
         raise WorkflowError(
             f"{next(iter(DOWNLOADS))} is not there yet; first run snakemake without naming a target, which downloads it"
         )
-    return plan.sources(config)
+    return own_files(plan.sources(config))
 
 
 def stage_of(wildcards):
@@ -126,7 +133,7 @@ def labels_up_to(wildcards):
 
 def model_of_arm(wildcards):
     imported = config["evaluation"]["models"].get(wildcards.arm)
-    return imported or result(arms.model_of(config, wildcards.arm))
+    return local(imported) if imported else result(arms.model_of(config, wildcards.arm))
 
 
 def arm_metrics(wildcards):
@@ -144,7 +151,7 @@ def print_summary():
     """The table at the end of a run; after a download, what to do next."""
     if DOWNLOADS:
         print("The data are there. Type the same again for the study.")
-    path = result("evaluation/summary.txt")
+    path = f"{PLACE}/evaluation/summary.txt"
     if os.path.exists(path):
         with open(path, encoding="utf-8") as stream:
             print(stream.read())

@@ -4,7 +4,7 @@
 
 rule download_data:
     output:
-        "{download}",
+        local("{download}"),
     log:
         f"{LOGS}/download_data/{{download}}.log",
     wildcard_constraints:

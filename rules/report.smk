@@ -189,7 +189,7 @@ rule write_report:
         ],
         left_out=f"{RESULTS}/dataset/left_out.csv",
         inputs=sources,
-        models=[*FINAL_MODEL, *config["evaluation"]["models"].values()],
+        models=FINAL_MODEL + own_files(config["evaluation"]["models"].values()),
     output:
         f"{RESULTS}/report.html",
     log:
@@ -205,11 +205,16 @@ rule write_report:
         runtime=per_attempt(30),
     params:
         stages=[
-            (stage.title, *results((stage.labels, stage.given)), stage.gives_gradients)
+            (
+                stage.title,
+                f"{PLACE}/{stage.labels}",
+                f"{PLACE}/{stage.given}",
+                stage.gives_gradients,
+            )
             for stage in STAGES.values()
         ],
         captions=lambda wildcards: [caption(name) for name in FIGURES],
-        benchmarks=BENCHMARKS,
+        benchmarks=f"{PLACE}/benchmarks",
         stamp=STAMP,
     script:
         "../workflow_scripts/write_report.py"

@@ -26,7 +26,7 @@ if config["nnp"]["initial"]:
         """The model that the study starts from, instead of a baseline of its own."""
         input:
             conformations=f"{RESULTS}/dataset/train.h5",
-            model=config["nnp"]["initial"],
+            model=local(config["nnp"]["initial"]),
         output:
             f"{RESULTS}/models/baseline/model.pt",
         log:

@@ -15,6 +15,7 @@ from golf.cli.inspect import add_inspect
 from golf.cli.label import add_label
 from golf.cli.models import add_export, add_import_checkpoint, add_learning_curve, add_train
 from golf.cli.relax import add_relax
+from golf.cli.run import add_run
 from golf.cli.study import add_estimate, add_status
 from golf.core.ending import end_on_signals, run
 from golf.core.errors import UserError
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add_export(commands)
     add_import_checkpoint(commands)
     add_inspect(commands)
+    add_run(commands)
     add_estimate(commands)
     add_status(commands)
     return parser

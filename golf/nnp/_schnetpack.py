@@ -5,18 +5,30 @@ is set before SchNetPack is imported. Importing the package imports all of it, w
 PyTorch's compiler, which take 6 s of every job; here the package's own code runs once somebody asks for something that
 the parts below did not bring. It also calls `logging.basicConfig(level="INFO")`, which would show the log of every
 library to whoever imports golf; it does nothing where the root logger has a handler, so it is given one meanwhile.
+
+pip cannot install SchNetPack beside a current PyTorch without a word (docs/install.md), so only what builds, trains or
+exports a network imports this module, by `golf.nnp.potential.schnetpack_network`.
 """
+
+from __future__ import annotations
 
 import importlib.util
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.utils.data import dataloader
+
+from golf.nnp.weights import unknown_representation
+
+if TYPE_CHECKING:
+    from golf.nnp.potential import Architecture
 
 if not hasattr(dataloader, "T_co"):
     dataloader.T_co = dataloader._T_co  # type: ignore[attr-defined]
@@ -56,15 +68,36 @@ with _quietly():
 if not hasattr(sys.modules["schnetpack"], "train"):
     sys.modules["schnetpack"].__getattr__ = _all_of_it  # type: ignore[method-assign]
 
-__all__ = [
-    "Atomwise",
-    "BesselRBF",
-    "CosineCutoff",
-    "Forces",
-    "GaussianRBF",
-    "NeuralNetworkPotential",
-    "PaiNN",
-    "PairwiseDistances",
-    "SchNet",
-    "properties",
-]
+__all__ = ["BesselRBF", "CosineCutoff", "NeuralNetworkPotential", "new_network", "properties"]
+
+_BUILDING = threading.RLock()  # torch's default dtype is the process's
+
+
+@contextmanager
+def _default_float32() -> Iterator[None]:
+    """Build SchNetPack's networks in float32, the only type they support, whatever torch's default dtype is.
+
+    Another thread that makes a tensor without a dtype in these milliseconds gets float32.
+    """
+    with _BUILDING:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+
+def new_network(architecture: Architecture) -> NeuralNetworkPotential:
+    """Build a float32 network with new weights, drawn from torch's global generator."""
+    cutoff, n_rbf = architecture.cutoff, architecture.n_rbf
+    shape = architecture.n_atom_basis, architecture.n_interactions
+    with _default_float32():
+        if architecture.representation == "painn":
+            representation = PaiNN(*shape, BesselRBF(n_rbf, cutoff), CosineCutoff(cutoff))
+        elif architecture.representation == "schnet":
+            representation = SchNet(*shape, GaussianRBF(n_rbf, cutoff), CosineCutoff(cutoff))
+        else:
+            raise unknown_representation(architecture)
+        outputs = [Atomwise(architecture.n_atom_basis, output_key=properties.energy), Forces()]
+        return NeuralNetworkPotential(representation, [PairwiseDistances()], outputs)

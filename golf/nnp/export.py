@@ -6,7 +6,6 @@ cannot be part of the file.
 
 from __future__ import annotations
 
-import copy
 import json
 import warnings
 from io import BytesIO
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 from golf import __version__
 from golf.core.elements import SYMBOLS
 from golf.core.files import written_whole
-from golf.nnp._schnetpack import BesselRBF
 from golf.nnp.potential import UNITS, Potential
 from golf.nnp.repulsion import STIFFNESS, Wall
 
@@ -35,7 +33,7 @@ class ExportedPotential(nn.Module):
 
     def __init__(self, potential: Potential) -> None:
         super().__init__()
-        network = copy.deepcopy(potential.network)
+        network = potential.on_schnetpack().network
         self.representation = network.representation
         self.outnet = network.output_modules[0].outnet
         self.cutoff = potential.architecture.cutoff
@@ -51,7 +49,7 @@ class ExportedPotential(nn.Module):
         repulsion = potential.repulsion if potential.repulsion is not None else Wall({})
         self.register_buffer("onset", repulsion.onset.to(torch.float64))
         basis = self.representation.radial_basis
-        if isinstance(basis, BesselRBF):  # SchNetPack keeps frequencies that were rounded to float32
+        if hasattr(basis, "freqs"):  # SchNetPack keeps frequencies that were rounded to float32
             waves = torch.arange(1, basis.n_rbf + 1, dtype=self.dtype)
             basis.freqs = waves * (torch.pi / float(self.representation.cutoff))
 

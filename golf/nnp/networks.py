@@ -1,4 +1,4 @@
-"""SchNetPack's PaiNN and SchNet, evaluated faster on the same modules and weights.
+"""PaiNN and SchNet, evaluated on SchNetPack's modules or on the same weights without SchNetPack (golf/nnp/weights.py).
 
 SchNetPack's `forward` gathers neighbours by advanced indexing (ten times slower on a CPU than `index_select`), filters
 both directions of a pair separately, and computes vector features that nothing reads. Here a pair is filtered once, and
@@ -9,25 +9,34 @@ them with SchNetPack's own.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, softplus
 
-from golf.nnp._schnetpack import PaiNN, SchNet
 from golf.nnp.batches import Batch
 from golf.nnp.painn import basis, context, message, silu, update
 
 
-def scalar_features(representation: nn.Module, batch: Batch) -> Tensor:
+def scalar_features(representation: Any, batch: Batch) -> Tensor:
     """Scalar features [A, n_atom_basis] of every atom.
 
     Differentiable with respect to `batch.vectors`, and that with respect to the weights; see golf/nnp/painn.py.
+
+    Args:
+        representation: a PaiNN or SchNet of SchNetPack, or of golf/nnp/weights.py.
     """
-    if isinstance(representation, PaiNN):
+    if hasattr(representation, "mixing"):
         return _painn(representation, batch)
-    if isinstance(representation, SchNet):
-        return _schnet(representation, batch)
-    raise TypeError(f"representation must be PaiNN or SchNet, not {type(representation).__name__}")
+    return _schnet(representation, batch)
+
+
+def atomic_energies(outnet: nn.Sequential, features: Tensor) -> Tensor:
+    """Output [A] of the network from the features of its atoms."""
+    return _layers(outnet, torch.nn.functional.silu, features).squeeze(1)
 
 
 def _both_directions(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -35,7 +44,7 @@ def _both_directions(batch: Batch) -> tuple[Tensor, Tensor]:
     return torch.cat([batch.pair_i, batch.pair_j]), torch.cat([batch.pair_j, batch.pair_i])
 
 
-def _painn(painn: PaiNN, batch: Batch) -> Tensor:
+def _painn(painn: Any, batch: Batch) -> Tensor:
     """PaiNN, Schuett, Unke, Gastegger, ICML 2021, equations 7 to 10."""
     width, last = painn.n_atom_basis, painn.n_interactions - 1
     unit, radial = basis(batch.vectors, painn.radial_basis.n_rbf, float(painn.cutoff))
@@ -48,7 +57,7 @@ def _painn(painn: PaiNN, batch: Batch) -> Tensor:
         hidden, out = interaction.interatomic_context_net
         n = (3 if k > 0 else 2) * width  # atoms have no vectors to send at first
         x = linear(silu(linear(q, hidden.weight, hidden.bias)), out.weight[:n], out.bias[:n])
-        w = linear(radial, filters[0 if painn.share_filters else k][:n])
+        w = linear(radial, filters[k][:n])
         q, mu = message(q, mu, w, x, unit, batch.pair_i, batch.pair_j)
         vw = linear(mu, mixing.mu_channel_mix.weight)
         hidden, out = mixing.intraatomic_context_net
@@ -58,18 +67,29 @@ def _painn(painn: PaiNN, batch: Batch) -> Tensor:
     return q
 
 
-def _schnet(schnet: SchNet, batch: Batch) -> Tensor:
+def _schnet(schnet: Any, batch: Batch) -> Tensor:
     """SchNet, Schuett et al., J. Chem. Phys. 148, 241722 (2018)."""
     n_pairs = len(batch.vectors)
     receiver, sender = _both_directions(batch)
     distance = torch.linalg.vector_norm(batch.vectors, dim=1)  # [U]
-    radial = schnet.radial_basis(distance)
-    envelope = schnet.cutoff_fn(distance).unsqueeze(1)
+    offsets, widths, cutoff = schnet.radial_basis.offsets, schnet.radial_basis.widths, schnet.cutoff_fn.cutoff
+    radial = torch.exp(-0.5 / torch.pow(widths, 2) * torch.pow(distance.unsqueeze(1) - offsets, 2))  # [U, n_rbf]
+    envelope = 0.5 * (torch.cos(distance * math.pi / cutoff) + 1.0) * (distance < cutoff)
     x = schnet.embedding(batch.numbers)
     for interaction in schnet.interactions:
-        filters = interaction.filter_network(radial) * envelope  # [U, n_filters]
+        filters = _layers(interaction.filter_network, _shifted_softplus, radial) * envelope.unsqueeze(1)  # [U, F]
         width = filters.shape[1]
-        sent = interaction.in2f(x).index_select(0, sender).view(2, n_pairs, width) * filters
+        sent = linear(x, interaction.in2f.weight).index_select(0, sender).view(2, n_pairs, width) * filters
         gathered = sent.new_zeros(len(x), width).index_add(0, receiver, sent.view(2 * n_pairs, width))
-        x = x + interaction.f2out(gathered)
+        x = x + _layers(interaction.f2out, _shifted_softplus, gathered)
     return x
+
+
+def _layers(layers: Any, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Two linear layers with an activation in between; modules of weights have none of their own."""
+    first, second = layers
+    return linear(activation(linear(x, first.weight, first.bias)), second.weight, second.bias)
+
+
+def _shifted_softplus(x: Tensor) -> Tensor:
+    return softplus(x) - math.log(2.0)

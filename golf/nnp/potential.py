@@ -8,12 +8,12 @@ spacing of float32 is 0.04 kcal/mol. Forces are minus its gradient.
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
-import threading
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,47 +27,20 @@ from golf import __version__
 from golf.core.conformations import ConformationSet
 from golf.core.elements import MAX_NUMBER, SYMBOLS
 from golf.core.errors import UserError
-from golf.nnp._schnetpack import (
-    Atomwise,
-    BesselRBF,
-    CosineCutoff,
-    Forces,
-    GaussianRBF,
-    NeuralNetworkPotential,
-    PaiNN,
-    PairwiseDistances,
-    SchNet,
-    properties,
-)
+from golf.core.packages import missing_schnetpack
 from golf.nnp.batches import Batch, LabelledMolecules, batch_of, wants_graph
 from golf.nnp.checkpoints import save_whole
 from golf.nnp.domain import Domain
 from golf.nnp.hessian import hessian
-from golf.nnp.networks import scalar_features
+from golf.nnp.networks import atomic_energies, scalar_features
 from golf.nnp.painn import compiled_loops
 from golf.nnp.repulsion import Wall
+from golf.nnp.weights import Network, empty_network
 
 FORMAT = "golf-potential"
 FORMAT_VERSION = 1
 UNITS = {"length": "angstrom", "energy": "hartree", "force": "hartree/angstrom"}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-_BUILDING = threading.RLock()  # torch's default dtype and generator are the process's
-
-
-@contextmanager
-def _default_float32() -> Iterator[None]:
-    """SchNetPack's networks can be built in float32 only, whatever torch's default dtype is.
-
-    Another thread that makes a tensor without a dtype in these milliseconds gets float32.
-    """
-    with _BUILDING:
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float32)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(before)
 
 
 @dataclass(frozen=True)
@@ -81,22 +54,13 @@ class Architecture:
     cutoff: float = 5.0  # angstrom
     repulsion: str = "none"  # or "wall", see golf/nnp/repulsion.py
 
-    def network(self) -> NeuralNetworkPotential:
-        """A network with new weights, float32; its state dict has the keys of a plain SchNetPack model."""
-        with _default_float32():
-            return self._network()
+    def network(self) -> nn.Module:
+        """SchNetPack's network with new weights, float32, drawn from torch's global generator.
 
-    def _network(self) -> NeuralNetworkPotential:
-        cutoff = CosineCutoff(self.cutoff)
-        if self.representation == "painn":
-            representation = PaiNN(self.n_atom_basis, self.n_interactions, BesselRBF(self.n_rbf, self.cutoff), cutoff)
-        elif self.representation == "schnet":
-            radial = GaussianRBF(self.n_rbf, self.cutoff)
-            representation = SchNet(self.n_atom_basis, self.n_interactions, radial, cutoff)
-        else:
-            raise UserError(f"key nnp.representation: {self.representation!r} is not known; use painn or schnet")
-        outputs = [Atomwise(self.n_atom_basis, output_key=properties.energy), Forces()]
-        return NeuralNetworkPotential(representation, [PairwiseDistances()], outputs)
+        Raises:
+            UserError: SchNetPack is not installed, or the representation is not known.
+        """
+        return schnetpack_network(self)
 
     def repulsion_module(self, shortest_distances: Mapping[str, float]) -> Wall | None:
         """Build the repulsion, which is not trained; None if there is none.
@@ -135,14 +99,16 @@ class Potential(nn.Module):
         provenance: Provenance | None = None,
         shortest_distances: Mapping[str, float] | None = None,
         domain: Domain | None = None,
+        network: Network | None = None,
     ) -> None:
-        """A potential with new weights, drawn from torch's global generator.
+        """A potential with new weights, drawn from torch's global generator, or with those of `network`.
 
         Args:
             reference_energies: hartree, by atomic number; the elements that the potential knows.
             scale: hartree per unit of network output; 1: the weights are those of a plain SchNetPack model in hartree.
             shortest_distances: of the labels, where the architecture has a wall; see golf/nnp/repulsion.py.
             domain: what the training data have; None: not known, as of older models.
+            network: of this architecture; None: a new one, which SchNetPack builds.
         """
         super().__init__()
         self.architecture = architecture
@@ -150,7 +116,7 @@ class Potential(nn.Module):
         self.scale = float(scale)
         self.provenance = provenance or Provenance()
         self.domain = domain
-        self.network = architecture.network()
+        self.network: Any = architecture.network() if network is None else network  # Network, or SchNetPack's own
         self.repulsion = architecture.repulsion_module(shortest_distances or {})
         reference = torch.full((MAX_NUMBER,), math.nan, dtype=torch.float64)
         for z, energy in self.reference_energies.items():
@@ -223,7 +189,7 @@ class Potential(nn.Module):
         with torch.enable_grad():
             with nullcontext() if geometry else compiled_loops():
                 features = scalar_features(self.network.representation, batch)
-            per_atom = self.network.output_modules[0].outnet(features).squeeze(1) * self.scale
+            per_atom = atomic_energies(self.network.output_modules[0].outnet, features) * self.scale
             return _summed(per_atom, batch, with_graph=for_training or geometry)
 
     def _repulsion_energy_and_forces(self, repulsion: Wall, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -249,6 +215,25 @@ class Potential(nn.Module):
         energy, force = map(torch.cat, zip(*parts, strict=True))
         rest = (molecules.force.to(torch.float64) - force).to(molecules.force.dtype)
         return replace(molecules, energy=molecules.energy - energy, force=rest)
+
+    def on_schnetpack(self) -> Potential:
+        """Return a copy whose network is SchNetPack's own, which trainings and exports need.
+
+        Raises:
+            UserError: SchNetPack is not installed.
+        """
+        if not isinstance(self.network, Network):
+            return copy.deepcopy(self)
+        weights = self.network.state_dict()
+        with torch.random.fork_rng(devices=[]):  # the weights that are drawn are replaced
+            network = schnetpack_network(self.architecture).to(self.device, self.dtype)
+        network.load_state_dict(weights)
+        network.requires_grad_(next(self.network.parameters()).requires_grad)
+        loaded, self.network = self.network, network
+        try:
+            return copy.deepcopy(self)
+        finally:
+            self.network = loaded
 
     def check_elements(self, conformations: ConformationSet, path: str | Path) -> None:
         """Raise a UserError that names the first conformation with an element that the potential does not support."""
@@ -308,6 +293,19 @@ def _summed(per_atom: Tensor, batch: Batch, with_graph: bool) -> tuple[Tensor, T
     return energy, forces.index_add(0, batch.pair_i, gradient).index_add(0, batch.pair_j, -gradient)
 
 
+def schnetpack_network(architecture: Architecture) -> nn.Module:
+    """Build a float32 network of SchNetPack; its weights are drawn from torch's global generator.
+
+    Raises:
+        UserError: SchNetPack is not installed, or the representation is not known.
+    """
+    try:
+        from golf.nnp import _schnetpack
+    except ModuleNotFoundError as error:
+        raise missing_schnetpack("building, training or exporting a network", error) from None
+    return _schnetpack.new_network(architecture)
+
+
 def pick_device(name: str) -> str:
     """Return the device for a name: "cuda" if available, else "cpu", for "auto"; other names unchanged.
 
@@ -324,8 +322,7 @@ def pick_device(name: str) -> str:
 def load(path: str | Path, device: str | torch.device = "cpu", dtype: str = "float32") -> Potential:
     """Read a potential written by `Potential.save`.
 
-    Its weights need no gradient: faster, and training turns that on itself. Torch's generator is left as it was found,
-    unless another thread draws from it meanwhile.
+    Its weights need no gradient: faster, and training turns that on itself. SchNetPack is not needed.
 
     Args:
         dtype: type that the network computes in, float32 or float64.
@@ -339,15 +336,15 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: str = "flo
     try:
         provenance = Provenance(content["level"], content["config_sha256"], content["seed"])
         architecture = Architecture(**content["architecture"])
-        with _BUILDING, torch.random.fork_rng(devices=[]):  # the new weights are drawn on the CPU
-            potential = Potential(
-                architecture,
-                content["reference_energies"],
-                scale=content["scale"],
-                provenance=provenance,
-                shortest_distances=content["shortest_distances"],
-                domain=_domain(content.get("training_domain")),  # absent in older files
-            )
+        potential = Potential(
+            architecture,
+            content["reference_energies"],
+            scale=content["scale"],
+            provenance=provenance,
+            shortest_distances=content["shortest_distances"],
+            domain=_domain(content.get("training_domain")),  # absent in older files
+            network=empty_network(architecture),
+        )
         potential.network.load_state_dict(content["network"])
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise UserError(

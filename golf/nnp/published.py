@@ -20,6 +20,7 @@ from golf.core.elements import NETWORK_SYMBOLS, SYMBOLS
 from golf.core.errors import UserError
 from golf.core.level import NABLADFT_LEVEL
 from golf.nnp.potential import Architecture, Potential, Provenance
+from golf.nnp.weights import empty_network
 
 CONFIG = "config.json"
 WEIGHTS = "NNP_checkpoint_actor"
@@ -53,7 +54,8 @@ def import_checkpoint(folder: str | Path, reference_energies: Mapping[str, float
     folder = Path(folder)
     architecture = _architecture(folder / CONFIG)
     energies = {SYMBOLS.index(symbol): value for symbol, value in (reference_energies or NABLADFT_ENERGIES).items()}
-    potential = Potential(architecture, energies, provenance=Provenance(NABLADFT_LEVEL.attrs()))
+    network = empty_network(architecture)
+    potential = Potential(architecture, energies, provenance=Provenance(NABLADFT_LEVEL.attrs()), network=network)
     weights = {name.removeprefix(PREFIX): tensor for name, tensor in _weights(folder / WEIGHTS).items()}
     try:
         potential.network.load_state_dict(weights)

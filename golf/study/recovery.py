@@ -1,10 +1,7 @@
-"""Identify the study that Snakemake is about to run, and remove the locks of a killed run of that study.
+"""Identify the study that Snakemake is about to run, and remove the locks that a killed run of it has left.
 
-    python -m golf.study.recovery study ARGUMENTS...   prints the results folder, and a name of the study for files and
-    jobs python -m golf.study.recovery unlock ARGUMENTS...  removes Snakemake's locks on that study, and on no other
-
-One clone may hold several studies that run at the same time, each with its own results folder. `snakemake --unlock`
-removes the locks of them all.
+One folder may hold several studies that run at the same time, each with its own results folder. `snakemake --unlock`
+removes the locks of them all; `unlock` those of one.
 """
 
 from __future__ import annotations
@@ -12,13 +9,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from golf.core.errors import UserError
 from golf.study.config import schema
 from golf.study.yaml_text import read_mapping
 
@@ -51,11 +46,11 @@ class Study:
         return f"{readable}-{hashlib.sha256(str(self.results).encode()).hexdigest()[:8]}"
 
 
-def study_of(arguments: Sequence[str]) -> Study:
-    """Return the study that Snakemake would run with these arguments.
+def configuration_of(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Read the configuration that Snakemake would take with these arguments: its files, and what is in them.
 
     Raises:
-        UserError: its configuration cannot be read.
+        UserError: a file cannot be read.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--configfile", "--configfiles", nargs="+", default=["config.yaml"])
@@ -65,7 +60,19 @@ def study_of(arguments: Sequence[str]) -> Study:
     for path in options.configfile:
         config |= read_mapping(path)[0]
     given = dict(setting.partition("=")[::2] for setting in options.config)
-    results = given.get("results_dir", config.get("results_dir", schema()["properties"]["results_dir"]["default"]))
+    if "results_dir" in given:
+        config["results_dir"] = given["results_dir"]
+    return options.configfile, config
+
+
+def study_of(arguments: Sequence[str]) -> Study:
+    """Return the study that Snakemake would run with these arguments.
+
+    Raises:
+        UserError: its configuration cannot be read.
+    """
+    config = configuration_of(arguments)[1]
+    results = config.get("results_dir", schema()["properties"]["results_dir"]["default"])
     dataset = config.get("dataset")
     downloads = dataset.get("download", []) if isinstance(dataset, Mapping) else []
     files = [one["to"] for one in downloads if isinstance(one, Mapping) and "to" in one]
@@ -87,22 +94,3 @@ def unlock(study: Study, state: Path = STATE, marks: Path = MARKS) -> None:
     for lock in (state / "locks").glob("*.lock"):
         if any(is_ours(Path(line).resolve()) for line in lock.read_text(encoding="utf-8").splitlines()):
             lock.unlink(missing_ok=True)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run the command line of this module."""
-    action, *rest = arguments
-    try:
-        study = study_of(rest)
-    except UserError as error:
-        print(f"make run: {error}", file=sys.stderr)
-        return 2
-    if action == "unlock":
-        unlock(study)
-    else:
-        print(study.results, study.name, sep="\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

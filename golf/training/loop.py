@@ -196,8 +196,8 @@ class _Run:
 
     def __init__(self, start: Potential, settings: Settings, device: str, state: Mapping[str, Any] | None) -> None:
         self.settings = settings
-        self.average = copy.deepcopy(start).to(device).requires_grad_(False)
-        self.potential = copy.deepcopy(start).to(device)
+        self.potential = start.on_schnetpack().to(device)
+        self.average = copy.deepcopy(self.potential).requires_grad_(False)
         self.potential.network.requires_grad_(True)
         self.parameters = list(self.potential.network.parameters())
         self.optimizer = torch.optim.Adam(self.parameters, lr=settings.schedule.learning_rate, fused=True)

@@ -118,7 +118,7 @@ def test_studies_of_one_clone_run_at_the_same_time_whatever_surrounds_them(clone
         output, _ = refused.communicate(timeout=120)
     assert refused.returncode == 1 and f"another one is at work on {clone}/results\n" in output, output
     assert planned.returncode == 0 and "Traceback" not in planned.stderr, planned.stderr
-    said = [line for line in planned.stderr.splitlines() if line.startswith("make run: ")]
+    said = [line for line in planned.stderr.splitlines() if line.startswith("golf run: ")]
     assert [line.split(" ")[2] for line in said] == ["SNAKEMAKE_PROFILE=no", "/dev/null/nowhere/.cache"], said
 
 

@@ -1,26 +1,3 @@
-def label_minutes(wildcards, input, attempt):
-    """From the predicted time of the batch; before there is the file of its conformations, yet to be determined."""
-    return JOB_TIMES.label_batch(
-        input.conformations,
-        input.oracle,
-        int(wildcards.batch),
-        stage_of(wildcards).n_batches,
-        attempt,
-    )
-
-
-def optimization_minutes(wildcards, input, attempt):
-    """As `label_minutes`."""
-    return JOB_TIMES.optimization_batch(
-        input.starts,
-        input.get("known"),
-        input.oracle,
-        int(wildcards.batch),
-        stage_of(wildcards).n_batches,
-        attempt,
-    )
-
-
 rule label_batch:
     input:
         conformations=conformations,
@@ -36,7 +13,14 @@ rule label_batch:
     threads: settings.label_threads(config)
     resources:
         mem_mb=per_attempt(settings.label_memory_mb(config)),
-        runtime=label_minutes,
+        # From the predicted time of the batch; yet to be determined until its conformations are there.
+        runtime=lambda wildcards, input, attempt: JOB_TIMES.label_batch(
+            input.conformations,
+            input.oracle,
+            int(wildcards.batch),
+            stage_of(wildcards).n_batches,
+            attempt,
+        ),
     params:
         level=LEVEL,
         n_batches=lambda wildcards: stage_of(wildcards).n_batches,
@@ -85,7 +69,14 @@ rule optimize_batch:
     threads: settings.label_threads(config)
     resources:
         mem_mb=per_attempt(settings.label_memory_mb(config)),
-        runtime=optimization_minutes,
+        runtime=lambda wildcards, input, attempt: JOB_TIMES.optimization_batch(
+            input.starts,
+            input.get("known"),
+            input.oracle,
+            int(wildcards.batch),
+            stage_of(wildcards).n_batches,
+            attempt,
+        ),
     params:
         level=LEVEL,
         n_batches=lambda wildcards: stage_of(wildcards).n_batches,

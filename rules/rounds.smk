@@ -1,10 +1,3 @@
-def selection_minutes(wildcards, input):
-    """Minutes of a round's relaxations, as `memory_for`."""
-    return job_sizes.selection_minutes(
-        config, input.labels, wildcards.loop, int(wildcards.round)
-    )
-
-
 rule relax_round:
     """Relax training conformations until the surrogate has found enough that the network gets wrong.
 
@@ -24,7 +17,11 @@ rule relax_round:
     threads: config["resources"]["train_threads"]
     resources:
         mem_mb=per_attempt(memory_for("labels")),
-        runtime=per_attempt(selection_minutes),
+        runtime=per_attempt(
+            lambda wildcards, input: job_sizes.selection_minutes(
+                config, input.labels, wildcards.loop, int(wildcards.round)
+            )
+        ),
     params:
         variant=lambda wildcards: settings.surrogate_of(config, wildcards.loop),
         selection=lambda wildcards: settings.selection(

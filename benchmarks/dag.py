@@ -202,9 +202,9 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=500_000, help="default: %(default)s")
     parser.add_argument("--batches", type=int, default=10_000, help="default: %(default)s")
     parser.add_argument("--atoms", type=int, default=40, help="of each conformation (default: %(default)s)")
-    parser.add_argument("--repeat", type=int, default=3, help="medians over so many runs (default: %(default)s)")
+    parser.add_argument("--repeat", type=int, default=3, help="runs; medians are shown (default: %(default)s)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, exit_on_sigterm)  # the temporary folder goes, too
+    signal.signal(signal.SIGTERM, exit_on_sigterm)  # removes the temporary folder
     print(facts("snakemake", "h5py", "numpy"))
     plan = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "-n"]
     plan += ["--configfile", "config.yaml"]

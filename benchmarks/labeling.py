@@ -151,7 +151,7 @@ def small_conformations(n: int) -> ConformationSet:
 
 
 def drug_like_conformations(n: int) -> ConformationSet | None:
-    """The n smallest molecules of the nablaDFT sample; None, and a line that says so, where it is absent."""
+    """The n smallest molecules of the nablaDFT sample; None, and a line on stdout, if it is absent."""
     from golf.io.read import read_structures
 
     if not DRUG_LIKE.is_file():
@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--drug-like", type=int, default=0, metavar="N", help="drug-like molecules (default: none)")
     parser.add_argument("--cores", type=int, default=usable_processors(), help="default: all, %(default)s")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, exit_on_sigterm)  # the temporary folder goes, too
+    signal.signal(signal.SIGTERM, exit_on_sigterm)  # removes the temporary folder
     with tempfile.TemporaryDirectory(prefix="golf-benchmark-") as folder:
         interpreter = find_psi4()
         print(facts("numpy", "h5py"), f"Psi4 {interpreter.version()}", sep=", ")

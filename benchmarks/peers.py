@@ -1,5 +1,5 @@
-"""Other engines that relax with the same network, for relaxation.py. A call makes so many iterations of all molecules,
-and returns the force evaluations that it took.
+"""Other engines that relax with the same network, for relaxation.py. A call makes a number of iterations of all
+molecules and returns the force evaluations that it took.
 """
 
 from __future__ import annotations

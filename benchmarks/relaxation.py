@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--molecules", type=int, default=32, help="the smallest of the sample (default: %(default)s)")
     parser.add_argument("--blocks", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--iterations", type=int, default=40, help="of golf in a block (default: %(default)s)")
-    parser.add_argument("--golf-checkout", type=Path, metavar="DIR", help="of the published code, to be measured, too")
+    parser.add_argument("--golf-checkout", type=Path, metavar="DIR", help="published code, to measure as well")
     parser.add_argument("--plot", type=Path, help="with --sizes: draw the curves")
     for name in ("optimizers", "sizes", "memory"):
         parser.add_argument(f"--{name}", action="store_true")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from golf.nnp.calculator import Calculator
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Calculator", "__version__"]
 
 

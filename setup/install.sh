@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Set up everything the workflow needs: .venv with the pinned packages, and Psi4. `make setup` calls it.
 # A second run downloads nothing. Variables: PYTHON, the Python to build .venv with (3.11 or newer);
-# GOLF_PSI4_PYTHON, a Python that imports psi4; WITHOUT_PSI4, if set, does without (docs/oracles.md).
+# GOLF_PSI4_PYTHON, a Python that imports psi4; WITHOUT_PSI4, if set, leaves it out (docs/oracles.md).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-unset PYTHONPATH PYTHONHOME # of another Python: pip would take its packages for installed
+unset PYTHONPATH PYTHONHOME # of another Python: pip would count its packages as installed
 
 readonly venv=.venv
 readonly stamp=$venv/golf-setup
@@ -18,7 +18,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 root_with_apt() { [[ $(id -u) -eq 0 ]] && has apt-get; }
 apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
-        fail "apt-get install $* failed (see above); mend it and run make setup again"
+        fail "apt-get install $* failed (see above); fix it and run make setup again"
 }
 
 # ---- .venv -----------------------------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ base_python() { # a Python that can make virtual environments; Debian and Ubuntu
             "make setup PYTHON=/path/to/python3.11"
     package=$("$python" -c 'import sys; print("python{}.{}-venv".format(*sys.version_info))')
     root_with_apt || fail "$python cannot make virtual environments; type: sudo apt-get install $package"
-    apt-get update -qq >&2 || true # offline, with package lists at hand, the next line may still work
+    apt-get update -qq >&2 || true # offline, with cached package lists, the next line may still work
     apt_install "$package"
     printf '%s\n' "$python"
 }
@@ -54,14 +54,14 @@ key() { # changes when what is to be installed changes, or the folder was moved
 
 pip_install() {
     "$venv/bin/python" -m pip -qq --disable-pip-version-check --no-input install --no-warn-script-location "$@" ||
-        fail "pip install $* failed (see above); is the network up? Run make setup again, it goes on where it was"
+        fail "pip install $* failed (see above); is the network up? Run make setup again to resume"
 }
 
 make_venv() {
     local python
     if ! "$venv/bin/python" -c 'import pip, sys; assert sys.version_info >= (3, 11)' 2>/dev/null; then
         python=$(base_python)
-        say "making $venv with $python"
+        say "creating $venv with $python"
         "$python" -m venv --clear "$venv"
     fi
     say "installing the packages of requirements.txt into $venv; the first time this takes a few minutes"
@@ -98,17 +98,17 @@ get_psi4() {
         fi
     fi
     if conda=$(find_conda); then
-        say "making the conda environment .psi4 from envs/psi4.yaml with $conda; this takes a few minutes"
+        say "creating the conda environment .psi4 from envs/psi4.yaml with $conda; this takes a few minutes"
         [[ $(basename "$conda") == micromamba ]] && create=(create)
         rm -rf .psi4 # what is left of an attempt that was stopped
         CONDA_ALWAYS_YES=true MAMBA_ALWAYS_YES=true \
             "$conda" "${create[@]}" --quiet --prefix "$PWD/.psi4" --file envs/psi4.yaml ||
-            fail "$conda could not make .psi4 from envs/psi4.yaml (see above); mend it and run make setup again"
+            fail "$conda could not create .psi4 from envs/psi4.yaml (see above); fix it and run make setup again"
         return
     fi
-    fail "no Psi4, and no way to get it here; type: sudo apt-get install psi4 libopenblas0-pthread (Debian, Ubuntu)," \
+    fail "no Psi4, and no root or conda to install it; type: sudo apt-get install psi4 libopenblas0-pthread (Debian, Ubuntu)," \
         "or install conda, then run make setup again; if a Python has it: make setup GOLF_PSI4_PYTHON=/path/to/it;" \
-        "to do without it (docs/oracles.md): make setup WITHOUT_PSI4=1"
+        "or continue without it (docs/oracles.md): make setup WITHOUT_PSI4=1"
 }
 
 # Psi4 of Debian and Ubuntu with the reference BLAS is 3 times slower. Prints the alternative that chooses it, if so.
@@ -124,7 +124,7 @@ reference_blas() {
     return 1
 }
 
-mend_blas() {
+fix_blas() {
     local alternative
     reference_blas >/dev/null || return 0
     if root_with_apt; then
@@ -167,6 +167,6 @@ if ! found=$(find_psi4 2>/dev/null); then
         found=$(find_psi4) || fail "Psi4 was installed, but the line above says why it cannot be used"
     fi
 fi
-mend_blas
+fix_blas
 get_compiler
 say "ready: $found"

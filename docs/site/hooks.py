@@ -1,8 +1,9 @@
-"""What MkDocs is told when it builds the site: the order of the pages, equations as MathML, search from disk.
+"""Hooks for MkDocs: order of the pages, table of modules, equations as MathML, search from disk.
 
-MathML is drawn by the browser itself, so that pages need neither a script nor a network.
+Browsers draw MathML themselves, so that pages need neither a script nor a network.
 """
 
+import ast
 import json
 import re
 from html import unescape
@@ -17,9 +18,11 @@ SECTIONS = {
     "A study": ("default-study", "paper", "data", "configuration", "oracles", "hpc"),
     "The model": ("training", "calculator", "export"),
     "Reference": ("hdf5", "method", "performance"),
-    "Inside": ("architecture", "extending"),
+    "Inside": ("architecture", "extending", "api"),
 }
 REST = "Further"
+
+MODULES = "<!-- modules -->"  # in a page: replaced by the table of modules
 
 _EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
@@ -30,6 +33,20 @@ def navigation(pages: list[str]) -> list[dict[str, list[str]]]:
     sections = SECTIONS | {REST: tuple(sorted(set(pages) - known))}
     present = {title: [f"{name}.md" for name in names if name in pages] for title, names in sections.items()}
     return [{title: files} for title, files in present.items() if files]
+
+
+def modules(package: Path) -> str:
+    """Return a table of all modules of each room, with the first sentence of their docstrings."""
+    lines: list[str] = []
+    for room in sorted(path for path in package.iterdir() if (path / "__init__.py").is_file()):
+        lines += [f"### `{room.relative_to(package.parent)}/`", "", "| module | what it is for |", "|---|---|"]
+        for path in sorted(room.rglob("*.py")):
+            about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            if about or path.name != "__init__.py":
+                first = re.split(r"\n\n|(?<=\.)\s", about)[0].replace("\n", " ").replace("|", "\\|")
+                lines.append(f"| `{path.relative_to(package.parent)}` | {first} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def with_mathml(page: str) -> str:
@@ -45,6 +62,12 @@ def with_mathml(page: str) -> str:
 def on_config(config: Any) -> Any:
     config["nav"] = navigation([path.stem for path in Path(config["docs_dir"]).glob("*.md")])
     return config
+
+
+def on_page_markdown(markdown: str, config: Any, **_: Any) -> str:
+    if MODULES not in markdown:
+        return markdown
+    return markdown.replace(MODULES, modules(Path(config["docs_dir"]).parent / "golf"))
 
 
 def on_page_content(html: str, **_: Any) -> str:

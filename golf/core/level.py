@@ -1,4 +1,4 @@
-"""Levels of theory. Two labels are comparable if their levels are equal."""
+"""Levels of theory; two labels are comparable if their levels are equal."""
 
 from __future__ import annotations
 

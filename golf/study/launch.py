@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     mark = MARKS / f"{study.name}.at-work"
     with open(MARKS / f"{study.name}.lock", "a", encoding="utf-8") as lock:
         if not _locked(lock.fileno()):
-            _say(f"another one is at work on {study.results}")
+            _say(f"another run is using {study.results}; wait until it is done, or stop it")
             return 1
         if mark.exists():
             _recover(study, mark)
@@ -105,7 +105,7 @@ def _options(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     unused = os.environ.get("SNAKEMAKE_PROFILE")
     if unused:
-        _say(f"SNAKEMAKE_PROFILE={unused} is not used; add --profile '{unused}' (make run PROFILE='{unused}') uses it")
+        _say(f"SNAKEMAKE_PROFILE={unused} is ignored; add --profile '{unused}' (make run PROFILE='{unused}') uses it")
     if _has(arguments, "--cores", "-c", "--jobs", "-j"):
         return list(arguments)
     return ["--cores", str(usable_processors()), *arguments]
@@ -139,7 +139,7 @@ def _environment() -> dict[str, str]:
         writable = False
     if not writable:
         own = STATE.absolute() / "cache"
-        _say(f"{cache} cannot be written to; using {own}")
+        _say(f"{cache} is not writable; using {own}")
         own.mkdir(parents=True, exist_ok=True)
         environment["XDG_CACHE_HOME"] = str(own)
         environment.setdefault("MPLCONFIGDIR", str(own / "matplotlib"))
@@ -183,7 +183,7 @@ def _left_to_snakemake() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def _recover(study: Study, mark: Path) -> None:
-    _say("the last run was cut off")
+    _say("the last run was interrupted")
     if "--profile" in mark.read_text(encoding="utf-8").partition("\n")[2]:
         _recover_jobs(study)
     unlock(study)
@@ -206,7 +206,7 @@ def _recover_jobs(study: Study) -> None:
             _call("scontrol", "update", f"JobId={number}", "Requeue=0", stderr=subprocess.DEVNULL)
             running.append(f"\n{number} {text}")
     if running:
-        _say(f"these jobs of it still run, and will be waited for where the same work is to be done:{''.join(running)}")
+        _say(f"these jobs of it are still running; new jobs with the same work will wait for them:{''.join(running)}")
 
 
 def _jobs(study: Study) -> Iterator[tuple[str, str, str]]:

@@ -29,14 +29,18 @@ PAGES = sorted(path.stem for path in DOCS.glob("*.md"))
 
 
 class Addresses(HTMLParser):
-    """What a page loads, what it links to, its anchors, and the equations in it."""
+    """What a page loads, what it links to, its text, and the equations in it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.loads: list[str] = []
         self.links: list[str] = []
         self.equations = 0
+        self.words: list[str] = []
         self.feed(text)
+
+    def handle_data(self, data):
+        self.words.append(data)
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
@@ -76,6 +80,26 @@ def test_navigation_leaves_out_what_is_not_there_and_appends_what_it_does_not_kn
         {"Reference": ["method.md"]},
         {"Further": ["alpha.md", "zeta.md"]},
     ]
+
+
+def test_every_module_is_on_the_page_of_the_api_with_a_sentence(site):
+    table = runpy.run_path(str(DOCS / "site/hooks.py"))["modules"](REPOSITORY / "golf")
+    rows = dict(re.findall(r"^\| `(golf/\S+\.py)` \| (.*) \|$", table, re.MULTILINE))
+    modules = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "golf").glob("*/**/*.py")}
+    assert {path for path in modules if "__init__" not in path} <= set(rows) <= modules
+    assert all(len(about.split()) > 3 and about[-1] in ".:" for about in rows.values()), rows
+    assert set(rows) <= set(site["api"].words)
+
+
+PUBLIC = re.findall(r"^::: golf\.(\S+)$", (DOCS / "api.md").read_text(), re.MULTILINE)
+
+
+def test_what_is_public_is_on_the_page_of_the_api(site):
+    words = "".join(site["api"].words)
+    assert len(PUBLIC) > 10
+    for name in ("get_hessian", "energy_and_forces", "ConformationSet", "relax(", "OraclePool", "Label", "validated"):
+        assert name in words
+    assert "::: golf" not in words and "Parameters" in words and "UserError" in words
 
 
 def test_equations_are_mathml(site):

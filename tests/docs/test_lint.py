@@ -1,10 +1,12 @@
-"""The check of prose finds what it is there for, wrapped or not, and leaves plain English alone."""
+"""The check of prose finds what it is there for, wrapped or not; `make lint` and the hooks of pre-commit agree."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from support import REPOSITORY
 
@@ -52,3 +54,12 @@ def test_plain_english_passes(tmp_path):
     text = "There is no file. It is no longer used. Not too many: A stands for all. If a is None: there\n# is no b\n"
     done = check(tmp_path, text)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_hooks_of_pre_commit_run_what_make_lint_runs():
+    (lint,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    commands = re.findall(r"^\t\$\(VENV\) (.*)$", lint, re.MULTILINE)
+    (repository,) = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"]
+    hooks = [hook["entry"].removeprefix(".venv/bin/") for hook in repository["hooks"]]
+    assert len(commands) >= 5 and hooks == commands
+    assert all(hook["language"] == "system" and hook["pass_filenames"] is False for hook in repository["hooks"])

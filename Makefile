@@ -25,12 +25,13 @@ test: setup ## run the test suite (CI=true, as root: install and start a Slurm o
 test-fast: setup ## run the tests that need neither Psi4 nor Slurm nor a browser, in three minutes
 	@$(VENV) $(IN_TWO) -m 'not psi4 and not slurm and not browser and not study and not slow'
 
-lint: setup ## ruff, mypy, snakefmt and snakemake --lint
+lint: setup ## ruff, mypy, snakefmt, snakemake --lint, and phrases to avoid
 	$(VENV) ruff check .
 	$(VENV) ruff format --check .
 	$(VENV) mypy golf
 	$(VENV) snakefmt --check Snakefile rules
 	$(VENV) snakemake --lint
+	$(VENV) python tools/dialect.py
 
 docs: setup ## build docs/ into site/; open site/index.html, no network needed
 	$(VENV) python docs/site/configuration.py

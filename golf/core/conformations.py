@@ -69,7 +69,7 @@ CONFORMATION_COLUMNS: Mapping[str, Column] = {
     "n_steps": Column(np.int32, "optimizer steps"),
     "n_force_evaluations": Column(np.int32, "force evaluations"),
     "kept": Column(np.bool_, "states along the relaxation were kept"),
-    "step": Column(np.int32, "optimizer step of the relaxation at which it stood here"),
+    "step": Column(np.int32, "optimizer step of the relaxation at which it had this geometry"),
     "nnp_energy": Column(np.float64, "energy that the NNP predicts", "hartree"),
     "nnp_energy_first": Column(np.float64, "NNP energy of the start", "hartree"),
     "nnp_energy_last": Column(np.float64, "NNP energy of the final geometry", "hartree"),

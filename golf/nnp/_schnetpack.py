@@ -4,7 +4,7 @@ SchNetPack 2.1.1 imports `T_co` from `torch.utils.data.dataloader`, which PyTorc
 is set before SchNetPack is imported. Importing the package imports all of it, with data sets, PyTorch Lightning and
 PyTorch's compiler, which take 6 s of every job; here the package's own code runs once somebody asks for something that
 the parts below did not bring. It also calls `logging.basicConfig(level="INFO")`, which would show the log of every
-library to whoever imports golf; it does nothing where the root logger has a handler, so it is given one meanwhile.
+library to programs that import golf; it does nothing where the root logger has a handler, so it is given one meanwhile.
 
 pip cannot install SchNetPack beside a current PyTorch without a word (docs/install.md), so only what builds, trains or
 exports a network imports this module, by `golf.nnp.potential.schnetpack_network`.

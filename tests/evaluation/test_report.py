@@ -80,7 +80,7 @@ def test_headline_has_numbers_intervals_and_what_is_missing(report):
 def test_labels_cost_what_their_columns_say(study, report):
     labels = section(report, "labels")
     # 36 s a label, 360 s and 10 gradients a minimum; one thread
-    assert "D 0 6 0 6 1 6 0.06 36.0" in labels
+    assert "initial labels 6 0 6 1 6 0.06 36.0" in labels
     assert "DFT minima 6 1 5 1 50 0.50 36.0" in labels
     assert "round 1 timed out <60 s> & no end 1" in labels
     assert "ends of golf failed PSIO error 1" in labels

@@ -139,7 +139,7 @@ def test_wrong_input_is_one_line_and_status_2(tmp_path, capsys):
         "empty.pt: not a model file, or truncated": (tmp_path / "empty.pt", "-o", out),
         "there.pt: already exists; give another name, or --force": (model, "-o", tmp_path / "there.pt"),
         "out.pt2: unknown suffix '.pt2'; give one of .pt": (model, "-o", tmp_path / "out.pt2"),
-        "model.pt itself; give another name": (model, "-o", model, "--force"),
+        "the same file as the input": (model, "-o", model, "--force"),
         "missing does not exist or is not writable": (model, "-o", tmp_path / "missing" / "out.pt"),
     }.items():
         before = {path: path.read_bytes() for path in tmp_path.iterdir()}

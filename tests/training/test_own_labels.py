@@ -17,6 +17,7 @@ from golf.core.conformations import ConformationSet, Status
 from golf.core.errors import UserError
 from golf.nnp.potential import load, load_training_state
 from golf.study.relaxations import select_round
+from golf.study.settings import OptimizerSettings, Selection
 from golf.study.trainings import split_of_study
 from golf.training.recipe import Machine, NothingToTrainOn, split_validation
 from support import REPOSITORY
@@ -90,7 +91,8 @@ def test_two_sections_of_any_file(folder, capsys):
 def test_a_model_with_where_it_comes_from(folder, labelled, capsys):
     assert train(folder, "model.pt", "--updates", 20, "--seed", 3, "--cores", 1) == 0
     said = capsys.readouterr().out
-    assert "20 updates on 15 labels of 4 molecules; on 5 labels of " in said and said.count("\n") == 1
+    assert "20 updates on 15 labels of 4 molecules; mean absolute errors on 5 labels of " in said
+    assert said.count("\n") == 1
     potential = load(folder / "model.pt")
     assert potential.provenance.level == LEVEL and potential.provenance.seed == 3 and potential.provenance.config_sha256
     assert potential.architecture.n_atom_basis == 8 and potential.elements == [1, 6, 8]
@@ -318,12 +320,14 @@ def test_a_round_starts_from_no_validation_molecule(folder, labelled):
             machine=Machine(1, "cpu"),
             config_sha256="",
             seed=1,
-            n_select=20,
-            max_steps=2,
-            iterations_per_step=1,
-            force_threshold=1e-4,
-            slots=8,
-            optimizer={"name": "lbfgs", "max_step_length": 0.2, "history": None},
+            selection=Selection(
+                force_threshold=1e-4,
+                slots=8,
+                optimizer=OptimizerSettings("lbfgs", max_step_length=0.2, history=None, variant="MMFF94"),
+                n_select=20,
+                max_steps=2,
+                iterations_per_step=1,
+            ),
         )
         found[split] = set(hdf5.read(folder / "selected.h5").molecule)
     assert found["molecule"] and not found["molecule"] & set(validation.molecule)

@@ -1,10 +1,10 @@
 """PaiNN and SchNet, evaluated on SchNetPack's modules or on the same weights without SchNetPack (golf/nnp/weights.py).
 
 SchNetPack's `forward` gathers neighbours by advanced indexing (ten times slower on a CPU than `index_select`), filters
-both directions of a pair separately, and computes vector features that nothing reads. Here a pair is filtered once, and
-what is multiplied by zero (the vectors before the first interaction) or unused (those after the last) is left out. What
-lies between the matrix products is in golf/nnp/painn.py. The numbers are the same up to rounding; the tests compare
-them with SchNetPack's own.
+both directions of a pair separately, and computes vector features that are not used. Here a pair is filtered once, and
+products with zero (the vectors before the first interaction) and unused results (the vectors after the last one) are
+left out. The operations between the matrix products are in golf/nnp/painn.py. Results are the same up to rounding;
+tests compare them with SchNetPack's own.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from golf.nnp.painn import basis, context, message, silu, update
 
 
 def scalar_features(representation: Any, batch: Batch) -> Tensor:
-    """Scalar features [A, n_atom_basis] of every atom.
+    """Compute the scalar features [A, n_atom_basis] of every atom.
 
-    Differentiable with respect to `batch.vectors`, and that with respect to the weights; see golf/nnp/painn.py.
+    They are differentiable with respect to `batch.vectors`, and then to the weights; see golf/nnp/painn.py.
 
     Args:
         representation: a PaiNN or SchNet of SchNetPack, or of golf/nnp/weights.py.
@@ -35,17 +35,17 @@ def scalar_features(representation: Any, batch: Batch) -> Tensor:
 
 
 def atomic_energies(outnet: nn.Sequential, features: Tensor) -> Tensor:
-    """Output [A] of the network from the features of its atoms."""
+    """Compute the output [A] of the network from the features of its atoms."""
     return _layers(outnet, torch.nn.functional.silu, features).squeeze(1)
 
 
 def _both_directions(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Receiving and sending atoms of the directed pairs, [2 U] each: first i <- j, then j <- i."""
+    """Return receiving and sending atoms of the directed pairs, [2 U] each: first i <- j, then j <- i."""
     return torch.cat([batch.pair_i, batch.pair_j]), torch.cat([batch.pair_j, batch.pair_i])
 
 
 def _painn(painn: Any, batch: Batch) -> Tensor:
-    """PaiNN, Schuett, Unke, Gastegger, ICML 2021, equations 7 to 10."""
+    """Evaluate PaiNN (Schuett, Unke, Gastegger, ICML 2021, equations 7 to 10)."""
     width, last = painn.n_atom_basis, painn.n_interactions - 1
     unit, radial = basis(batch.vectors, painn.radial_basis.n_rbf, float(painn.cutoff))
     # The last column is the envelope, for the bias: one matrix product filters a pair
@@ -68,7 +68,7 @@ def _painn(painn: Any, batch: Batch) -> Tensor:
 
 
 def _schnet(schnet: Any, batch: Batch) -> Tensor:
-    """SchNet, Schuett et al., J. Chem. Phys. 148, 241722 (2018)."""
+    """Evaluate SchNet (Schuett et al., J. Chem. Phys. 148, 241722 (2018))."""
     n_pairs = len(batch.vectors)
     receiver, sender = _both_directions(batch)
     distance = torch.linalg.vector_norm(batch.vectors, dim=1)  # [U]
@@ -86,7 +86,7 @@ def _schnet(schnet: Any, batch: Batch) -> Tensor:
 
 
 def _layers(layers: Any, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Two linear layers with an activation in between; modules of weights have none of their own."""
+    """Apply two linear layers with an activation in between, which modules of weights lack."""
     first, second = layers
     return linear(activation(linear(x, first.weight, first.bias)), second.weight, second.bias)
 

@@ -55,10 +55,10 @@ class Architecture:
     repulsion: str = "none"  # or "wall", see golf/nnp/repulsion.py
 
     def network(self) -> nn.Module:
-        """SchNetPack's network with new weights, float32, drawn from torch's global generator.
+        """Build SchNetPack's network in float32 with new weights, drawn from torch's global generator.
 
         Raises:
-            UserError: SchNetPack is not installed, or the representation is not known.
+            UserError: SchNetPack is not installed, or the representation is unknown.
         """
         return schnetpack_network(self)
 
@@ -101,14 +101,17 @@ class Potential(nn.Module):
         domain: Domain | None = None,
         network: Network | None = None,
     ) -> None:
-        """A potential with new weights, drawn from torch's global generator, or with those of `network`.
+        """Create a potential with new weights, drawn from torch's global generator, or with those of `network`.
 
         Args:
-            reference_energies: hartree, by atomic number; the elements that the potential knows.
+            architecture: architecture of the network.
+            reference_energies: energies in hartree by atomic number, for all elements that the potential supports.
             scale: hartree per unit of network output; 1: the weights are those of a plain SchNetPack model in hartree.
-            shortest_distances: of the labels, where the architecture has a wall; see golf/nnp/repulsion.py.
-            domain: what the training data have; None: not known, as of older models.
-            network: of this architecture; None: a new one, which SchNetPack builds.
+            provenance: origin of the weights.
+            shortest_distances: shortest distances of the labels in angstrom, if the architecture has a wall; see
+                golf/nnp/repulsion.py.
+            domain: domain of the training data; None: unknown, as in older models.
+            network: network of this architecture; None: build a new one with SchNetPack.
         """
         super().__init__()
         self.architecture = architecture
@@ -297,7 +300,7 @@ def schnetpack_network(architecture: Architecture) -> nn.Module:
     """Build a float32 network of SchNetPack; its weights are drawn from torch's global generator.
 
     Raises:
-        UserError: SchNetPack is not installed, or the representation is not known.
+        UserError: SchNetPack is not installed, or the representation is unknown.
     """
     try:
         from golf.nnp import _schnetpack
@@ -322,13 +325,15 @@ def pick_device(name: str) -> str:
 def load(path: str | Path, device: str | torch.device = "cpu", dtype: str = "float32") -> Potential:
     """Read a potential written by `Potential.save`.
 
-    Its weights need no gradient: faster, and training turns that on itself. SchNetPack is not needed.
+    Its weights do not require a gradient, which is faster; trainings enable it themselves. SchNetPack is not needed.
 
     Args:
-        dtype: type that the network computes in, float32 or float64.
+        path: model file.
+        device: where the weights are.
+        dtype: precision of the network, "float32" or "float64".
 
     Raises:
-        UserError: the file is missing, truncated, not a golf potential, or of a newer version; no such dtype.
+        UserError: the file is missing, truncated, not a golf potential, or of a newer version, or dtype is unknown.
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype {dtype!r} is unknown; use {' or '.join(DTYPES)}")

@@ -47,7 +47,7 @@ class RadialBasis(nn.Module):
 
 
 class Interaction(nn.Module):
-    """Messages between atoms in PaiNN."""
+    """Weights of the messages between atoms in PaiNN."""
 
     def __init__(self, width: int) -> None:
         """Reserve memory for features of this width."""
@@ -56,7 +56,7 @@ class Interaction(nn.Module):
 
 
 class Mixing(nn.Module):
-    """Scalars and vectors of an atom in PaiNN."""
+    """Weights that mix the scalars and vectors of an atom in PaiNN."""
 
     epsilon = 1e-8
 
@@ -68,7 +68,7 @@ class Mixing(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Messages between atoms in SchNet."""
+    """Weights of the messages between atoms in SchNet."""
 
     def __init__(self, width: int, n_rbf: int) -> None:
         """Reserve memory for features of this width."""
@@ -79,7 +79,7 @@ class Convolution(nn.Module):
 
 
 class Representation(nn.Module):
-    """What PaiNN and SchNet share.
+    """The weights that PaiNN and SchNet have in common.
 
     Args:
         parts: `cutoff_fn` and `radial_basis`, in the order in which SchNetPack's state dict has them.
@@ -99,12 +99,12 @@ class Representation(nn.Module):
 
     @property
     def cutoff(self) -> Tensor:
-        """Distance [1] in angstrom from which on atoms do not see each other."""
+        """Distance [1] in angstrom beyond which atoms do not interact."""
         return self.cutoff_fn.cutoff
 
 
 class PaiNN(Representation):
-    """Schuett, Unke, Gastegger, ICML 2021."""
+    """Weights of PaiNN (Schuett, Unke, Gastegger, ICML 2021)."""
 
     def __init__(self, n_atom_basis: int, n_interactions: int, n_rbf: int) -> None:
         """Reserve memory for the filters and the interactions."""
@@ -116,7 +116,7 @@ class PaiNN(Representation):
 
 
 class SchNet(Representation):
-    """Schuett et al., J. Chem. Phys. 148, 241722 (2018)."""
+    """Weights of SchNet (Schuett et al., J. Chem. Phys. 148, 241722 (2018))."""
 
     def __init__(self, n_atom_basis: int, n_interactions: int, n_rbf: int) -> None:
         """Reserve memory for the interactions."""
@@ -126,7 +126,7 @@ class SchNet(Representation):
 
 
 class Output(nn.Module):
-    """Energy of an atom from its features."""
+    """Weights that map the features of an atom to its energy."""
 
     def __init__(self, n_atom_basis: int) -> None:
         """Reserve memory for the two layers."""
@@ -149,7 +149,7 @@ def empty_network(architecture: Architecture) -> Network:
     """Make a float32 network on the CPU whose weights have yet to be loaded; torch's generator is not used.
 
     Raises:
-        UserError: the representation is not known.
+        UserError: the representation is unknown.
     """
     shape = architecture.n_atom_basis, architecture.n_interactions, architecture.n_rbf
     representations: dict[str, type[PaiNN | SchNet]] = {"painn": PaiNN, "schnet": SchNet}
@@ -162,5 +162,5 @@ def empty_network(architecture: Architecture) -> Network:
 
 
 def unknown_representation(architecture: Architecture) -> UserError:
-    """Say that there is no such network."""
-    return UserError(f"key nnp.representation: {architecture.representation!r} is not known; use painn or schnet")
+    """Return the error for an unknown representation."""
+    return UserError(f"key nnp.representation: {architecture.representation!r} is unknown; use painn or schnet")

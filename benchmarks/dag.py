@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -32,8 +31,8 @@ import yaml
 from machine import facts
 
 from golf.core.conformations import ConformationSet, Status
+from golf.core.ending import end_on_signals
 from golf.core.hdf5 import write
-from golf.core.job import exit_on_sigterm
 from golf.core.level import LevelOfTheory
 from golf.oracles.costs import Basis
 from golf.study.config import read_config
@@ -204,7 +203,7 @@ def main() -> None:
     parser.add_argument("--atoms", type=int, default=40, help="of each conformation (default: %(default)s)")
     parser.add_argument("--repeat", type=int, default=3, help="runs; medians are shown (default: %(default)s)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, exit_on_sigterm)  # removes the temporary folder
+    end_on_signals()  # removes the temporary folder
     print(facts("snakemake", "h5py", "numpy"))
     plan = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "-n"]
     plan += ["--configfile", "config.yaml"]

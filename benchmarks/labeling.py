@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import resource
-import signal
 import statistics
 import subprocess
 import sys
@@ -35,8 +34,8 @@ from machine import facts
 
 from golf.core.conformations import ConformationSet, Status
 from golf.core.elements import SYMBOLS
+from golf.core.ending import end_on_signals
 from golf.core.hdf5 import read
-from golf.core.job import exit_on_sigterm
 from golf.core.labels import Label
 from golf.core.level import LevelOfTheory
 from golf.core.processors import usable_processors
@@ -202,7 +201,7 @@ def main() -> None:
     parser.add_argument("--drug-like", type=int, default=0, metavar="N", help="drug-like molecules (default: none)")
     parser.add_argument("--cores", type=int, default=usable_processors(), help="default: all, %(default)s")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, exit_on_sigterm)  # removes the temporary folder
+    end_on_signals()  # removes the temporary folder
     with tempfile.TemporaryDirectory(prefix="golf-benchmark-") as folder:
         interpreter = find_psi4()
         print(facts("numpy", "h5py"), f"Psi4 {interpreter.version()}", sep=", ")

@@ -207,6 +207,7 @@ def test_the_arm_of_the_page_is_evaluated(with_the_arms):
     config = yaml.safe_load((REPOSITORY / "configs/tiny-without-psi4.yaml").read_text())
     config["dataset"] |= {"train": str(REPOSITORY / "tests/molecules.smi"), "conformers": 2}
     config["evaluation"] |= {"arms": ["gfn2"]}
+    config["golf"] |= {"rounds": 0}
     config["relaxation"] = {"max_iterations": 500}
     config["results_dir"] = "results"
     (with_the_arms / "my.yaml").write_text(yaml.safe_dump(config))

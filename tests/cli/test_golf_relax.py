@@ -105,10 +105,9 @@ def bad_inputs(folder, model, smiles):
         r"out\.mol2: unknown suffix '\.mol2'": relax(smiles, folder / "out.mol2"),
         r"molecules\.pdb: unknown suffix '\.pdb'": relax(folder / "molecules.pdb"),
         r"the folder .*missing does not exist": relax(smiles, folder / "missing" / "out.h5"),
-        r"oracle\.time_limit 0\.0001: too short for H2": label("--time-limit", "0.0001"),
         r"--cores 0: must be positive": label("--cores", "0"),
-        r"--keywords \{scf_type: pk\}: not a JSON object; write '\{": label("--keywords", "{scf_type: pk}"),
-        r"--keywords \[1\]: not a JSON object; write '\{": label("--keywords", "[1]"),
+        r"--keywords \{scf_type: pk\}: not a JSON object; write it like '\{": label("--keywords", "{scf_type: pk}"),
+        r"--keywords \[1\]: not a JSON object; write it like '\{": label("--keywords", "[1]"),
         r"oracle\.python: .*|oracle\.python": label("--python", sys.executable),
         r"text\.h5: ": ("inspect", folder / "text.h5"),
     }
@@ -122,6 +121,13 @@ def test_wrong_input_is_one_line_and_status_2(model, smiles, tmp_path, capsys):
         assert status == 2, (message, printed)
         assert len(lines) == 1 and lines[0].startswith("golf: error: ") and re.search(message, lines[0]), printed
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.psi4
+def test_a_time_limit_that_is_too_short_for_anything_is_one_line(smiles, tmp_path, capsys):
+    assert golf("label", smiles, "-o", tmp_path / "out.h5", "--time-limit", "0.0001") == 2
+    assert re.match(r"golf: error: .*oracle\.time_limit 0\.0001: too short for H2.*\n$", capsys.readouterr().err)
+    assert not (tmp_path / "out.h5").exists()
 
 
 @pytest.mark.psi4

@@ -22,7 +22,7 @@ from golf.nnp.parallel import worker_pool
 from golf.nnp.potential import Architecture, Potential, load, load_training_state
 from golf.nnp.reference_energies import fit_reference_energies, force_scale
 from golf.nnp.repulsion import shortest_distances
-from golf.training import recipe as training_stages
+from golf.study import trainings as training_stages
 from golf.training.loop import Schedule, Settings, TrainingDiverged, _Run, errors, loss_of, train
 from support import REPOSITORY
 from support.mmff_labels import labelled_conformers
@@ -330,7 +330,7 @@ def test_a_training_killed_with_sigkill_ends_as_an_undisturbed_one(labelled, tmp
 
 TWICE = """
 import sys
-from golf.training import recipe as stages
+from golf.study import trainings as stages
 from golf.core.job import job
 from golf.nnp.potential import Architecture
 folder, log, updates = sys.argv[1], sys.argv[2], int(sys.argv[3])

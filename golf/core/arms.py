@@ -16,7 +16,7 @@ class Chosen(Enum):
     """How the conformations are chosen that an arm's network is trained on besides the initial labels."""
 
     NOT = "not"
-    """None are: the initial labels alone, or no network."""
+    """It chooses none: it is trained on the initial labels alone, or has no network."""
     IN_ROUNDS = "in rounds"
     """Round after round along relaxations with the network as it is then; files in FOLDER/ROUND/."""
     ONCE = "once"

@@ -40,7 +40,7 @@ TIMEOUTS = 2
 """Number of timeouts after which a geometry is not tried again, unless it gets more time."""
 
 AS_LONG = 0.8
-"""A timeout counts if it came after at least this fraction of the current limit: limits follow measured times."""
+"""An earlier timeout counts only if it had this fraction of the current limit: limits follow measured times."""
 
 _LINE_START = b'{"key": "'
 _OUTCOME = re.compile(

@@ -13,7 +13,7 @@ from golf.oracles.costs import METHODS, Basis, label_costs, predicted_seconds
 from golf.oracles.programs.protocol import Request
 
 LEAST_SECONDS = 600.0
-"""Shortest limit: a small molecule that hangs costs little."""
+"""No limit is shorter: waiting this long for a small molecule that hangs costs little."""
 
 ENOUGH = 3
 """Number of measured labels needed to predict times of a method that the cost model was not fitted to."""

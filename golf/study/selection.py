@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 class RoundCounts:
     """Outcomes of the trajectories of a round; the first four sum to all that finished.
 
-    Each but a not finite one selects a conformation, unless that is counted in the last one.
+    Every trajectory except a not finite one offers a conformation; `n_already_labelled` counts those offered in vain.
     """
 
     n_surrogate_rise: int = 0
@@ -40,7 +40,7 @@ class Selected:
     """A conformation for the oracle, and the trajectory that it is from.
 
     Attributes:
-        n_steps: of the trajectory where the surrogate judged it, else those up to the conformation.
+        n_steps: steps of the whole trajectory; in control `random`, steps up to the drawn state.
     """
 
     trajectory: FinishedRelaxation
@@ -76,7 +76,8 @@ def select_conformations(
 
     Args:
         surrogate: judges every step; None: nothing does.
-        starts: training conformations. One whose `status` says that a label was tried is not selected itself.
+        starts: training conformations. A start with a label, or a failed attempt at one, is never selected itself;
+            later states may be.
         force_threshold, slots, optimizer: see `golf.relaxation.engine.RelaxationEngine`.
 
     Returns:

@@ -1,7 +1,7 @@
 """The stages of a study that ask for DFT: one table, read by rules, estimate, forecast, status and report.
 
 A stage labels conformations, or optimizes them, in batches of one job each. Its folder in the results has the batches,
-K.h5 with the journals of those that are not complete; the labels of all batches are merged into one file.
+K.h5, and their journals; the labels of all batches are merged into one file.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Stage:
         group: title of the stages of its kind, of which `golf estimate` shows the sum.
         work: what is labelled.
         conformations: file of what is labelled or optimized.
-        n: conformations, at most; of the optimizations of a control the labels that they are to give.
+        n: upper bound of the conformations; for the optimizations of a control, the number of gradients wanted.
         n_batches: jobs.
         labels: file of the labels, or minima, of all batches.
         known: file with those that came with the data, if it is not `conformations`.

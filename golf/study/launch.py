@@ -211,10 +211,12 @@ def _recover_jobs(study: Study) -> None:
 
 def _jobs(study: Study) -> Iterator[tuple[str, str, str]]:
     """Jobs of a study in Slurm, whichever run they are of: id, state, and the comment that says what they do."""
-    user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+    user = subprocess.run(["id", "-un"], capture_output=True, encoding="utf-8", check=True).stdout.strip()
     states = "--states=PENDING,RUNNING,COMPLETING"
     command = ["squeue", "--noheader", f"--user={user}", states, "--format=%i %T %j %k"]
-    for line in subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines():
+    for line in subprocess.run(
+        command, stdout=subprocess.PIPE, encoding="utf-8", errors="replace", check=True
+    ).stdout.splitlines():
         number, state, name, *text = line.split(maxsplit=3)
         if name.startswith(f"golf-{study.name}_"):
             yield number, state, "".join(text)

@@ -140,7 +140,7 @@ def test_vibrations_at_the_minimum(model, methanol, tmp_path):
         (Atoms("UO2", np.eye(3)), "O2U has U, which the model never saw .it knows H,"),
         (Atoms("OH2", np.eye(3), cell=[9, 9, 9], pbc=True), "H2O is periodic, but the model is for molecules"),
         (Atoms("OH2", np.eye(3) * np.nan), "H2O: positions are not finite numbers"),
-        (Atoms(), "there are no atoms"),
+        (Atoms(), "the Atoms object is empty"),
     ],
 )
 def test_atoms_that_it_cannot_compute_are_refused(double, atoms, message):

@@ -193,7 +193,7 @@ def test_a_full_scratch_disk_is_not_laid_to_the_conformation(monkeypatch, tmp_pa
 
 def test_a_child_that_has_grown_is_replaced(monkeypatch):
     monkeypatch.setattr(
-        "golf.oracles.programs.pool.RECYCLE_FACTOR", 0.1
+        "golf.oracles.programs.pool.RECYCLE_FACTOR", 0.01
     )  # every label is one too many, and none is lost
     with OraclePool(CHEAP) as oracle:
         before = children()

@@ -91,6 +91,7 @@ def begun(psi4, tmp_path_factory, cheap_level, cheap_basis):
     return folder, config
 
 
+@pytest.mark.psi4
 def test_estimate_needs_no_results(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     study(tmp_path)
@@ -340,7 +341,11 @@ def test_a_machine_with_fewer_cores_than_processes(tmp_path):
         (["estimate", "typo.yaml"], "unknown key golf.round; did you mean golf.rounds?"),
         (["estimate", "broken.yaml"], "broken.yaml: not YAML"),
         (["estimate", "study.yaml", "--jobs", "0"], "--jobs 0: must be positive"),
-        (["estimate", "public.yaml"], "there.h5: is not there yet; run the study, which downloads it first"),
+        pytest.param(
+            ["estimate", "public.yaml"],
+            "there.h5: is not there yet; run the study, which downloads it first",
+            marks=pytest.mark.psi4,
+        ),
         (["status"], "config.yaml: no such file"),
     ],
 )

@@ -183,6 +183,7 @@ def test_what_is_not_trained_costs_nothing(tmp_path, cheap_basis, name, rounds, 
     assert network(config, work).n_updates == updates
 
 
+@pytest.mark.psi4
 def test_status_of_a_study_without_training(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     assert main(["status", str(REPOSITORY / "configs/published-checkpoints.yaml")]) == 0

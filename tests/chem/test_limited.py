@@ -88,6 +88,7 @@ def test_a_process_that_ends_is_replaced_and_errors_are_those_of_the_function():
     assert call(print, "what is printed is no answer", seconds=60) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_an_embedding_at_once_and_leaves_no_process(model, tmp_path, number, status):
     (tmp_path / "in.smi").write_text(f"CCO ethanol\n{HANGS} hangs\nOCCO glycol\n")

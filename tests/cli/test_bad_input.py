@@ -342,6 +342,7 @@ def refused_to_another_user(lines, folder):
     return [printed for _, printed in answers]
 
 
+@pytest.mark.slow
 def test_no_permission_to_write(folder):
     os.chmod(folder, 0o555)
     answers = refused_to_another_user([arguments(command) for command in OUTPUTS], folder)
@@ -350,6 +351,7 @@ def test_no_permission_to_write(folder):
         assert f"{OUTPUTS[command]}: the folder . does not exist or is not writable" in printed
 
 
+@pytest.mark.slow
 def test_no_permission_to_read(folder):
     os.chmod(folder, 0o777)
     names = {command: Path(name) for command, name in INPUTS.items()}

@@ -158,6 +158,7 @@ def test_the_installed_command_says_what_is_wrong(tmp_path):
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".h5", ".sdf", ".xyz"])
 def test_a_full_disk_is_one_line_and_keeps_the_old_file(model, smiles, tmp_path, suffix):
     output = tmp_path / f"out{suffix}"
@@ -171,6 +172,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(model, smiles, tmp_path,
     assert output.read_text() == "kept" and sorted(path.name for path in tmp_path.iterdir()) == [output.name]
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_one_line(model, smiles, tmp_path):
     arguments = ["relax", smiles, "-m", model, "-o", tmp_path / "out.h5", "--conformers", 200, "--max-steps", 10**6]
     arguments += ["--force-threshold", 1e-12, "--optimizer", "lbfgs"]

@@ -65,6 +65,7 @@ def test_the_slurm_job_of_the_owner_is_named(tmp_path, monkeypatch):
     assert locks.this_process().endswith(", Slurm job 17")
 
 
+@pytest.mark.slow
 def test_a_lease_is_kept_while_its_owner_lives_and_taken_over_when_it_is_dead(tmp_path, monkeypatch):
     monkeypatch.setattr(Lease, "EXPIRES", 2.0)
     owner = started(hold_lease, tmp_path / "lease", 0.2)

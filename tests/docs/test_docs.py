@@ -104,6 +104,7 @@ CHECKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", CHECKS)
 def test_snippets_on_models_run(page, tmp_path):
     """With a small model, not trained; only the numbers differ."""
@@ -174,6 +175,7 @@ def test_the_slurm_profile_speaks_of_rules_that_exist():
     assert named and set(named) <= set(listed.stdout.split())
 
 
+@pytest.mark.slow
 def test_label_jobs_import_nothing_that_their_environment_lacks():
     """envs/psi4.yaml has what they need; all other packages are hidden. (geomeTRIC takes ASE where it finds it.)"""
     rules = "".join(path.read_text() for path in sorted((REPOSITORY / "rules").glob("*.smk"))).split("\nrule ")

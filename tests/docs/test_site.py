@@ -224,6 +224,8 @@ def test_the_arm_of_the_page_is_evaluated(with_the_arms):
     assert metrics.attrs["n_labels"] == 0 and not (with_the_arms / "results/models").exists()
 
 
+@pytest.mark.study
+@pytest.mark.slow
 def test_the_control_of_the_page_is_one_entry_and_one_rule(with_the_arms):
     """It is labelled, trained, relaxed and evaluated, and every place that speaks of stages knows it."""
     config = yaml.safe_load((REPOSITORY / "configs/tiny-without-psi4.yaml").read_text())

@@ -258,6 +258,7 @@ def test_mistakes_in_the_configuration(one, message):
         validated({"dataset": {"train": "y", "download": same}}, "config.yaml")
 
 
+@pytest.mark.slow
 def test_a_study_downloads_its_data_and_then_plans_itself(server, reference_data, tmp_path):
     """Plan, refuse other targets, download through Snakemake, plan again: nothing else is typed."""
     server.content = (reference_data / "data/nabladft_sample.db").read_bytes()

@@ -382,6 +382,7 @@ def test_what_was_left_out_is_listed_where_nothing_could_be_relaxed(model, tmp_p
         assert [row["name"] for row in csv.DictReader(stream)] == ["broken", "boron"]
 
 
+@pytest.mark.slow
 def test_two_at_a_time_on_one_output(model, tmp_path, capsys):
     (tmp_path / "in.smi").write_text("".join(f"CCCCO m{i}\n" for i in range(400)))
     slow = ["relax", tmp_path / "in.smi", "-m", model, "-o", tmp_path / "out.h5", "--max-steps", 10**6]

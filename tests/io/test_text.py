@@ -86,6 +86,7 @@ def _opens_text(call):
     return name in ("read_text", "write_text", "FileHandler") or is_text
 
 
+@pytest.mark.slow
 def test_names_are_written_and_printed_in_any_locale(model, tmp_path):
     (tmp_path / "in.csv").write_text("smiles,name,note\nCCO,Äthanol 乙醇,µM\n", encoding="utf-8")
     environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

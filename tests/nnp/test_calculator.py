@@ -63,6 +63,7 @@ def test_importing_golf_is_light():
         golf.Calculater  # noqa: B018
 
 
+@pytest.mark.slow
 def test_the_log_of_a_program_that_uses_golf_stays_as_it_was():
     imports = "import logging, golf, golf.nnp._schnetpack; golf.Calculator"
     code = f"{imports}; root = logging.getLogger(); print(root.level, root.handlers)"

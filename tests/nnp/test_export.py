@@ -87,6 +87,7 @@ def compared(model, molecules, dtype, folder):
     return np.max(differences, axis=0), metadata
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("representation", "repulsion"), [("painn", "wall"), ("schnet", "none")])
 def test_equal_results_in_a_process_without_golf(representation, repulsion, molecules, tmp_path):
     network(representation, repulsion).save(tmp_path / "model.pt")
@@ -108,6 +109,7 @@ def test_the_wall_and_the_reference_energies_are_in_the_file(molecules, tmp_path
     assert float(bare.energy_and_forces(*tensors, offset)[0]) == pytest.approx(reference, abs=1.0) and reference < -100
 
 
+@pytest.mark.slow
 def test_a_published_model(reference_data, molecules, tmp_path):
     import_checkpoint(reference_data / "checkpoints" / "GOLF-1k").save(tmp_path / "model.pt")
     for dtype, tolerance in (("float32", 2e-6), ("float64", 1e-10)):
@@ -152,6 +154,7 @@ def test_wrong_input_is_one_line_and_status_2(tmp_path, capsys):
     assert "there.pt: a TorchScript file, which is for other engines; give a model.pt" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(model, tmp_path):
     """In a process of its own: torch would end it."""
     code = (

@@ -88,6 +88,7 @@ def largest_difference(a, b):
     return [float((x - y).abs().max()) for x, y in zip(a, b, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["GOLF-1k", "baseline-NNP"])
 def test_parity_with_schnetpack_on_drug_like_molecules(name, reference_data, sample, tmp_path):
     """The same numbers in float64; in float32 as close to those as SchNetPack is."""
@@ -216,6 +217,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         read_nabladft(tmp_path / "text.db")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(checkpoint, tmp_path):
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"

@@ -73,6 +73,7 @@ def conformations():
     return labelled_part()
 
 
+@pytest.mark.slow
 def test_energies_and_forces_are_the_same_bits(potential, conformations, tmp_path):
     """In float32 and float64: SchNetPack's modules here, a stored model where SchNetPack cannot be imported."""
     potential.save(tmp_path / "model.pt")
@@ -116,6 +117,7 @@ def test_a_model_file_has_the_same_weights_in_the_same_order(potential, tmp_path
     assert (torch.get_rng_state() == random).all()
 
 
+@pytest.mark.slow
 def test_relax_needs_no_schnetpack(model, tmp_path):
     (tmp_path / "in.smi").write_text("CO methanol\n")
     done = without_schnetpack(GOLF, "relax", tmp_path / "in.smi", "-m", model, "-o", tmp_path / "out.h5")
@@ -123,6 +125,7 @@ def test_relax_needs_no_schnetpack(model, tmp_path):
     assert len(read(tmp_path / "out.h5")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "export"])
 def test_training_and_export_say_in_one_line_what_to_install(command, model, labelled, tmp_path):
     write(tmp_path / "labels.h5", labelled)

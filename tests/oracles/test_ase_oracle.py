@@ -131,6 +131,7 @@ def test_a_child_of_process_1_serves_it():
     assert ready["ready"] and answer["covered"] == {"Cu": [0, 0]}
 
 
+@pytest.mark.slow
 def test_each_element_has_a_time_limit_of_its_own(tmp_path, monkeypatch):
     """All of them together may take longer; of the one that is too slow the message says which."""
     (tmp_path / "slow.py").write_text(SLOW)

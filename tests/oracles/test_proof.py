@@ -88,6 +88,7 @@ def test_iodine_behind_a_core_potential_is_warned_of_once(monkeypatch, caplog):
     assert caplog.text.count("dispersion coefficients of manganese") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [pytest.param("psi4", marks=pytest.mark.psi4), "pyscf"])
 def test_ethanol_at_the_default_level_is_held_against_its_known_energy(monkeypatch, program):
     with OraclePool(LevelOfTheory(program, "wB97X-D", "def2-SVP")) as oracle:

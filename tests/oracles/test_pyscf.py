@@ -157,6 +157,7 @@ def test_forces_are_minus_the_derivative_of_the_energy():
     assert (forces * push).sum() == pytest.approx(-(up - down) / (2 * step), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_geometry_gives_the_same_bits_whatever_was_computed_before():
     """With so little memory PySCF itself would cut its arrays differently in a process that has grown."""
     methanol, level = request("CH3OH"), LevelOfTheory("pyscf", "pbe", "def2-svp")
@@ -171,6 +172,7 @@ def test_the_same_geometry_gives_the_same_bits_whatever_was_computed_before():
         np.testing.assert_array_equal(label.forces, first.forces)
 
 
+@pytest.mark.slow
 def test_an_energy_does_not_depend_on_how_the_molecule_lies():
     one = request("CH3OH")
     about = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))[0]
@@ -180,6 +182,7 @@ def test_an_energy_does_not_depend_on_how_the_molecule_lies():
     np.testing.assert_allclose(there.forces, here.forces @ about, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["CH4", "C2H6", "CO2"])
 def test_nor_does_that_of_a_molecule_with_equal_moments(name):
     """Coordinates as a file has them, with six decimals: their rounding must not choose the axes."""
@@ -210,6 +213,7 @@ def test_scf_ladder_recovers_and_says_how():
     assert plain.scf_iterations > 2 and recovered.energy == pytest.approx(plain.energy, abs=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["hf", "pbe"])
 @pytest.mark.parametrize(("charge", "multiplicity"), [(0, 1), (1, 2)])
 def test_every_rung_of_the_ladder_converges_to_the_same_energy(method, charge, multiplicity):

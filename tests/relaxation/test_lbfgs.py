@@ -28,6 +28,7 @@ class AseMMFF(ase.calculators.calculator.Calculator):
         self.n_evaluations += 1
 
 
+@pytest.mark.slow
 def test_same_minima_as_ase_in_no_more_evaluations():
     starts = conformers(["CCO", "COC=O", "CC(N)=O", "c1cnc[nH]1", "CCS", "OCC(F)CN"], 3)
     threshold = hartree(0.01)

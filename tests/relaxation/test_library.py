@@ -189,6 +189,7 @@ def test_an_h5_and_geometries_alone_come_in_pieces_too(model, smiles, tmp_path, 
     np.testing.assert_array_equal(read(tmp_path / "c.h5").number, read(tmp_path / "a.h5").number)
 
 
+@pytest.mark.slow
 def test_cut_off_it_goes_on_and_ends_in_the_same(model, tmp_path, smiles, monkeypatch):
     monkeypatch.setattr("golf.cli.relax.PIECE", 1)
     options = ["--conformers", 2, "--max-steps", 5, "--cores", 1]
@@ -244,6 +245,7 @@ def test_parts_that_are_there_are_not_relaxed_again(model, smiles, tmp_path):
     assert outcome.n_relaxed == 5 and [out.line for out in outcome.left_out] == [3, 5, 7]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_library(model, tmp_path):
     """The same pieces ten times over: the parent's peak memory stays where it was."""
     molecules, _ = read_molecules(write_text(tmp_path / "a.smi", "CCCCO a\n"))

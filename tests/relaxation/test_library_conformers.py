@@ -92,6 +92,7 @@ def test_an_ensemble_is_of_all_conformers_of_a_molecule_wherever_they_stand(mode
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".h5", ".extxyz", ".sdf"])
 @pytest.mark.parametrize("ensemble", [(), ("--prune", 0.1)])
 def test_very_many_conformers_of_a_molecule_are_one_molecule(model, tmp_path, monkeypatch, suffix, ensemble):

@@ -27,6 +27,7 @@ def spread_limit(longest):
     return term
 
 
+@pytest.mark.slow
 def test_the_same_alone_and_in_any_batch():
     """To the last bit, where the forces are: MMFF computes them one molecule at a time."""
     starts = conformers(MOLECULES, 4)

@@ -124,6 +124,7 @@ SADDLE_POINTS = [  # and conformers that are none
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("atoms", "smiles"), SADDLE_POINTS, ids=[smiles for _, smiles in SADDLE_POINTS])
 def test_saddle_points_are_left(potential, atoms, smiles):
     """Flat nitrogen of an amine and, with rounding, straight water bend by themselves."""
@@ -150,6 +151,7 @@ def test_a_symmetric_end_at_the_step_limit_stays(potential):
 MINIMA = ["C6H6", "C2H6", "C2H4", "C2H2", "H2CO", "CH3OH", "HCN"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["lbfgs", "preconditioned"])
 def test_symmetric_minima_stay_as_they_are(potential, optimizer):
     asked = Counted(potential)

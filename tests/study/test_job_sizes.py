@@ -87,6 +87,7 @@ print(peak_mb() - before)
 """
 
 
+@pytest.mark.slow
 def test_a_training_set_takes_less_than_its_job_asks_for(file):
     """Its pairs, if they were all held at once, would take 20,000 times 24 kB, and making them 4 times as much."""
     done = subprocess.run([sys.executable, "-c", TAKEN, file], capture_output=True, text=True, check=True)

@@ -20,6 +20,7 @@ def select(potential, starts, n_select, **options):
     return select_conformations(potential, MMFFSurrogate(), starts, n_select=n_select, **(OPTIONS | options))
 
 
+@pytest.mark.slow
 def test_selected_is_the_conformation_before_the_surrogate_rise():
     starts = conformers(MOLECULES, 6)
     potential = MMFFPotential(starts, WRONG)
@@ -177,6 +178,7 @@ def test_a_surrogate_that_fails_on_the_way_raises():
         select(Collapse(), starts, 1, iterations_per_step=20)
 
 
+@pytest.mark.slow
 def test_rounds_relax_by_plain_lbfgs_whatever_test_relaxations_do(tmp_path):
     """The paper's failure detection watches plain L-BFGS; the optimizer of test relaxations is the user's choice."""
     (tmp_path / "Snakefile").write_text(

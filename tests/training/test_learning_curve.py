@@ -97,6 +97,7 @@ def curve(folder, output, *options):
     return main([str(argument) for argument in (*arguments, "--cores", 1, *options)])
 
 
+@pytest.mark.slow
 def test_errors_on_other_molecules_fall_with_labels(folder, capsys):
     options = ("--fractions", 0.1, 1, 0.3, "--updates", 150)
     assert curve(folder, "curve.csv", *options) == 0
@@ -124,6 +125,7 @@ def test_a_finished_subset_is_not_trained_again(folder, capsys, caplog):
     assert not (folder / "part.work").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_curve_says_so_and_goes_on(folder):
     arguments = ["learning-curve", folder / "labels.h5", "-o", folder / "cut.csv", "--config", folder / "small.yaml"]
     arguments = [str(argument) for argument in (*arguments, "--fractions", 0.5, 1, "--updates", 60, "--cores", 1)]

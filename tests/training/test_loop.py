@@ -287,6 +287,7 @@ trained.save(folder / "killed.pt", state)
 """
 
 
+@pytest.mark.slow
 def test_a_training_killed_with_sigkill_ends_as_an_undisturbed_one(labelled, tmp_path):
     n_updates = 200
     hdf5.write(tmp_path / "labelled.h5", labelled)
@@ -344,6 +345,7 @@ with job(f"{folder}/{log}") as deadline:
 """
 
 
+@pytest.mark.slow
 def test_a_successor_waits_for_the_orphan_and_takes_over_its_training(labelled, tmp_path):
     """A job in Slurm outlives its Snakemake; the next Snakemake starts the same training."""
     level = {"program": "psi4", "method": "hf", "basis": "sto-3g", "keywords": "{}"}

@@ -117,6 +117,7 @@ def test_a_training_goes_on_from_a_model(folder):
     assert not same_weights(folder / "a.pt", folder / "b.pt")
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on(folder):
     (folder / "quick.yaml").write_text(SMALL.replace("training: {", "training: {checkpoint_seconds: 0.2, "))
     arguments = ["train", folder / "labels.h5", "-o", folder / "m.pt", "--config", folder / "quick.yaml"]
@@ -139,6 +140,7 @@ def test_an_interrupted_training_goes_on(folder):
     assert same_weights(folder / "m.pt", folder / "undisturbed.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_training_stopped_before_its_first_checkpoint_can_be_typed_again(folder, number):
     arguments = ["train", folder / "labels.h5", "-o", folder / "m.pt", "--config", folder / "small.yaml"]
@@ -159,6 +161,7 @@ def test_a_training_stopped_before_its_first_checkpoint_can_be_typed_again(folde
     assert columns[0] == columns[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "learning-curve"])
 def test_a_full_disk_is_one_line(folder, command):
     """In a process of its own, whose files may be as large as the metrics but no model."""

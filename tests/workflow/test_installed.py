@@ -105,6 +105,7 @@ def test_dependencies_can_be_installed_together_in_the_versions_of_requirements(
         list(required([*dependencies, SCHNETPACK]))
 
 
+@pytest.mark.slow
 def test_the_lines_bring_every_package_that_golf_imports(python, trainer, tmp_path):
     """In environments with nothing else; the only requirements that are not met are SchNetPack's."""
     without = run(python, "python", "-c", EVERYTHING, cwd=tmp_path)

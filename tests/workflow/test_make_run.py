@@ -97,6 +97,7 @@ def test_a_killed_snakemake_leaves_nothing_that_the_same_command_does_not_clear_
     assert (clone / "results/dataset/train.h5").is_file() and not mark.exists()
 
 
+@pytest.mark.slow
 def test_studies_of_one_clone_run_at_the_same_time_whatever_surrounds_them(clone):
     other = clone / "my studies/it's other.yaml"
     other.parent.mkdir()

@@ -48,6 +48,7 @@ def snakemake(folder, *arguments, python=sys.executable):
     )
 
 
+@pytest.mark.slow
 def test_another_workflow_makes_the_data_set_of_a_study(theirs):
     """Results have the prefix, the molecules that the user names have not."""
     done = snakemake(theirs, "--cores", "1")

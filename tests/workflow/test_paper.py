@@ -99,6 +99,7 @@ def state_batches(size, n_test=N_TEST):
     return -(-11 * min(50, n_test) // size)
 
 
+@pytest.mark.slow
 def test_golf_1k(folder):
     jobs = planned(folder, "paper-golf-1k")
     assert jobs["relax_round"] == jobs["train_round"] == 21
@@ -109,6 +110,7 @@ def test_golf_1k(folder):
     assert not {"train_baseline", "continue_baseline", "download_data"} & set(jobs)
 
 
+@pytest.mark.slow
 def test_golf_10k(folder):
     jobs = planned(folder, "paper-golf-10k")
     assert jobs["relax_round"] == jobs["train_round"] == 84
@@ -116,6 +118,7 @@ def test_golf_10k(folder):
     assert jobs["evaluate_arm"] == 4 and jobs["train_baseline"] == jobs["continue_baseline"] == 1
 
 
+@pytest.mark.slow
 def test_trajectories_without_golf_rounds(folder):
     (folder / "fewer.yaml").write_text("controls: {rdkit_labels: 40}")
     jobs = planned(folder, "paper-traj", folder / "fewer.yaml")
@@ -125,6 +128,7 @@ def test_trajectories_without_golf_rounds(folder):
     assert not {"relax_round", "train_round", "publish_model"} & set(jobs)
 
 
+@pytest.mark.slow
 def test_spice(folder, monkeypatch):
     before = planned(folder, "paper-spice")
     assert before == {"all": 1, "download_data": 1, "total": 2}

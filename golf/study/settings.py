@@ -27,8 +27,17 @@ class OptimizerSettings:
     variant: str
 
 
+class _WithOptimizer:
+    """Settings with an attribute `optimizer`."""
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Self:
+        """Make it of what `asdict` gave."""
+        return cls(**{**params, "optimizer": OptimizerSettings(**params["optimizer"])})
+
+
 @dataclass(frozen=True)
-class Selection:
+class Selection(_WithOptimizer):
     """The relaxations of a round.
 
     Attributes:
@@ -45,14 +54,9 @@ class Selection:
     max_steps: int
     iterations_per_step: int
 
-    @classmethod
-    def of(cls, params: Mapping[str, Any]) -> Self:
-        """Make it of what `asdict` gave."""
-        return cls(**{**params, "optimizer": OptimizerSettings(**params["optimizer"])})
-
 
 @dataclass(frozen=True)
-class Relaxation:
+class Relaxation(_WithOptimizer):
     """The relaxations of the test set; attributes as those of `Selection`.
 
     Attributes:
@@ -65,11 +69,6 @@ class Relaxation:
     max_steps: int
     iterations_per_step: int
     keep_steps: list[int]
-
-    @classmethod
-    def of(cls, params: Mapping[str, Any]) -> Self:
-        """Make it of what `asdict` gave."""
-        return cls(**{**params, "optimizer": OptimizerSettings(**params["optimizer"])})
 
 
 def _optimizer(config: Mapping[str, Any], name: str) -> OptimizerSettings:

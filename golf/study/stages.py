@@ -7,7 +7,7 @@ K.h5, and their journals; the labels of all batches are merged into one file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -101,33 +101,25 @@ def stage_at(found: Mapping[str, Stage], folder: str) -> Stage:
 
 def _stages(config: Mapping[str, Any], size: Size) -> Iterator[Stage]:
     if needs_training(config):
-        yield _labels(config, "labels/initial", "initial labels", Work.INITIAL, "dataset/train.h5", size.initial_labels)
+        n = size.initial_labels
+        yield _stage(config, "labels/initial", "initial labels", Work.INITIAL, "dataset/train.h5", n)
     yield from _chosen(config)
-    n, batch_size = size.references, config["evaluation"]["reference_batch_size"]
-    yield Stage(
-        "evaluation/reference",
-        "DFT minima",
-        "DFT minima",
-        Work.MINIMA,
-        "dataset/test.h5",
-        n,
-        n_batches(n, batch_size),
-        "evaluation/reference.h5",
-        known="dataset/reference.h5",
-    )
+    minima = _stage(config, "evaluation/reference", "DFT minima", Work.MINIMA, "dataset/test.h5", size.references)
+    jobs = n_batches(size.references, config["evaluation"]["reference_batch_size"])
+    yield replace(minima, n_batches=jobs, known="dataset/reference.h5")
     for arm in arms_of(config):
-        folder, n = f"evaluation/{arm}", size.test_conformations
-        title = f"ends of {arm}"
-        yield _labels(config, f"{folder}/labels", title, Work.ENDS, f"{folder}/relaxed.h5", n, "test labels")
+        folder, title, n = f"evaluation/{arm}", f"ends of {arm}", size.test_conformations
+        yield _stage(config, f"{folder}/labels", title, Work.ENDS, f"{folder}/relaxed.h5", n, "test labels")
     n = n_trajectory_states(config, size.test_conformations)
     for arm in trajectory_arms(config):
         folder, title = f"evaluation/{arm}/trajectory", f"trajectories of {arm}"
-        yield _labels(config, f"{folder}/labels", title, Work.STATES, f"{folder}/states.h5", n, "trajectory states")
+        yield _stage(config, f"{folder}/labels", title, Work.STATES, f"{folder}/states.h5", n, "trajectory states")
 
 
-def _labels(
+def _stage(
     config: Mapping[str, Any], folder: str, title: str, work: Work, conformations: str, n: int, group: str = ""
 ) -> Stage:
+    """Make a stage with the batch size of labels, whose merged file has the name of its folder."""
     jobs = n_batches(n, config["oracle"]["batch_size"])
     return Stage(folder, title, group or title, work, conformations, n, jobs, f"{folder}.h5")
 
@@ -136,29 +128,21 @@ def _chosen(config: Mapping[str, Any]) -> Iterator[Stage]:
     """The labels that arms choose: golf's rounds, then those of the controls as the configuration lists them."""
     names = [arm for arm in trained_arms(config) if ARMS[arm].chosen is not Chosen.NOT]
     for arm in sorted((ARMS[name] for name in names), key=lambda arm: arm.is_control):
-        round_title, group = (
-            (f"{arm.name} round", f"{arm.name} labels") if arm.is_control else ("round", "round labels")
-        )
+        name = f"{arm.name} " if arm.is_control else ""
         if arm.chosen is Chosen.IN_ROUNDS:
             for r in rounds_of(config, arm):
                 folder, n = f"{arm.folder}/{r}", budget_of_round(config, arm, r)
-                title, path = f"{round_title} {r}", f"{folder}/selected.h5"
-                yield _labels(config, f"{folder}/labels", title, Work.SELECTED, path, n, group)
-        elif arm.chosen is Chosen.ONCE:
-            n, path = budget_of(config, arm.name), f"{arm.folder}/selected.h5"
-            yield _labels(config, f"{arm.folder}/labels", f"arm {arm.name}", Work.SELECTED, path, n, group)
+                title, path, group = f"{name}round {r}", f"{folder}/selected.h5", f"{name or 'round '}labels"
+                yield _stage(config, f"{folder}/labels", title, Work.SELECTED, path, n, group)
+            continue
+        n, title = budget_of(config, arm.name), f"arm {arm.name}"
+        if arm.chosen is Chosen.ONCE:
+            path = f"{arm.folder}/selected.h5"
+            yield _stage(config, f"{arm.folder}/labels", title, Work.SELECTED, path, n, f"{name}labels")
         else:
-            n = budget_of(config, arm.name)
-            yield Stage(
-                f"{arm.folder}/optimizations",
-                f"arm {arm.name}",
-                f"{arm.name} gradients",
-                Work.OPTIMIZATIONS,
-                f"{arm.folder}/starts.h5",
-                n,
-                n_batches(n, config["oracle"]["batch_size"]),
-                f"{arm.folder}/labels.h5",
-            )
+            folder, path = f"{arm.folder}/optimizations", f"{arm.folder}/starts.h5"
+            stage = _stage(config, folder, title, Work.OPTIMIZATIONS, path, n, f"{name}gradients")
+            yield replace(stage, labels=f"{arm.folder}/labels.h5")
 
 
 def trajectory_arms(config: Mapping[str, Any]) -> list[str]:

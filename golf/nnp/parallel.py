@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from golf.nnp.batches import wants_graph
+from golf.nnp.provider import Molecules
 
 if TYPE_CHECKING:
     from golf.nnp.potential import Potential
@@ -80,6 +81,10 @@ class ThreadedPotential:
     def device(self) -> torch.device:
         """Device of the tensors that are passed and returned."""
         return self._potential.device
+
+    def evaluate(self, molecules: Molecules, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute energies and forces of molecules; see `golf.nnp.provider.ForceProvider`."""
+        return self.energy_and_forces(molecules.numbers, positions, molecules.offset)
 
     def energy_and_forces(self, numbers: Tensor, positions: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         """Compute energies and forces; see `Potential.energy_and_forces`."""

@@ -34,6 +34,7 @@ from golf.nnp.domain import Domain
 from golf.nnp.hessian import hessian
 from golf.nnp.networks import atomic_energies, scalar_features
 from golf.nnp.painn import compiled_loops
+from golf.nnp.provider import Molecules
 from golf.nnp.repulsion import Wall
 from golf.nnp.weights import Network, empty_network
 
@@ -169,6 +170,10 @@ class Potential(nn.Module):
             energy, forces_repulsion = self._repulsion_energy_and_forces(self.repulsion, batch)
             total, forces = total + energy, forces + forces_repulsion
         return total, forces
+
+    def evaluate(self, molecules: Molecules, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute energies and forces of molecules; see `golf.nnp.provider.ForceProvider`."""
+        return self.energy_and_forces(molecules.numbers, positions, molecules.offset)
 
     def hessian(self, numbers: Tensor, positions: Tensor, *, threads: int | None = None) -> Tensor:
         """Compute the symmetric matrix of second derivatives [3 n, 3 n] of the energy of one molecule.

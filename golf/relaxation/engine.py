@@ -12,37 +12,18 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from golf.chem.mmff import MMFFSurrogate, Variant
 from golf.core.conformations import ConformationSet, StopReason
 from golf.core.errors import UserError
+from golf.nnp.provider import ForceProvider, Molecules
 from golf.relaxation.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH, BatchedLBFGS, BatchedOptimizer
 from golf.relaxation.preconditioned import HISTORY, PreconditionedLBFGS
-
-
-class ForceProvider(Protocol):
-    """What a relaxation needs of a potential; molecules are concatenated, as in a `ConformationSet`."""
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the tensors that are passed and returned."""
-        ...
-
-    def energy_and_forces(self, numbers: Tensor, positions: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """Return energies [m] in hartree and forces [A, 3] in hartree/angstrom, both float64.
-
-        Args:
-            numbers: [A] int64, atomic numbers.
-            positions: [A, 3] float64, angstrom.
-            offset: [m + 1] int64, atoms of molecule i are the rows `offset[i]:offset[i + 1]`.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -185,7 +166,6 @@ class RelaxationEngine:
         n_slots = max(1, min(slots, len(conformations)))
         n_max = int(conformations.n_atoms.max(initial=1))
         self._slots: list[_Slot | None] = [None] * n_slots
-        self._numbers = torch.zeros(n_slots, n_max, dtype=torch.int64, device=self._device)
         self._positions = torch.zeros(n_slots, n_max, 3, dtype=torch.float64, device=self._device)
         self._forces = torch.zeros_like(self._positions)
         self._energies = torch.zeros(n_slots, dtype=torch.float64, device=self._device)
@@ -193,7 +173,7 @@ class RelaxationEngine:
         self._optimizer = optimizer.build(n_slots, n_max, self._device)
         self._mmff = MMFFSurrogate(optimizer.variant)
         self._rows = torch.zeros(0, dtype=torch.int64, device=self._device)  # real atoms among all n_slots * n_max
-        self._offset = torch.zeros(1, dtype=torch.int64, device=self._device)
+        self._molecules = self._molecules_of([])
 
     def run(self, order: Iterable[int | None]) -> Iterator[FinishedRelaxation]:
         """Relax the conformations of these indices; yield relaxations in the order in which they finish.
@@ -250,8 +230,6 @@ class RelaxationEngine:
             positions = self._conformations.position[rows].copy()
             origin = Geometry(positions, math.nan)
             self._slots[s] = _Slot(start, len(positions), origin, origin, origin, origin)
-            numbers = torch.as_tensor(self._conformations.number[rows].astype(np.int64))
-            self._numbers[s, : len(positions)] = numbers.to(self._device)
             self._positions[s, : len(positions)] = torch.as_tensor(positions).to(self._device)
             fresh[s] = True
             smiles = self._conformations.mapped_smiles[start]
@@ -262,8 +240,21 @@ class RelaxationEngine:
         filled = [(s, slot.n_atoms) for s, slot in enumerate(self._slots) if slot is not None]
         rows_of = [np.arange(s * n_max, s * n_max + n) for s, n in filled]
         self._rows = torch.as_tensor(np.concatenate([np.zeros(0, np.int64), *rows_of])).to(self._device)
-        self._offset = torch.as_tensor(np.cumsum([0, *(n for _, n in filled)])).to(self._device)
+        self._molecules = self._molecules_of([slot.start for slot in self._slots if slot is not None])
         return bool(filled)
+
+    def _molecules_of(self, starts: list[int]) -> Molecules:
+        """Return the molecules of these conformations, without a copy of the other columns."""
+        of = self._conformations
+        numbers = [of.number[of.rows(i)] for i in starts]
+        offset = np.cumsum([0, *map(len, numbers)])
+        return Molecules(
+            torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *numbers])).to(self._device),
+            torch.from_numpy(offset).to(self._device),
+            tuple(int(of.charge[i]) for i in starts),
+            tuple(int(of.multiplicity[i]) for i in starts),
+            tuple(of.mapped_smiles[i] for i in starts),
+        )
 
     def _empty(self, s: int) -> None:
         """Remove the molecule from a slot; with zero forces nothing moves there."""
@@ -275,9 +266,7 @@ class RelaxationEngine:
 
     def _evaluate(self) -> tuple[NDArray, NDArray, NDArray]:
         """Return energies [n_slots], largest forces [n_slots], positions [n_slots, n_max, 3]; zero in empty slots."""
-        energies, forces = self._potential.energy_and_forces(
-            self._numbers.flatten()[self._rows], self._positions.flatten(0, 1)[self._rows], self._offset
-        )
+        energies, forces = self._potential.evaluate(self._molecules, self._positions.flatten(0, 1)[self._rows])
         self._forces.zero_()
         self._forces.view(-1, 3)[self._rows] = forces.to(torch.float64)
         longest = self._forces.norm(dim=2).amax(dim=1)  # NaN and infinity propagate

@@ -20,7 +20,8 @@ from golf.chem.mmff import MMFFSurrogate, SurrogateError
 from golf.core.conformations import ConformationRecord, ConformationSet, Frame, Frames, StopReason
 from golf.core.labels import with_labels_of
 from golf.core.progress import progress_bar
-from golf.relaxation.engine import FinishedRelaxation, ForceProvider, Geometry, Optimizer, RelaxationEngine
+from golf.nnp.provider import ForceProvider, Molecules
+from golf.relaxation.engine import FinishedRelaxation, Geometry, Optimizer, RelaxationEngine
 from golf.relaxation.saddle_points import LOWER, TRIES, evaluations, is_symmetric, way_down
 
 logger = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ def _leave_saddle_points(
     for _ in range(TRIES):
         aside: dict[int, NDArray[np.float64]] = {}
         for i in candidates:
-            finished[i], further_start = _checked(potential, numbers[i], finished[i])
+            finished[i], further_start = _checked(potential, conformations.subset([i]), finished[i])
             if further_start is not None:
                 aside[i] = further_start
         if not aside:
@@ -137,11 +138,12 @@ def _leave_saddle_points(
 
 
 def _checked(
-    potential: ForceProvider, numbers: NDArray, end: FinishedRelaxation
+    potential: ForceProvider, start: ConformationSet, end: FinishedRelaxation
 ) -> tuple[FinishedRelaxation, NDArray[np.float64] | None]:
     """Check the curvature at a converged end; return the counted relaxation and, at a saddle point, a new start."""
-    n_evaluations = end.n_force_evaluations + evaluations(len(numbers))
-    return replace(end, n_force_evaluations=n_evaluations), way_down(potential, numbers, end.last.positions)
+    n_evaluations = end.n_force_evaluations + evaluations(len(start.number))
+    aside = way_down(potential, Molecules.of(start, potential.device), end.last.positions)
+    return replace(end, n_force_evaluations=n_evaluations), aside
 
 
 def _joined(before: FinishedRelaxation, further: FinishedRelaxation) -> tuple[FinishedRelaxation, bool]:

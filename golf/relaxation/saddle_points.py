@@ -12,16 +12,12 @@ may have a sharp minimum at one: the published GOLF-1k has one for ammonia, 6 kc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from golf.core.units import hartree
-
-if TYPE_CHECKING:
-    from golf.relaxation.engine import ForceProvider
+from golf.nnp.provider import ForceProvider, Molecules
 
 TOLERANCE = 3e-4
 """Tolerance of a symmetry in angstrom. Files of four decimals keep a symmetry to 1e-4; ETKDG conformers miss it by
@@ -73,18 +69,20 @@ def is_symmetric(numbers: NDArray, positions: NDArray) -> bool:
     return bool((same_element & (differences < TOLERANCE)).any())
 
 
-def way_down(potential: ForceProvider, numbers: NDArray, positions: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def way_down(
+    potential: ForceProvider, molecule: Molecules, positions: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
     """Return positions [n, 3] in angstrom beside a saddle point, where the energy falls off; None at a minimum.
 
     This takes `evaluations(n)` evaluations of the molecule.
 
     Args:
         potential: energies and forces.
-        numbers: [n] atomic numbers.
+        molecule: a single molecule.
         positions: [n, 3] angstrom, where the forces vanish.
     """
     motions = _internal(positions)
-    curvatures, modes = np.linalg.eigh(motions.T @ _second_derivatives(potential, numbers, positions) @ motions)
+    curvatures, modes = np.linalg.eigh(motions.T @ _second_derivatives(potential, molecule, positions) @ motions)
     falling = motions @ modes[:, curvatures < -FALLS]  # [3 n, m]
     if not falling.shape[1]:
         return None
@@ -103,24 +101,23 @@ def _moved(positions: NDArray[np.float64], direction: NDArray[np.float64]) -> ND
     return positions + steps * (ASIDE / np.linalg.norm(steps, axis=1).max())
 
 
-def _second_derivatives(potential: ForceProvider, numbers: NDArray, positions: NDArray) -> NDArray[np.float64]:
+def _second_derivatives(potential: ForceProvider, molecule: Molecules, positions: NDArray) -> NDArray[np.float64]:
     """Return second derivatives [3 n, 3 n] in hartree/angstrom^2 by central differences of forces."""
-    n, size = len(numbers), positions.size
+    n, size = len(positions), positions.size
     steps = STEP * np.eye(size).reshape(size, n, 3)
     moved = np.stack([positions + steps, positions - steps], axis=1).reshape(2 * size, n, 3)  # in pairs
     at_once = max(1, ATOMS_AT_ONCE // n)
-    parts = [_forces(potential, numbers, moved[k : k + at_once]) for k in range(0, len(moved), at_once)]
+    parts = [_forces(potential, molecule, moved[k : k + at_once]) for k in range(0, len(moved), at_once)]
     plus, minus = np.concatenate(parts).reshape(size, 2, size).swapaxes(0, 1)
     rows = (minus - plus) / (2.0 * STEP)
     return 0.5 * (rows + rows.T)
 
 
-def _forces(potential: ForceProvider, numbers: NDArray, geometries: NDArray) -> NDArray[np.float64]:
+def _forces(potential: ForceProvider, molecule: Molecules, geometries: NDArray) -> NDArray[np.float64]:
     """Return forces [m, n, 3] in hartree/angstrom at geometries [m, n, 3] (angstrom) of one molecule."""
     m, n = geometries.shape[:2]
-    elements = torch.from_numpy(np.tile(numbers.astype(np.int64), m)).to(potential.device)
     positions = torch.from_numpy(geometries.reshape(m * n, 3)).to(potential.device)
-    _, forces = potential.energy_and_forces(elements, positions, n * torch.arange(m + 1, device=potential.device))
+    _, forces = potential.evaluate(molecule.repeated(m), positions)
     return forces.to(torch.float64).cpu().numpy().reshape(geometries.shape)
 
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from golf.chem.mmff import MMFFSurrogate
 from golf.core.conformations import ConformationSet, Status, StopReason
-from golf.relaxation.engine import FinishedRelaxation, ForceProvider, Geometry, Optimizer, RelaxationEngine
+from golf.nnp.provider import ForceProvider
+from golf.relaxation.engine import FinishedRelaxation, Geometry, Optimizer, RelaxationEngine
 
 logger = logging.getLogger(__name__)
 

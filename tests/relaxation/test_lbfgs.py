@@ -32,7 +32,7 @@ class AseMMFF(ase.calculators.calculator.Calculator):
 def test_same_minima_as_ase_in_no_more_evaluations():
     starts = conformers(["CCO", "COC=O", "CC(N)=O", "c1cnc[nH]1", "CCS", "OCC(F)CN"], 3)
     threshold = hartree(0.01)
-    ours = relax(starts, MMFFPotential(starts), force_threshold=threshold, max_steps=1000, slots=7)
+    ours = relax(starts, MMFFPotential(), force_threshold=threshold, max_steps=1000, slots=7)
     n_ase = []
     for i, smiles in enumerate(starts.mapped_smiles):
         rows = starts.rows(i)

@@ -272,7 +272,7 @@ def ensemble_of(path, output, ensemble, size=100):
     """Ensembles of a file, relaxed with MMFF, with what was said."""
 
     def relaxing(conformations, advance):
-        potential = MMFFPotential(conformations)
+        potential = MMFFPotential()
         return relax(conformations, potential, force_threshold=1e-4, max_steps=500, slots=20, advance=advance)
 
     embedding = Embedding(20, 0.0 if ensemble is None else PRUNE_STARTS)
@@ -328,7 +328,7 @@ def test_conformers_that_do_not_stay_finite_are_reported(tmp_path):
             away = np.nan if geometry.shape == broken.shape and np.allclose(geometry, broken, atol=1e-3) else 0.0
             return away, np.zeros_like(geometry)
 
-        potential = MMFFPotential(conformations, extra)
+        potential = MMFFPotential(extra)
         return relax(conformations, potential, force_threshold=1e9, max_steps=9, slots=5, advance=advance)
 
     pieces = pieces_of(path, elements=ELEMENTS, size=1, embedding=Embedding(20, PRUNE_STARTS))

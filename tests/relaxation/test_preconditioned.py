@@ -8,6 +8,7 @@ from golf.chem.mmff import MMFFSurrogate
 from golf.core.conformations import StopReason
 from golf.core.errors import UserError
 from golf.core.units import hartree
+from golf.nnp.provider import Molecules
 from golf.relaxation.engine import Optimizer
 from golf.relaxation.preconditioned import ENERGY_NOISE, PreconditionedLBFGS
 from golf.relaxation.relax import relax
@@ -24,9 +25,9 @@ class Watched:
     def __init__(self, potential):
         self._potential, self.device, self.energies = potential, potential.device, {}
 
-    def energy_and_forces(self, numbers, positions, offset):
-        energies, forces = self._potential.energy_and_forces(numbers, positions, offset)
-        for n, energy in zip(offset.diff().tolist(), energies.tolist(), strict=True):
+    def evaluate(self, molecules, positions):
+        energies, forces = self._potential.evaluate(molecules, positions)
+        for n, energy in zip(molecules.offset.diff().tolist(), energies.tolist(), strict=True):
             self.energies.setdefault(n, []).append(energy)
         return energies, forces
 
@@ -54,8 +55,8 @@ def test_the_hessian_of_mmff(starts):
 
 
 def test_fewer_evaluations_and_energies_that_are_as_low(starts):
-    plain = relax(starts, MMFFPotential(starts), slots=8, **LIMITS)
-    ours = relax(starts, MMFFPotential(starts), slots=8, optimizer=PRECONDITIONED, **LIMITS)
+    plain = relax(starts, MMFFPotential(), slots=8, **LIMITS)
+    ours = relax(starts, MMFFPotential(), slots=8, optimizer=PRECONDITIONED, **LIMITS)
     assert set(ours.values["stop_reason"]) == {StopReason.CONVERGED}
     ratio = ours.values["n_force_evaluations"] / plain.values["n_force_evaluations"]
     assert np.median(ratio) < 0.5, ratio
@@ -72,7 +73,7 @@ def test_the_hessian_is_that_of_the_variant():
     start = conformers(["CNC(C)=O"], 1)
     settings = LIMITS | {"max_steps": 1, "slots": 1}
     ends = {
-        variant: relax(start, MMFFPotential(start), optimizer=Optimizer("preconditioned", variant=variant), **settings)
+        variant: relax(start, MMFFPotential(), optimizer=Optimizer("preconditioned", variant=variant), **settings)
         for variant in ("MMFF94", "MMFF94s")
     }
     assert np.abs(ends["MMFF94"].position - ends["MMFF94s"].position).max() > 1e-6
@@ -81,7 +82,7 @@ def test_the_hessian_is_that_of_the_variant():
 
 
 def test_no_step_that_is_kept_goes_uphill(starts):
-    watched = Watched(MMFFPotential(starts))
+    watched = Watched(MMFFPotential())
     one_each = starts.subset([starts.molecule.index(smiles) for smiles in SMILES])
     final = relax(one_each, watched, slots=8, optimizer=PRECONDITIONED, **LIMITS)
     assert len(watched.energies) == len(one_each), "the molecules have different sizes"
@@ -98,7 +99,7 @@ def test_no_step_that_is_kept_goes_uphill(starts):
 
 
 def test_the_same_alone_and_in_any_batch(starts):
-    potential = MMFFPotential(starts)
+    potential = MMFFPotential()
     together = relax(starts, potential, slots=3, optimizer=PRECONDITIONED, **LIMITS)
     for i in range(len(starts)):
         alone = relax(starts.subset([i]), potential, slots=1, optimizer=PRECONDITIONED, **LIMITS)
@@ -108,10 +109,8 @@ def test_the_same_alone_and_in_any_batch(starts):
 def test_a_limit_that_ends_at_a_step_uphill_gives_the_geometry_before(starts):
     for limit in range(1, 12):
         settings = LIMITS | {"max_steps": limit}
-        final = relax(starts, MMFFPotential(starts), slots=10, optimizer=PRECONDITIONED, **settings)
-        energies, _ = MMFFPotential(starts).energy_and_forces(
-            torch.from_numpy(final.number).long(), torch.from_numpy(final.position), torch.from_numpy(final.offset)
-        )
+        final = relax(starts, MMFFPotential(), slots=10, optimizer=PRECONDITIONED, **settings)
+        energies, _ = MMFFPotential().evaluate(Molecules.of(final), torch.from_numpy(final.position))
         np.testing.assert_allclose(energies.numpy(), final.values["nnp_energy_last"], rtol=0, atol=1e-12)
         assert (final.values["nnp_energy_last"] <= final.values["nnp_energy_first"] + limit * ENERGY_NOISE).all()
 
@@ -123,15 +122,15 @@ class Noisy:
         self._potential, self.device = potential, potential.device
         self._random = torch.Generator().manual_seed(1)
 
-    def energy_and_forces(self, numbers, positions, offset):
-        energies, forces = self._potential.energy_and_forces(numbers, positions, offset)
+    def evaluate(self, molecules, positions):
+        energies, forces = self._potential.evaluate(molecules, positions)
         return energies + 2e-6 * torch.randn(len(energies), generator=self._random, dtype=torch.float64), forces
 
 
 def test_noise_of_the_energies_does_not_stop_it(starts):
     limits = LIMITS | {"force_threshold": hartree(0.02)}
-    quiet = relax(starts, MMFFPotential(starts), slots=10, optimizer=PRECONDITIONED, **limits)
-    noisy = relax(starts, Noisy(MMFFPotential(starts)), slots=10, optimizer=PRECONDITIONED, **limits)
+    quiet = relax(starts, MMFFPotential(), slots=10, optimizer=PRECONDITIONED, **limits)
+    noisy = relax(starts, Noisy(MMFFPotential()), slots=10, optimizer=PRECONDITIONED, **limits)
     assert set(noisy.values["stop_reason"]) == {StopReason.CONVERGED}
     assert noisy.values["n_force_evaluations"].max() < 3 * quiet.values["n_force_evaluations"].max()
 
@@ -157,4 +156,4 @@ def test_without_parameters_of_mmff_it_goes_on_without(starts):
 )
 def test_what_cannot_be(starts, optimizer, message):
     with pytest.raises(UserError, match=message):
-        relax(starts, MMFFPotential(starts), slots=1, optimizer=optimizer, **LIMITS)
+        relax(starts, MMFFPotential(), slots=1, optimizer=optimizer, **LIMITS)

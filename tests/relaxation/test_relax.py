@@ -31,7 +31,7 @@ def spread_limit(longest):
 def test_the_same_alone_and_in_any_batch():
     """To the last bit, where the forces are: MMFF computes them one molecule at a time."""
     starts = conformers(MOLECULES, 4)
-    potential = MMFFPotential(starts)
+    potential = MMFFPotential()
     alone = [relax(starts.subset([i]), potential, slots=1, **LIMITS) for i in range(len(starts))]
     for slots in (3, 16):
         together = relax(starts, potential, slots=slots, **LIMITS)
@@ -43,7 +43,7 @@ def test_the_same_alone_and_in_any_batch():
 
 def test_shuffled_starts_give_the_same_results():
     starts = conformers(MOLECULES, 3)
-    potential = MMFFPotential(starts)
+    potential = MMFFPotential()
     order = np.random.default_rng(3).permutation(len(starts))
     plain = relax(starts, potential, slots=5, **LIMITS).subset(order)
     shuffled = relax(starts.subset(order), potential, slots=5, **LIMITS)
@@ -53,7 +53,7 @@ def test_shuffled_starts_give_the_same_results():
 
 def test_converged_geometries_have_forces_below_the_threshold(tmp_path):
     starts, mmff = conformers(MOLECULES, 2), MMFFSurrogate()
-    final = relax(starts, MMFFPotential(starts), surrogate=mmff, slots=4, **LIMITS)
+    final = relax(starts, MMFFPotential(), surrogate=mmff, slots=4, **LIMITS)
     for i, smiles in enumerate(starts.mapped_smiles):
         energy, forces = mmff.energy_and_forces(smiles, final.position[final.rows(i)])
         assert np.linalg.norm(forces, axis=1).max() < LIMITS["force_threshold"]
@@ -70,7 +70,7 @@ def test_converged_geometries_have_forces_below_the_threshold(tmp_path):
 
 def test_a_start_at_a_minimum_needs_one_evaluation():
     starts = conformers(["CCS"], 1)
-    potential = MMFFPotential(starts)
+    potential = MMFFPotential()
     minimum = relax(starts, potential, slots=1, **LIMITS)
     again = relax(minimum, potential, slots=1, **LIMITS)
     assert (again.values["n_force_evaluations"][0], again.values["n_steps"][0]) == (1, 0)
@@ -94,14 +94,14 @@ def test_the_same_alone_and_in_any_batch_with_a_network():
 
 def test_twice_is_bitwise_the_same():
     starts = conformers(MOLECULES, 3)
-    first, second = (relax(starts, MMFFPotential(starts), slots=4, **LIMITS) for _ in range(2))
+    first, second = (relax(starts, MMFFPotential(), slots=4, **LIMITS) for _ in range(2))
     np.testing.assert_array_equal(first.position, second.position)
     np.testing.assert_array_equal(first.values["n_steps"], second.values["n_steps"])
 
 
 def test_slots_stay_full_while_there_are_starts():
     starts = conformers(MOLECULES, 5)
-    potential = MMFFPotential(starts)
+    potential = MMFFPotential()
     final = relax(starts, potential, slots=6, **LIMITS)
     assert sum(potential.batch_sizes) == final.values["n_force_evaluations"].sum()
     drained = next(k for k, size in enumerate(potential.batch_sizes) if size < 6)
@@ -111,7 +111,7 @@ def test_slots_stay_full_while_there_are_starts():
 
 def test_step_limit_and_iterations_per_step():
     starts = conformers(MOLECULES, 1)
-    potential = MMFFPotential(starts)
+    potential = MMFFPotential()
     single = relax(starts, potential, force_threshold=1e-12, max_steps=12, slots=4)
     by_four = relax(starts, potential, force_threshold=1e-12, max_steps=3, iterations_per_step=4, slots=4)
     np.testing.assert_array_equal(single.position, by_four.position)
@@ -123,14 +123,14 @@ def test_step_limit_and_iterations_per_step():
 
 def test_not_finite_ends_at_the_last_finite_geometry():
     starts = conformers(["CCS", "CO"], 2)
-    wrong = MMFFPotential(starts, stretch(4.0, stiffness=5.0))
+    wrong = MMFFPotential(stretch(4.0, stiffness=5.0))
     limit = 2.2
 
     def breaks(positions):
         energy, forces = stretch(4.0, stiffness=5.0)(positions)
         return energy + spread_limit(limit)(positions)[0], forces
 
-    final = relax(starts, MMFFPotential(starts, breaks), slots=2, **LIMITS)
+    final = relax(starts, MMFFPotential(breaks), slots=2, **LIMITS)
     assert (final.values["stop_reason"] == StopReason.NOT_FINITE).all()
     for i in range(len(starts)):
         n_finite = int(final.values["n_force_evaluations"][i]) - 1
@@ -145,7 +145,7 @@ def test_not_finite_ends_at_the_last_finite_geometry():
 
 def test_a_start_that_is_not_finite_at_once_stays_where_it_is():
     starts = conformers(["CO"], 1)
-    final = relax(starts, MMFFPotential(starts, spread_limit(0.1)), slots=1, **LIMITS)
+    final = relax(starts, MMFFPotential(spread_limit(0.1)), slots=1, **LIMITS)
     assert final.values["stop_reason"][0] == StopReason.NOT_FINITE
     assert (final.values["n_steps"][0], final.values["n_force_evaluations"][0]) == (0, 1)
     np.testing.assert_array_equal(final.position, starts.position)
@@ -153,8 +153,8 @@ def test_a_start_that_is_not_finite_at_once_stays_where_it_is():
 
 def test_stops_where_the_surrogate_energy_rises():
     starts, mmff = conformers(MOLECULES, 2), MMFFSurrogate()
-    minima = relax(starts, MMFFPotential(starts), slots=8, **LIMITS)
-    wrong = MMFFPotential(starts, stretch(3.0))
+    minima = relax(starts, MMFFPotential(), slots=8, **LIMITS)
+    wrong = MMFFPotential(stretch(3.0))
     recorded = relax(minima, wrong, surrogate=mmff, slots=8, **LIMITS)
     assert (recorded.values["stop_reason"] == StopReason.CONVERGED).all()
     stopped = list(

@@ -10,6 +10,7 @@ from golf.core.conformations import ConformationSet, StopReason, concatenate
 from golf.core.units import hartree
 from golf.io.identity import derived_bonds
 from golf.nnp.potential import Potential
+from golf.nnp.provider import Molecules
 from golf.nnp.published import import_checkpoint
 from golf.relaxation.engine import Optimizer, RelaxationEngine
 from golf.relaxation.relax import relax
@@ -81,9 +82,9 @@ class Counted:
     def __init__(self, potential):
         self._potential, self.molecules = potential, []
 
-    def energy_and_forces(self, numbers, positions, offset):
-        self.molecules.append(len(offset) - 1)
-        return self._potential.energy_and_forces(numbers, positions, offset)
+    def evaluate(self, molecules, positions):
+        self.molecules.append(len(molecules))
+        return self._potential.evaluate(molecules, positions)
 
 
 def without_a_look(starts, potential, **settings):
@@ -132,7 +133,7 @@ def test_saddle_points_are_left(potential, atoms, smiles):
     end = relax(conformation(smiles, atoms), potential, **limits)
     assert end.values["stop_reason"][0] == StopReason.CONVERGED
     assert end.values["left_saddle_point"][0] or smiles in ("CN", "O")
-    assert way_down(potential, end.number, end.position) is None
+    assert way_down(potential, Molecules.of(end), end.position) is None
     usual = relax(conformers([smiles], 1), potential, **limits)
     energies = [float(one.values["nnp_energy_last"][0]) for one in (end, usual)]
     assert energies[0] == pytest.approx(energies[1], abs=hartree(0.02))

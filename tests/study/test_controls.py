@@ -62,7 +62,7 @@ def test_states_along_mmff_are_states_of_its_trajectories():
 
 def test_random_states_are_those_of_undisturbed_relaxations():
     starts = conformers(MOLECULES, 6)
-    potential = MMFFPotential(starts, WRONG)
+    potential = MMFFPotential(WRONG)
     options = OPTIONS | {"max_steps": 8}
     selected, counts = select_conformations(potential, None, starts, n_select=10, **options)
     assert len(selected) == 10 and counts.n_surrogate_rise == 0 and counts.n_step_limit + counts.n_converged == 10
@@ -81,7 +81,7 @@ def test_random_states_are_those_of_undisturbed_relaxations():
 
 def test_kept_states_are_those_of_shorter_relaxations():
     starts = conformers(MOLECULES, 1)
-    potential = MMFFPotential(starts, WRONG)
+    potential = MMFFPotential(WRONG)
     options = {"iterations_per_step": 5, "force_threshold": OPTIONS["force_threshold"]}
     relaxed = relax(starts, potential, max_steps=12, slots=2, keep_steps=[1, 3, 50], keep_of=[0, 2], **options)
     states = kept_states(relaxed)

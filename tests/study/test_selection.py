@@ -23,7 +23,7 @@ def select(potential, starts, n_select, **options):
 @pytest.mark.slow
 def test_selected_is_the_conformation_before_the_surrogate_rise():
     starts = conformers(MOLECULES, 6)
-    potential = MMFFPotential(starts, WRONG)
+    potential = MMFFPotential(WRONG)
     selected, counts = select(potential, starts, 10)
     assert len(selected) == 10 == counts.n_surrogate_rise
     assert len(set(selected.values["n_steps"])) > 1  # not all end at the same step
@@ -42,7 +42,7 @@ def test_selected_is_the_conformation_before_the_surrogate_rise():
 
 def test_selected_at_the_step_limit_is_the_conformation_before_the_last_step():
     starts = conformers(MOLECULES, 2)
-    potential = MMFFPotential(starts)
+    potential = MMFFPotential()
     options = {"max_steps": 3, "iterations_per_step": 2, "force_threshold": 1e-9}
     selected, counts = select(potential, starts, 6, **options)
     assert counts.n_step_limit == 6
@@ -55,7 +55,7 @@ def test_selected_at_the_step_limit_is_the_conformation_before_the_last_step():
 
 def test_selected_of_a_converged_trajectory_is_the_conformation_before_its_last_step():
     starts = conformers(MOLECULES, 2)
-    potential = MMFFPotential(starts)
+    potential = MMFFPotential()
     options = {"force_threshold": hartree(0.5)}
     selected, counts = select(potential, starts, 6, **options)
     assert counts.n_converged == 6
@@ -69,7 +69,7 @@ def test_selected_of_a_converged_trajectory_is_the_conformation_before_its_last_
 
 def uphill(starts):
     """MMFF with the wrong sign: the surrogate energy rises in the first step."""
-    return MMFFPotential(starts, stretch(4.0, stiffness=5.0))
+    return MMFFPotential(stretch(4.0, stiffness=5.0))
 
 
 def test_a_rise_in_the_first_step_selects_a_start_without_label():
@@ -107,14 +107,14 @@ def test_not_finite_is_dropped_and_counted():
         return (np.nan if len(positions) == 14 else energy), forces  # OCC(F)CN, which has 14 atoms
 
     assert (starts.n_atoms == 14).sum() == 3
-    selected, counts = select(MMFFPotential(starts, breaks), starts, 9)
+    selected, counts = select(MMFFPotential(breaks), starts, 9)
     assert counts.n_not_finite == 3 and len(selected) == 6
     assert "OCC(F)CN" not in selected.molecule
 
 
 def test_slots_are_refilled_until_enough_are_selected():
     starts = conformers(MOLECULES, 6)
-    potential = MMFFPotential(starts, WRONG)
+    potential = MMFFPotential(WRONG)
     selected, counts = select(potential, starts, 9)
     assert len(selected) == 9 == counts.n_surrogate_rise  # no more were followed than were wanted
     assert max(potential.batch_sizes) == OPTIONS["slots"] and potential.batch_sizes[0] == OPTIONS["slots"]
@@ -123,7 +123,7 @@ def test_slots_are_refilled_until_enough_are_selected():
 def test_what_is_selected_does_not_depend_on_the_slots():
     """Taking the trajectories that end first would prefer short ones, the more so the more slots there are."""
     starts = conformers(MOLECULES, 6)
-    chosen = [select(MMFFPotential(starts, WRONG), starts, 6, slots=slots)[0] for slots in (1, 4, 18)]
+    chosen = [select(MMFFPotential(WRONG), starts, 6, slots=slots)[0] for slots in (1, 4, 18)]
     for selected in chosen[1:]:
         assert set(selected.values["start_id"]) == set(chosen[0].values["start_id"])
         assert sorted(selected.values["n_steps"]) == sorted(chosen[0].values["n_steps"])
@@ -131,11 +131,11 @@ def test_what_is_selected_does_not_depend_on_the_slots():
 
 def test_the_seed_and_the_round_decide_what_is_selected(tmp_path):
     starts = conformers(MOLECULES, 6)
-    first, same = (select(MMFFPotential(starts, WRONG), starts, 6)[0] for _ in range(2))
+    first, same = (select(MMFFPotential(WRONG), starts, 6)[0] for _ in range(2))
     np.testing.assert_array_equal(first.position, same.position)
     assert first.id == same.id and list(first.values["start_id"]) == list(same.values["start_id"])
     for other in ({"seed": 12}, {"round_number": 3}):
-        drawn, _ = select(MMFFPotential(starts, WRONG), starts, 6, **other)
+        drawn, _ = select(MMFFPotential(WRONG), starts, 6, **other)
         assert set(drawn.values["start_id"]) != set(first.values["start_id"])
     write(tmp_path / "selected.h5", first)
     again = read(tmp_path / "selected.h5")
@@ -145,7 +145,7 @@ def test_the_seed_and_the_round_decide_what_is_selected(tmp_path):
 
 def test_ids_are_unique_and_tell_molecule_and_round():
     starts = conformers(MOLECULES, 4)
-    selected, _ = select(MMFFPotential(starts, WRONG), starts, 8)
+    selected, _ = select(MMFFPotential(WRONG), starts, 8)
     for k, name in enumerate(selected.id):
         assert name == f"{selected.molecule[k]}/r2-{k:04d}"
     assert not set(selected.id) & set(starts.id)
@@ -154,7 +154,7 @@ def test_ids_are_unique_and_tell_molecule_and_round():
 def test_no_labels_wanted_or_no_starts():
     starts = conformers(MOLECULES, 1)
     for some, n_select in ((starts, 0), (starts.subset([]), 3)):
-        selected, counts = select(MMFFPotential(starts, WRONG), some, n_select)
+        selected, counts = select(MMFFPotential(WRONG), some, n_select)
         assert len(selected) == 0 and counts.n_surrogate_rise == 0
 
 
@@ -168,7 +168,7 @@ def test_a_surrogate_that_fails_on_the_way_raises():
     starts = conformers(["CCS"], 1)
 
     class Collapse(Springs):
-        def energy_and_forces(self, numbers, positions, offset):
+        def evaluate(self, molecules, positions):
             torch.manual_seed(0)
             target = positions.clone()
             target[1] = target[0]

@@ -12,32 +12,28 @@ from torch import Tensor
 from golf.chem import molecules as chemistry
 from golf.chem.mmff import MMFFSurrogate
 from golf.core.conformations import ConformationSet
+from golf.nnp.provider import Molecules
 
 ExtraTerm = Callable[[NDArray], tuple[float, NDArray]]
 """Positions [n, 3] angstrom to energy in hartree and forces [n, 3] in hartree/angstrom."""
 
 
 class MMFFPotential:
-    """MMFF behind the interface of a potential. It tells molecules apart by their atomic numbers in row order."""
+    """MMFF behind the interface of a potential, perhaps with an extra term."""
 
     device = torch.device("cpu")
 
-    def __init__(self, conformations: ConformationSet, extra: ExtraTerm | None = None) -> None:
+    def __init__(self, extra: ExtraTerm | None = None) -> None:
         self._surrogate = MMFFSurrogate()
         self._extra = extra
-        self._smiles = {
-            conformations.number[conformations.rows(i)].tobytes(): smiles
-            for i, smiles in enumerate(conformations.mapped_smiles)
-        }
-        assert len(self._smiles) == len(set(conformations.mapped_smiles)), "molecules with equal atomic numbers"
         self.batch_sizes: list[int] = []
 
-    def energy_and_forces(self, numbers: Tensor, positions: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(self, molecules: Molecules, positions: Tensor) -> tuple[Tensor, Tensor]:
         energies, forces = [], []
-        self.batch_sizes.append(len(offset) - 1)
-        for begin, end in zip(offset[:-1].tolist(), offset[1:].tolist(), strict=True):
-            smiles = self._smiles[numbers[begin:end].numpy().astype(np.uint8).tobytes()]
-            geometry = positions[begin:end].numpy()
+        self.batch_sizes.append(len(molecules))
+        for smiles, geometry in zip(
+            molecules.mapped_smiles, np.split(positions.numpy(), molecules.offset[1:-1].numpy()), strict=True
+        ):
             energy, force = self._surrogate.energy_and_forces(smiles, geometry)
             if self._extra is not None:
                 more_energy, more_force = self._extra(geometry)
@@ -66,9 +62,9 @@ class Springs:
 
     device = torch.device("cpu")
 
-    def energy_and_forces(self, numbers, positions, offset):
+    def evaluate(self, molecules, positions):
         squares = torch.cat([torch.zeros(1, dtype=torch.float64), (positions**2).sum(dim=1).cumsum(0)])
-        return 0.05 * squares[offset].diff(), -0.1 * positions
+        return 0.05 * squares[molecules.offset].diff(), -0.1 * positions
 
 
 def conformers(smiles: list[str], n_each: int, seed: int = 7) -> ConformationSet:

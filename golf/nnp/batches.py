@@ -32,6 +32,7 @@ class Batch:
     pair_i: Tensor  # [U] int64, rows of the batch
     pair_j: Tensor  # [U] int64, pair_i < pair_j
     vectors: Tensor  # [U, 3] angstrom, from i to j
+    copies: bool = False  # displaced copies of one molecule, the first of them as a reference (golf/nnp/copies.py)
 
     @property
     def n_atoms(self) -> Tensor:

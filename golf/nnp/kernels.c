@@ -192,6 +192,83 @@ void message_back2(long U, long F, const int64_t *i, const int64_t *j, const REA
     }
 }
 
+/* Messages of pairs that share filters: pair p has row row[p] of w. */
+void message_shared(long U, long F, const int64_t *i, const int64_t *j, const int64_t *row, const REAL *u, const REAL *w,
+                   const REAL *x, const REAL *sent, REAL *q, REAL *mu)
+{
+    long n = sent ? 3 * F : 2 * F, V = 3 * F;
+    for (long p = 0; p < U; p++) {
+        long a = i[p], b = j[p];
+        const REAL *filter = w + row[p] * n;
+        REAL to[3] = {u[3 * p], u[3 * p + 1], u[3 * p + 2]}, from[3] = {-to[0], -to[1], -to[2]};
+        receive(F, to, filter, x + b * n, sent ? sent + b * V : 0, q + a * F, mu + a * V);
+        receive(F, from, filter, x + a * n, sent ? sent + a * V : 0, q + b * F, mu + b * V);
+    }
+}
+
+/* As `receive_back`; the gradient of the filters is contracted with their derivatives s for the distance and returned. */
+static inline REAL receive_shared_back(long F, const REAL *restrict u, const REAL *restrict w, const REAL *restrict s,
+                                      const REAL *restrict x, const REAL *restrict sent, const REAL *restrict gq,
+                                      const REAL *restrict gmu, REAL *restrict gu, REAL *restrict gx,
+                                      REAL *restrict gsent)
+{
+    const REAL *w2 = w + F, *w3 = w + 2 * F, *x2 = x + F, *x3 = x + 2 * F, *t2 = s + F, *t3 = s + 2 * F;
+    REAL *gx2 = gx + F, *gx3 = gx + 2 * F, s0 = 0, s1 = 0, s2 = 0, gd = 0;
+    if (sent) {
+        SUMS(omp simd reduction(+ : s0, s1, s2, gd))
+        for (long f = 0; f < F; f++) {
+            REAL along = u[0] * gmu[f] + u[1] * gmu[F + f] + u[2] * gmu[2 * F + f];
+            REAL own = dot(gmu, sent, F, f), c = w2[f] * x2[f], c3 = w3[f] * x3[f];
+            gd += gq[f] * x[f] * s[f] + along * x2[f] * t2[f] + own * x3[f] * t3[f];
+            gx[f] += gq[f] * w[f];
+            gx2[f] += along * w2[f];
+            gx3[f] += own * w3[f];
+            s0 += c * gmu[f];
+            s1 += c * gmu[F + f];
+            s2 += c * gmu[2 * F + f];
+            gsent[f] += c3 * gmu[f];
+            gsent[F + f] += c3 * gmu[F + f];
+            gsent[2 * F + f] += c3 * gmu[2 * F + f];
+        }
+    } else {
+        SUMS(omp simd reduction(+ : s0, s1, s2, gd))
+        for (long f = 0; f < F; f++) {
+            REAL along = u[0] * gmu[f] + u[1] * gmu[F + f] + u[2] * gmu[2 * F + f], c = w2[f] * x2[f];
+            gd += gq[f] * x[f] * s[f] + along * x2[f] * t2[f];
+            gx[f] += gq[f] * w[f];
+            gx2[f] += along * w2[f];
+            s0 += c * gmu[f];
+            s1 += c * gmu[F + f];
+            s2 += c * gmu[2 * F + f];
+        }
+    }
+    gu[0] += s0;
+    gu[1] += s1;
+    gu[2] += s2;
+    return gd;
+}
+
+/* gu [U, 3] and gd [U] (of the distances, through the filters) are written, gx and gsent added to; slope are the
+ * derivatives of w. */
+void message_shared_back(long U, long F, const int64_t *i, const int64_t *j, const int64_t *row, const REAL *u,
+                        const REAL *w, const REAL *slope, const REAL *x, const REAL *sent, const REAL *gq,
+                        const REAL *gmu, REAL *gu, REAL *gd, REAL *gx, REAL *gsent)
+{
+    long n = sent ? 3 * F : 2 * F, V = 3 * F;
+    for (long p = 0; p < U; p++) {
+        long a = i[p], b = j[p];
+        const REAL *filter = w + row[p] * n, *s = slope + row[p] * n;
+        REAL to[3] = {u[3 * p], u[3 * p + 1], u[3 * p + 2]}, from[3] = {-to[0], -to[1], -to[2]};
+        REAL g[3] = {0, 0, 0}, h[3] = {0, 0, 0};
+        REAL d = receive_shared_back(F, to, filter, s, x + b * n, sent ? sent + b * V : 0, gq + a * F, gmu + a * V, g,
+                                    gx + b * n, sent ? gsent + b * V : 0);
+        gd[p] = d + receive_shared_back(F, from, filter, s, x + a * n, sent ? sent + a * V : 0, gq + b * F, gmu + b * V,
+                                       h, gx + a * n, sent ? gsent + a * V : 0);
+        for (int c = 0; c < 3; c++)
+            gu[3 * p + c] = g[c] - h[c];
+    }
+}
+
 /* Rows of vw [A, 3, 2 F] are v and v' of equation 9: context [A, 2 F] is (q, |v|), product [A, F] is v v'. */
 void context(long A, long F, REAL epsilon, const REAL *q, const REAL *vw, REAL *context, REAL *product)
 {

@@ -38,6 +38,8 @@ SIGNATURES = {
     "message": ("ll", 8),
     "message_back": ("ll", 12),
     "message_back2": ("ll", 17),
+    "message_shared": ("ll", 9),
+    "message_shared_back": ("ll", 14),
     "context": ("llr", 4),
     "context_back": ("ll", 5),
     "context_back2": ("ll", 8),

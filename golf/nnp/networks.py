@@ -10,14 +10,17 @@ tests compare them with SchNetPack's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
+from golf.nnp import copies
 from golf.nnp.batches import Batch
+from golf.nnp.copies import SharedFilters, are_copies
 from golf.nnp.painn import basis, context, message, silu, update
 
 
@@ -47,24 +50,56 @@ def _both_directions(batch: Batch) -> tuple[Tensor, Tensor]:
 def _painn(painn: Any, batch: Batch) -> Tensor:
     """Evaluate PaiNN (Schuett, Unke, Gastegger, ICML 2021, equations 7 to 10)."""
     width, last = painn.n_atom_basis, painn.n_interactions - 1
-    unit, radial = basis(batch.vectors, painn.radial_basis.n_rbf, float(painn.cutoff))
+    of_copies = are_copies(batch)
+    affine = partial(copies.linear, n_copies=batch.n_molecules) if of_copies else linear
     # The last column is the envelope, for the bias: one matrix product filters a pair
     filters = torch.cat([painn.filter_net.weight, painn.filter_net.bias.unsqueeze(1)], dim=1)
     filters = filters.unflatten(0, (-1, 3 * width)).unbind(0)
+    send = (_messages_of_copies if of_copies else _messages)(painn, filters, batch)
     q: Tensor = painn.embedding(batch.numbers)
     mu: Tensor | None = None
     for k, (interaction, mixing) in enumerate(zip(painn.interactions, painn.mixing, strict=True)):
         hidden, out = interaction.interatomic_context_net
         n = (3 if k > 0 else 2) * width  # atoms have no vectors to send at first
-        x = linear(silu(linear(q, hidden.weight, hidden.bias)), out.weight[:n], out.bias[:n])
-        w = linear(radial, filters[k][:n])
-        q, mu = message(q, mu, w, x, unit, batch.pair_i, batch.pair_j)
-        vw = linear(mu, mixing.mu_channel_mix.weight)
+        if k == 0 and of_copies:  # atoms of an element send the same
+            elements, element = torch.unique(batch.numbers, return_inverse=True)
+            hidden_x = silu(linear(painn.embedding(elements), hidden.weight, hidden.bias))
+            x = linear(hidden_x, out.weight[:n], out.bias[:n]).index_select(0, element)
+        else:
+            x = affine(silu(affine(q, hidden.weight, hidden.bias)), out.weight[:n], out.bias[:n])
+        q, mu = send(k, q, mu, x)
+        vw = affine(mu, mixing.mu_channel_mix.weight, None)
         hidden, out = mixing.intraatomic_context_net
         invariants, product = context(q, vw, mixing.epsilon)
-        y = linear(silu(linear(invariants, hidden.weight, hidden.bias)), out.weight, out.bias)
+        y = affine(silu(affine(invariants, hidden.weight, hidden.bias)), out.weight, out.bias)
         q, mu = update(q, mu if k < last else None, y, product, vw)
     return q
+
+
+Messages = Callable[[int, Tensor, Tensor | None, Tensor], tuple[Tensor, Tensor]]
+"""Add the messages of interaction k to features q and vectors mu; x is what atoms send (golf/nnp/painn.py)."""
+
+
+def _messages(painn: Any, filters: Sequence[Tensor], batch: Batch) -> Messages:
+    unit, radial = basis(batch.vectors, painn.radial_basis.n_rbf, float(painn.cutoff))
+
+    def send(k: int, q: Tensor, mu: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
+        w = linear(radial, filters[k][: x.shape[1]])
+        return message(q, mu, w, x, unit, batch.pair_i, batch.pair_j)
+
+    return send
+
+
+def _messages_of_copies(painn: Any, filters: Sequence[Tensor], batch: Batch) -> Messages:
+    distance = torch.linalg.vector_norm(batch.vectors, dim=1)
+    unit = batch.vectors / distance.unsqueeze(1)
+    used = [filters[0][: 2 * painn.n_atom_basis], *filters[1:]]
+    shared = SharedFilters.of(batch, distance, used, float(painn.cutoff))
+
+    def send(k: int, q: Tensor, mu: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
+        return copies.message(q, mu, shared, k, x, unit, distance)
+
+    return send
 
 
 def _schnet(schnet: Any, batch: Batch) -> Tensor:

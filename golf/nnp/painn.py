@@ -45,7 +45,7 @@ def message(
     q: Tensor, mu: Tensor | None, w: Tensor, x: Tensor, unit: Tensor, i: Tensor, j: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Add the messages of all pairs to features [A, F] and vectors [A, 3, F] (equations 7 and 8)."""
-    if _has_kernels(q):
+    if has_loops(q):
         return _Message.apply(q, mu, w, x, unit, i, j)
     width = q.shape[1]
     receiver, sender = torch.cat([i, j]), torch.cat([j, i])
@@ -61,7 +61,7 @@ def message(
 
 def context(q: Tensor, vw: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """Return (q, |v|) [A, 2 F] and v v' [A, F] from the two linear maps v and v' of the vectors (equation 9)."""
-    if _has_kernels(q):
+    if has_loops(q):
         return _Context.apply(q, vw, epsilon)
     v, w = vw.chunk(2, dim=2)
     return torch.cat([q, torch.sqrt((v * v).sum(1) + epsilon)], dim=1), (v * w).sum(1)
@@ -69,7 +69,7 @@ def context(q: Tensor, vw: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
 
 def update(q: Tensor, mu: Tensor | None, y: Tensor, product: Tensor, vw: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return features and vectors after a mixing (equation 10); without mu, no vectors are computed."""
-    if _has_kernels(q):
+    if has_loops(q):
         return _Update.apply(q, mu, y, product, vw) if mu is not None else (_Update.apply(q, mu, y, product, vw), None)
     for_q, for_mu, for_product = y.chunk(3, dim=1)
     q = torch.addcmul(q + for_q, for_product, product)
@@ -78,7 +78,7 @@ def update(q: Tensor, mu: Tensor | None, y: Tensor, product: Tensor, vw: Tensor)
 
 def silu(x: Tensor) -> Tensor:
     """Return x / (1 + exp(-x))."""
-    return _Silu.apply(x) if _has_kernels(x) else torch.nn.functional.silu(x)
+    return _Silu.apply(x) if has_loops(x) else torch.nn.functional.silu(x)
 
 
 def basis(vectors: Tensor, n_rbf: int, cutoff: float) -> tuple[Tensor, Tensor]:
@@ -87,7 +87,7 @@ def basis(vectors: Tensor, n_rbf: int, cutoff: float) -> tuple[Tensor, Tensor]:
     SchNetPack rounds the frequencies of the Bessel functions to float32, which changes the energy of a drug-like
     molecule by 1e-8 hartree.
     """
-    if _has_kernels(vectors):
+    if has_loops(vectors):
         return _Basis.apply(vectors, n_rbf, cutoff)
     distance = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     waves = torch.arange(1, n_rbf + 1, dtype=vectors.dtype, device=vectors.device) * (torch.pi / cutoff)
@@ -95,14 +95,25 @@ def basis(vectors: Tensor, n_rbf: int, cutoff: float) -> tuple[Tensor, Tensor]:
     return vectors / distance, torch.cat([torch.sin(distance * waves) / distance * envelope, envelope], dim=1)
 
 
-def _has_kernels(tensor: Tensor) -> bool:
+def has_loops(tensor: Tensor) -> bool:
+    """Tell whether the loops of golf/nnp/kernels.c are used for such tensors in this thread."""
     return getattr(_THREAD, "loops", False) and kernels(tensor.dtype, tensor.device.type) is not None
 
 
-def _kernels(tensor: Tensor) -> Kernels:
+def loops(tensor: Tensor) -> Kernels:
+    """Return the loops for tensors of this type; see `has_loops`."""
     found = kernels(tensor.dtype, tensor.device.type)
     assert found is not None
     return found
+
+
+def radial_basis(vectors: Tensor, n_rbf: int, cutoff: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return unit vectors [U, 3], lengths [U], and values and slopes of basis and envelope [U, n_rbf + 1]."""
+    vectors, n_pairs = vectors.contiguous(), len(vectors)
+    unit, length = torch.empty_like(vectors), vectors.new_empty(n_pairs)
+    value, slope = vectors.new_empty(n_pairs, n_rbf + 1), vectors.new_empty(n_pairs, n_rbf + 1)
+    loops(vectors)("basis", n_pairs, n_rbf, cutoff, vectors, unit, length, value, slope)
+    return unit, length, value, slope
 
 
 class _Message(Function):
@@ -110,7 +121,7 @@ class _Message(Function):
     def forward(ctx: Any, q: Any, mu: Any, w: Any, x: Any, unit: Any, i: Any, j: Any) -> Any:
         q_new, w, x = q.clone(), w.contiguous(), x.contiguous()
         mu_new = q.new_zeros(len(q), 3, q.shape[1]) if mu is None else mu.clone()
-        _kernels(q)("message", len(i), q.shape[1], i, j, unit, w, x, mu, q_new, mu_new)
+        loops(q)("message", len(i), q.shape[1], i, j, unit, w, x, mu, q_new, mu_new)
         ctx.save_for_backward(mu, w, x, unit, i, j)
         return q_new, mu_new
 
@@ -128,7 +139,7 @@ class _MessageBack(Function):
         gq, gmu = gq.contiguous(), gmu.contiguous()
         gunit, gw, gx = torch.empty_like(unit), torch.empty_like(w), torch.zeros_like(x)
         gsent = None if mu is None else gmu.clone()
-        _kernels(gq)("message_back", len(i), gq.shape[1], i, j, unit, w, x, mu, gq, gmu, gunit, gw, gx, gsent)
+        loops(gq)("message_back", len(i), gq.shape[1], i, j, unit, w, x, mu, gq, gmu, gunit, gw, gx, gsent)
         ctx.save_for_backward(gq, gmu, mu, w, x, unit, i, j)
         return (gunit, gw, gx) if gsent is None else (gunit, gw, gx, gsent)
 
@@ -142,7 +153,7 @@ class _MessageBack(Function):
         smu = None if mu is None else torch.zeros_like(mu)
         sgmu = torch.zeros_like(gmu) if hsent is None else hsent.clone()
         arguments = (i, j, unit, w, x, mu, gq, gmu, hunit, hw, hx, hsent, sw, sx, smu, sgq, sgmu)
-        _kernels(gq)("message_back2", len(i), gq.shape[1], *arguments)
+        loops(gq)("message_back2", len(i), gq.shape[1], *arguments)
         return sgq, sgmu, smu, sw, sx, None, None, None
 
 
@@ -151,7 +162,7 @@ class _Context(Function):
     def forward(ctx: Any, q: Any, vw: Any, epsilon: float) -> Any:
         n_atoms, width = q.shape
         result, product = q.new_empty(n_atoms, 2 * width), torch.empty_like(q)
-        _kernels(q)("context", n_atoms, width, epsilon, q, vw, result, product)
+        loops(q)("context", n_atoms, width, epsilon, q, vw, result, product)
         ctx.save_for_backward(vw, result)
         return result, product
 
@@ -167,7 +178,7 @@ class _ContextBack(Function):
     def forward(ctx: Any, gcontext: Any, gproduct: Any, vw: Any, result: Any) -> Any:
         gcontext, gproduct = gcontext.contiguous(), gproduct.contiguous()
         gvw = torch.empty_like(vw)
-        _kernels(vw)("context_back", *gproduct.shape, vw, result, gcontext, gproduct, gvw)
+        loops(vw)("context_back", *gproduct.shape, vw, result, gcontext, gproduct, gvw)
         ctx.save_for_backward(gcontext, gproduct, vw, result)
         return gvw
 
@@ -177,7 +188,7 @@ class _ContextBack(Function):
         gcontext, gproduct, vw, result = ctx.saved_tensors
         svw, sgcontext, sgproduct = torch.empty_like(vw), torch.zeros_like(gcontext), torch.empty_like(gproduct)
         arguments = (vw, result, gcontext, gproduct, hvw.contiguous(), svw, sgcontext, sgproduct)
-        _kernels(vw)("context_back2", *gproduct.shape, *arguments)
+        loops(vw)("context_back2", *gproduct.shape, *arguments)
         return sgcontext, sgproduct, svw, None
 
 
@@ -185,7 +196,7 @@ class _Update(Function):
     @staticmethod
     def forward(ctx: Any, q: Any, mu: Any, y: Any, product: Any, vw: Any) -> Any:
         q, mu = q.clone(), None if mu is None else mu.clone()
-        _kernels(q)("update", *q.shape, y, product, vw, q, mu)
+        loops(q)("update", *q.shape, y, product, vw, q, mu)
         ctx.save_for_backward(y, product, vw)
         return q if mu is None else (q, mu)
 
@@ -199,7 +210,7 @@ class _UpdateBack(Function):
     def forward(ctx: Any, gq: Any, gmu: Any, y: Any, product: Any, vw: Any) -> Any:
         gq, gmu = gq.contiguous(), None if gmu is None else gmu.contiguous()
         gy, gproduct, gvw = torch.empty_like(y), torch.empty_like(product), torch.empty_like(vw)
-        _kernels(gq)("update_back", *gq.shape, y, product, vw, gq, gmu, gy, gproduct, gvw)
+        loops(gq)("update_back", *gq.shape, y, product, vw, gq, gmu, gy, gproduct, gvw)
         ctx.save_for_backward(gq, gmu, y, product, vw)
         return gy, gproduct, gvw
 
@@ -210,7 +221,7 @@ class _UpdateBack(Function):
         sy, sproduct, svw = torch.empty_like(y), torch.empty_like(product), torch.empty_like(vw)
         sgq, sgmu = torch.empty_like(gq), None if gmu is None else torch.empty_like(gmu)
         arguments = (hy.contiguous(), hproduct.contiguous(), hvw.contiguous(), sy, sproduct, svw, sgq, sgmu)
-        _kernels(gq)("update_back2", *gq.shape, y, product, vw, gq, gmu, *arguments)
+        loops(gq)("update_back2", *gq.shape, y, product, vw, gq, gmu, *arguments)
         return sgq, sgmu, sy, sproduct, svw
 
 
@@ -219,7 +230,7 @@ class _Silu(Function):
     def forward(ctx: Any, x: Any) -> Any:
         x = x.contiguous()
         result = torch.empty_like(x)
-        _kernels(x)("silu", x.numel(), x, result)
+        loops(x)("silu", x.numel(), x, result)
         ctx.save_for_backward(x)
         return result
 
@@ -233,7 +244,7 @@ class _SiluBack(Function):
     def forward(ctx: Any, g: Any, x: Any) -> Any:
         g = g.contiguous()
         gx = torch.empty_like(x)
-        _kernels(x)("silu_back", x.numel(), x, g, gx)
+        loops(x)("silu_back", x.numel(), x, g, gx)
         ctx.save_for_backward(g, x)
         return gx
 
@@ -242,17 +253,14 @@ class _SiluBack(Function):
     def backward(ctx: Any, h: Any) -> Any:
         g, x = ctx.saved_tensors
         sx, sg = torch.empty_like(x), torch.empty_like(x)
-        _kernels(x)("silu_back2", x.numel(), x, g, h.contiguous(), sx, sg)
+        loops(x)("silu_back2", x.numel(), x, g, h.contiguous(), sx, sg)
         return sg, sx
 
 
 class _Basis(Function):
     @staticmethod
     def forward(ctx: Any, vectors: Any, n_rbf: int, cutoff: float) -> Any:
-        vectors, n_pairs = vectors.contiguous(), len(vectors)
-        unit, length = torch.empty_like(vectors), vectors.new_empty(n_pairs)
-        value, slope = vectors.new_empty(n_pairs, n_rbf + 1), vectors.new_empty(n_pairs, n_rbf + 1)
-        _kernels(vectors)("basis", n_pairs, n_rbf, cutoff, vectors, unit, length, value, slope)
+        unit, length, value, slope = radial_basis(vectors, n_rbf, cutoff)
         ctx.save_for_backward(unit.detach(), length, slope)
         return unit, value
 
@@ -265,9 +273,7 @@ class _BasisBack(Function):
     @staticmethod
     def forward(ctx: Any, gunit: Any, gvalue: Any, unit: Any, length: Any, slope: Any) -> Any:
         gvectors = torch.empty_like(unit)
-        _kernels(unit)(
-            "basis_back", *slope.shape, unit, length, slope, gunit.contiguous(), gvalue.contiguous(), gvectors
-        )
+        loops(unit)("basis_back", *slope.shape, unit, length, slope, gunit.contiguous(), gvalue.contiguous(), gvectors)
         ctx.save_for_backward(unit, length, slope)
         return gvectors
 
@@ -276,5 +282,5 @@ class _BasisBack(Function):
     def backward(ctx: Any, h: Any) -> Any:
         unit, length, slope = ctx.saved_tensors
         sgunit, sgvalue = torch.empty_like(unit), torch.empty_like(slope)
-        _kernels(unit)("basis_back2", *slope.shape, unit, length, slope, h.contiguous(), sgunit, sgvalue)
+        loops(unit)("basis_back2", *slope.shape, unit, length, slope, h.contiguous(), sgunit, sgvalue)
         return sgunit, sgvalue, None, None, None

@@ -6,8 +6,9 @@ import copy
 import ctypes
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,18 @@ def worker_pool(threads: int) -> ThreadPoolExecutor:
     keep_freed_memory()
     torch.set_num_threads(threads)
     return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+
+
+@contextmanager
+def one_core_each(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Provide the threads of `worker_pool`, and restore PyTorch's number of threads at the end."""
+    before = torch.get_num_threads()
+    pool = worker_pool(threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
 
 
 class ThreadedPotential:

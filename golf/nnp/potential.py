@@ -147,7 +147,9 @@ class Potential(nn.Module):
         """Atomic numbers of the elements that the potential supports."""
         return list(self.reference_energies)
 
-    def energy_and_forces(self, numbers: Tensor, positions: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    def energy_and_forces(
+        self, numbers: Tensor, positions: Tensor, offset: Tensor, *, copies: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Compute total energies [n] in hartree and forces [A, 3] in hartree/angstrom, both float64.
 
         If the positions require a gradient, both can be differentiated any number of times with respect to them, at a
@@ -157,11 +159,13 @@ class Potential(nn.Module):
             numbers: [A] int64, atomic numbers. Unsupported elements give NaN; see `check_elements`.
             positions: [A, 3] angstrom.
             offset: [n + 1] int64, atoms of molecule i are the rows `offset[i]:offset[i + 1]`.
+            copies: the molecules are copies of one with small displacements, whose forces are needed relative to those
+                of the first copy, which saves half of the time; see golf/nnp/copies.py.
         """
         numbers = numbers.to(self.device, torch.int64)
         positions = positions.to(self.device) if wants_graph(positions) else positions.detach().to(self.device)
         batch = batch_of(numbers, positions, offset.to(self.device), self.architecture.cutoff)
-        batch = replace(batch, vectors=batch.vectors.to(self.dtype))
+        batch = replace(batch, vectors=batch.vectors.to(self.dtype), copies=copies)
         reference = self._reference.index_select(0, numbers)
         total = reference.new_zeros(batch.n_molecules).index_add(0, batch.molecule, reference)
         energy, forces = self.network_energy_and_forces(batch)

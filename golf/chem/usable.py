@@ -150,13 +150,20 @@ def unusable(mol: Chem.Mol | None, elements: Collection[int] | None = None) -> s
     problem = shell_problem(mol)
     if problem or mol is None:
         return problem
-    if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(Chem.AddHs(mol)):
-        return f"MMFF94 has no parameters for it (elements {' '.join(sorted({a.GetSymbol() for a in mol.GetAtoms()}))})"
+    if problem := mmff_problem(mol):
+        return problem
     numbers = {atom.GetAtomicNum() for atom in Chem.AddHs(mol).GetAtoms()}
     if elements is not None and not numbers <= set(elements):
         without = " ".join(SYMBOLS[z] for z in sorted(numbers - set(elements)))
         return f"there is no basis or reference energy for {without}"
     return ""
+
+
+def mmff_problem(mol: Chem.Mol) -> str:
+    """Return that MMFF94 has no parameters for a molecule; "" if it has."""
+    if rdForceFieldHelpers.MMFFHasAllMoleculeParams(Chem.AddHs(mol)):
+        return ""
+    return f"MMFF94 has no parameters for it (elements {' '.join(sorted({a.GetSymbol() for a in mol.GetAtoms()}))})"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from golf import __version__
+from golf.cli.catalog import add_models
 from golf.cli.inspect import add_inspect
 from golf.cli.label import add_label
 from golf.cli.models import add_export, add_import_checkpoint, add_learning_curve, add_train
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_label(commands)
     add_relax(commands)
+    add_models(commands)
     add_train(commands)
     add_learning_curve(commands)
     add_export(commands)

@@ -62,6 +62,18 @@ def check_input(options: argparse.Namespace) -> None:
         raise UserError(f"--seed {options.seed}: must not be negative")
 
 
+def add_potential(command: argparse.ArgumentParser) -> None:
+    """Add the option --model, which takes any potential."""
+    command.add_argument(
+        "-m",
+        "--model",
+        required=True,
+        metavar="POTENTIAL",
+        help="a model trained by golf (.pt), or a potential by name: golf-10k, aimnet2, gfn2, mmff, "
+        "ase:package.module.Class, ... (all names: golf models)",
+    )
+
+
 def add_output(command: argparse.ArgumentParser, metavar: str, text: str) -> None:
     """Add the options --output and --force."""
     command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=text)
@@ -99,8 +111,9 @@ _INPUTS = ("input", "labels", "model", "initial", "config", "folder", "reference
 def _inputs(options: argparse.Namespace) -> Iterator[Path]:
     """Iterate over the files that a command reads."""
     for name in _INPUTS:
-        given: Path | None = getattr(options, name, None)
-        if given is not None:
+        named: Path | str | None = getattr(options, name, None)
+        if named is not None:
+            given = Path(named)  # the name of a potential is a file that does not exist
             yield from given.iterdir() if given.is_dir() and os.access(given, os.R_OK) else [given]
 
 

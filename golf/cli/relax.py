@@ -5,16 +5,25 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from golf import __version__
-from golf.cli.options import add_cores, add_device, add_input, add_output, check_input, check_output, positive
+from golf.cli.options import (
+    add_cores,
+    add_device,
+    add_input,
+    add_output,
+    add_potential,
+    check_input,
+    check_output,
+    positive,
+)
 from golf.core.errors import UserError
 from golf.core.wording import and_more
 from golf.io.records import place_of
 
 if TYPE_CHECKING:
+    from golf.potentials.card import Card
     from golf.relaxation.ensembles import Ensemble
     from golf.relaxation.library import LibraryResult
 
@@ -41,14 +50,14 @@ def add_relax(commands: argparse._SubParsersAction) -> None:
     """Add the command `golf relax`."""
     relax = commands.add_parser(
         "relax",
-        help="relax conformations with a model",
-        description="Relax conformations with a neural network potential. Files of any size are processed in pieces; "
+        help="relax conformations with a potential",
+        description="Relax conformations with a potential. Files of any size are processed in pieces; "
         "run the same command again to resume an interrupted run. For conformer ensembles: --conformers 50 "
         "--prune 0.5 --window 6. Exit status 1: some records were left out, listed in OUT.left_out.csv.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_input(relax)
-    relax.add_argument("-m", "--model", type=Path, required=True, help="model trained by golf")
+    add_potential(relax)
     add_output(relax, "OUT", ".h5, .sdf, .xyz or .extxyz")
     relax.add_argument(
         "--prune",
@@ -99,10 +108,9 @@ def _relax(options: argparse.Namespace) -> int:
     from golf.io.pieces import Embedding, expected, pieces_of
     from golf.io.write import OUTPUTS
     from golf.nnp.domain import unlike_training
-    from golf.nnp.parallel import ThreadedPotential
-    from golf.nnp.potential import load, pick_device
+    from golf.potentials.load import load_potential
     from golf.relaxation.engine import Optimizer
-    from golf.relaxation.library import fingerprint, relax_library
+    from golf.relaxation.library import fingerprint, relax_library, without_refused
     from golf.relaxation.relax import relax
     from golf.study.config import default
 
@@ -115,7 +123,6 @@ def _relax(options: argparse.Namespace) -> int:
     for name in ("--cores", "--force-threshold", "--max-steps", "--slots"):
         positive(name, getattr(options, name.strip("-").replace("-", "_")))
     ensemble = _ensemble(options)
-    potential = load(options.model, pick_device(options.device))
     embedding = Embedding(
         options.conformers,
         PRUNE_STARTS if ensemble is not None else 0.0,
@@ -123,12 +130,12 @@ def _relax(options: argparse.Namespace) -> int:
         threads=options.cores,
         timeout=options.embed_timeout,
     )
-    with ThreadedPotential(potential, options.cores) as threaded:
+    with load_potential(options.model, device=options.device, cores=options.cores) as potential:
 
         def relaxed(conformations: ConformationSet, advance: Any) -> ConformationSet:
             ends = relax(
                 conformations,
-                threaded,
+                potential,
                 force_threshold=hartree(options.force_threshold),
                 max_steps=options.max_steps,
                 slots=options.slots,
@@ -137,24 +144,27 @@ def _relax(options: argparse.Namespace) -> int:
             )
             return ends if potential.domain is None else unlike_training(ends, potential.domain)
 
+        pieces = pieces_of(
+            options.input,
+            elements=potential.card.elements,
+            size=PIECE,
+            embedding=embedding,
+            together=ensemble is not None,
+        )
+        by_name = {} if potential.files else {"potential": options.model}
+        contents = fingerprint(options.input, *potential.files)
         result = relax_library(
-            pieces_of(
-                options.input,
-                elements=potential.elements,
-                size=PIECE,
-                embedding=embedding,
-                together=ensemble is not None,
-            ),
+            (without_refused(piece, potential.card) for piece in pieces),
             options.output,
             relaxed,
-            run=_run(options, ensemble) | optimizer.described | {"contents": fingerprint(options.input, options.model)},
-            attrs={"model": str(options.model), **potential.provenance.level, **optimizer.described},
+            run=_run(options, ensemble) | optimizer.described | by_name | {"contents": contents},
+            attrs={"model": str(options.model), **potential.level, **optimizer.described},
             ensemble=ensemble,
             expected=expected(options.input, options.conformers),
             restart=options.force,
         )
     print(f"golf: optimizer: {optimizer.words}", file=sys.stderr)
-    _report(options, result, knows_its_training=potential.domain is not None)
+    _report(options, result, potential.card, knows_its_training=potential.domain is not None)
     return 1 if result.left_out else 0
 
 
@@ -178,13 +188,13 @@ def _run(options: argparse.Namespace, ensemble: Ensemble | None) -> dict[str, An
     return settings | parts | {"kept": kept, "input": str(options.input)}
 
 
-def _report(options: argparse.Namespace, result: LibraryResult, *, knows_its_training: bool) -> None:
+def _report(options: argparse.Namespace, result: LibraryResult, card: Card, *, knows_its_training: bool) -> None:
     """Report the result for the library on stderr."""
     for line in _lines(options, result):
         print(f"golf: {line}", file=sys.stderr)
-    if not knows_its_training:
-        line = f"{options.model} does not record its training data: no warnings about molecules that differ from it"
-        print(f"golf: {line}", file=sys.stderr)
+    if card.kind == "network" and not knows_its_training:
+        line = card.domain_note or "does not record its training data: no warnings about molecules that differ from it"
+        print(f"golf: {options.model}: {line}", file=sys.stderr)
 
 
 def _lines(options: argparse.Namespace, result: LibraryResult) -> list[str]:

@@ -40,13 +40,18 @@ NABLADFT_ENERGIES: Mapping[str, float] = {
 molecules."""
 
 
-def import_checkpoint(folder: str | Path, reference_energies: Mapping[str, float] | None = None) -> Potential:
+def import_checkpoint(
+    folder: str | Path,
+    reference_energies: Mapping[str, float] | None = None,
+    level: Mapping[str, str] | None = None,
+) -> Potential:
     """Convert a published checkpoint to a potential.
 
     Args:
         folder: folder of the checkpoint.
         reference_energies: energies of isolated atoms in hartree by symbol, for all elements that the potential should
             support; None: those of nablaDFT.
+        level: attributes of the level of theory; None: that of nablaDFT.
 
     Raises:
         UserError: a file is missing or not what it should be.
@@ -55,7 +60,9 @@ def import_checkpoint(folder: str | Path, reference_energies: Mapping[str, float
     architecture = _architecture(folder / CONFIG)
     energies = {SYMBOLS.index(symbol): value for symbol, value in (reference_energies or NABLADFT_ENERGIES).items()}
     network = empty_network(architecture)
-    potential = Potential(architecture, energies, provenance=Provenance(NABLADFT_LEVEL.attrs()), network=network)
+    potential = Potential(
+        architecture, energies, provenance=Provenance(level or NABLADFT_LEVEL.attrs()), network=network
+    )
     weights = {name.removeprefix(PREFIX): tensor for name, tensor in _weights(folder / WEIGHTS).items()}
     try:
         potential.network.load_state_dict(weights)

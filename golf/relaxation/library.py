@@ -15,7 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from golf.core.progress import progress_bar
 from golf.io.pieces import Piece
 from golf.io.records import place_of, write_left_out
 from golf.io.write import write_structures
+from golf.potentials.card import Card
 from golf.relaxation.ensembles import OUTCOMES, Ensemble, ensembles, unfit_for_ensembles
 
 logger = logging.getLogger(__name__)
@@ -118,6 +119,26 @@ def relax_library(
             raise UserError(f"{run['input']}: no conformer is fit for an ensemble{first}")
         raise UserError(f"{run['input']}: has no molecules that can be relaxed{first}")
     return result
+
+
+def without_refused(piece: Piece, card: Card) -> Piece:
+    """Move the conformations of molecules that the potential cannot compute to the records left out."""
+    conformations = piece.conformations
+    reasons = [
+        card.refusal(*own) for own in zip(conformations.mapped_smiles, conformations.charge.tolist(), strict=True)
+    ]
+    if not any(reasons):
+        return piece
+    kept = [i for i, reason in enumerate(reasons) if not reason]
+    refused = [
+        LeftOut(piece.lines[i], conformations.id[i], conformations.mapped_smiles[i], reason)
+        for i, reason in enumerate(reasons)
+        if reason
+    ]
+    left_out = sorted([*piece.left_out, *refused], key=lambda out: out.line)
+    return replace(
+        piece, conformations=conformations.subset(kept), lines=[piece.lines[i] for i in kept], left_out=left_out
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from support import REPOSITORY
 
-LAYERS = ("core", "chem oracles", "io nnp evaluation", "training relaxation", "study", "cli")
+LAYERS = ("core", "chem oracles", "io nnp evaluation", "potentials", "training relaxation", "study", "cli")
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms.split()}
 MODULES = {
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path

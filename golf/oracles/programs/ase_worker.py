@@ -18,8 +18,14 @@ from ase.units import Bohr, Hartree
 
 from golf.oracles.programs.child import first_line, serve
 
-SHORT: Mapping[str, tuple[str, Mapping[str, Any]]] = {"tblite": ("tblite.ase.TBLite", {"verbosity": 0})}
-"""Short names of import paths, with default keywords."""
+SHORT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "tblite": ("tblite.ase.TBLite", {"verbosity": 0}),
+    "so3lr": ("so3krates_torch.calculator.so3.SO3LRCalculator", {"default_dtype": "float64", "r_max_lr": 1000.0}),
+}
+"""Short names of import paths, with default keywords. Long-range terms of SO3LR reach over whole molecules."""
+
+BY_INFO = frozenset({"so3krates_torch"})
+"""Packages whose calculators read charge and spin from `Atoms.info`, and keep nothing from one geometry to the next."""
 
 
 class Calculator:
@@ -31,13 +37,16 @@ class Calculator:
         self.path = path
         self.make = _imported(path)
         self.keywords = {**defaults, **({"method": method} if method else {}), **setup["keywords"]}
+        self.by_info = path.partition(".")[0] in BY_INFO
+        self.kept = self.make(**self.keywords) if self.by_info else None
         self.version = f"{ase.__version__}{_version_beside_ase(path.partition('.')[0])}"
 
     def compute(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Compute the energy in hartree and the gradient [n][3] in hartree/bohr."""
         atoms = ase.Atoms(request["symbols"], positions=request["positions"])
+        atoms.info.update(charge=request["charge"], spin=request["multiplicity"])
         # A calculator that has computed another geometry may start from that result, with other last digits.
-        atoms.calc = self.make(**self.keywords, **self._charge(request["charge"], request["multiplicity"]))
+        atoms.calc = self.kept or self.make(**self.keywords, **self._charge(request["charge"], request["multiplicity"]))
         energy = atoms.get_potential_energy()
         return {
             "status": "OK",

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 
 from golf import __version__
 from golf.cli.catalog import add_models
+from golf.cli.check import add_check
 from golf.cli.inspect import add_inspect
 from golf.cli.label import add_label
 from golf.cli.models import add_export, add_import_checkpoint, add_learning_curve, add_train
+from golf.cli.optimize import add_optimize
 from golf.cli.relax import add_relax
 from golf.cli.run import add_run
 from golf.cli.study import add_estimate, add_status
@@ -74,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     add_label(commands)
     add_relax(commands)
     add_models(commands)
+    add_check(commands)
+    add_optimize(commands)
     add_train(commands)
     add_learning_curve(commands)
     add_export(commands)

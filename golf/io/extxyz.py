@@ -276,11 +276,16 @@ def _label(one: GeometryRecord) -> tuple[float, NDArray[np.float64]]:
         raise UserError(f"has {has} but no {lacks}; give both or neither")
     if forces.shape != one.positions.shape:
         raise UserError(f"has {forces.shape[1]} columns of forces instead of 3; correct Properties")
-    energy_unit = _unit(one.keys, "energy_unit", "ev", ENERGY_UNITS)
-    return number(energy) / energy_unit, forces / _unit(one.keys, "forces_unit", "ev/angstrom", FORCE_UNITS)
+    energy_unit = unit_of(one.keys, "energy_unit", "ev", ENERGY_UNITS)
+    return number(energy) / energy_unit, forces / unit_of(one.keys, "forces_unit", "ev/angstrom", FORCE_UNITS)
 
 
-def _unit(keys: Mapping[str, str], key: str, default: str, known: Mapping[str, float]) -> float:
+def unit_of(keys: Mapping[str, str], key: str, default: str, known: Mapping[str, float]) -> float:
+    """Return one atomic unit in the unit that a key states, or in the default.
+
+    Raises:
+        UserError: the unit is unknown.
+    """
     stated = keys.get(key, default).lower().replace("/ang", "/angstrom").replace("angstromstrom", "angstrom")
     if stated not in known:
         raise UserError(f"{key} {keys[key]!r} is unknown; give one of {', '.join(known)}")

@@ -31,6 +31,7 @@ OWN_NAMES = (
     "largest_force_kcal_mol_angstrom",
     "stop_reason",
     "n_steps",
+    "n_gradients",
     "left_saddle_point",
     "changed_molecule",
     "unlike_training",
@@ -48,6 +49,7 @@ class Record:
     mol: Chem.Mol | None
     properties: Mapping[str, str] = field(default_factory=dict)
     error: str = ""  # RDKit's reason if there is no molecule
+    results: Mapping[str, str] = field(default_factory=dict)  # of the relaxation by golf that wrote it
 
 
 def place_of(record: LeftOut, path: str | Path, *, with_text: bool = False) -> str:
@@ -193,11 +195,12 @@ def _sdf_records(path: Path) -> Iterator[Record]:
     with open_text(path) as stream:
         for i, block in enumerate(blocks(cleaned(stream, path), path), start=1):
             mol, error = from_molfile(block.molfile)
-            name, properties = block.name, block.properties
+            name, properties, results = block.name, block.properties, {}
             if properties.keys() >= {"energy_hartree", "stop_reason"}:  # written by golf
                 name = re.sub(r"/\d{4,}$", "", name)
+                results = {key: value for key, value in properties.items() if key in OWN_NAMES}
                 properties = {key: value for key, value in properties.items() if key not in OWN_NAMES}
-            yield Record(i, name or f"mol{i}", "record of an SDF file", mol, properties, error)
+            yield Record(i, name or f"mol{i}", "record of an SDF file", mol, properties, error, results)
 
 
 def _csv_records(path: Path, smiles_column: str, name_column: str) -> Iterator[Record]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TextIO
+from collections.abc import Mapping
+from typing import Any, TextIO
 
 import ase.io
 import numpy as np
@@ -24,17 +25,21 @@ OUTPUTS = (".h5", ".sdf", ".xyz", ".extxyz")
 
 
 def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> None:
-    """Append relaxed conformations to a .sdf, .xyz or .extxyz file.
+    """Append relaxed conformations, or minima of an oracle, to a .sdf, .xyz or .extxyz file.
 
     In .xyz and .extxyz, as in ASE, `energy` and `forces` are in eV and eV/angstrom; `charge` and `spin` (the
-    multiplicity) are the keys that calculators read. `PREDICTED` marks energy and forces as predictions, not labels.
-    Results of the relaxation have their units in their names. Properties of the input are written as well, with the
-    prefix `INPUT`: in .sdf where golf has a property of that name, in .xyz and .extxyz always, so that they are not
-    confused with keys that have a meaning there.
+    multiplicity) are the keys that calculators read. `PREDICTED` marks energy and forces of a model as predictions;
+    those of an oracle have its level of theory instead, and are read as labels. Results of the relaxation have their
+    units in their names. Properties of the input are written as well, with the prefix `INPUT`: in .sdf where golf has a
+    property of that name, in .xyz and .extxyz always, so that they are not confused with keys that have a meaning
+    there.
 
     Args:
         suffix: one of `OUTPUTS` except .h5.
     """
+    predicted = "nnp_energy_last" in relaxed.values
+    energies = relaxed.values["nnp_energy_last" if predicted else "energy"]
+    source = {PREDICTED: "golf"} if predicted else _level(relaxed.attrs)
     for i, name in enumerate(relaxed.id):
         given, own = _given(relaxed, i), _own(relaxed, i)
         positions = relaxed.position[relaxed.rows(i)]
@@ -43,14 +48,14 @@ def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> N
             stream.write(record_text(molecule(relaxed.mapped_smiles[i], positions), name, others | own))
         else:
             atoms = Atoms(numbers=relaxed.number[relaxed.rows(i)], positions=positions)
-            energy = float(relaxed.values["nnp_energy_last"][i]) * HARTREE_IN_EV
+            energy = float(energies[i]) * HARTREE_IN_EV
             texts = {"name": name, "mapped_smiles": relaxed.mapped_smiles[i], **own}
             texts |= {INPUT + re.sub(r'["=\s\\]', "_", key): value for key, value in given.items()}
-            forces = relaxed.atoms["nnp_force"][relaxed.rows(i)] * HARTREE_IN_EV
+            forces = relaxed.atoms["nnp_force" if predicted else "force"][relaxed.rows(i)] * HARTREE_IN_EV
             if np.isfinite(energy) and np.isfinite(forces).all():
                 atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
             charge, spin = int(relaxed.charge[i]), int(relaxed.multiplicity[i])
-            atoms.info = {"energy_eV": energy, "charge": charge, "spin": spin, PREDICTED: "golf"}
+            atoms.info = {"energy_eV": energy, "charge": charge, "spin": spin, **source}
             atoms.info |= {
                 key: _one_line(value) for key, value in texts.items() if value.strip()
             }  # ASE does not quote ""
@@ -75,16 +80,23 @@ def _given(relaxed: ConformationSet, i: int) -> dict[str, str]:
     return json.loads(relaxed.values[PROPERTIES][i] or "{}") if PROPERTIES in relaxed.values else {}
 
 
+def _level(attrs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the keys of a frame that state a level of theory; none if it has keywords, which frames cannot state."""
+    stated = {name: str(attrs[name]) for name in ("program", "method", "basis") if name in attrs}
+    return stated if attrs.get("keywords", "{}") == "{}" else {}
+
+
 def _own(relaxed: ConformationSet, i: int) -> dict[str, str]:
     """Return the results of the relaxation under the names `golf.io.records.OWN_NAMES`."""
     values = relaxed.values
     remarks = {name: str(values[name][i]) for name in ("changed_molecule", "unlike_training") if name in values}
     return {
-        "energy_hartree": f"{values['nnp_energy_last'][i]:.8f}",
+        "energy_hartree": f"{values['nnp_energy_last' if 'nnp_energy_last' in values else 'energy'][i]:.8f}",
         "relative_energy_kcal_mol": f"{values['relative_energy'][i] * HARTREE_IN_KCAL_PER_MOL:.4f}",
         "largest_force_kcal_mol_angstrom": f"{values['largest_force'][i] * HARTREE_IN_KCAL_PER_MOL:.4f}",
         "stop_reason": StopReason(values["stop_reason"][i]).name.lower(),
         "n_steps": str(values["n_steps"][i]),
+        **({} if "nnp_energy_last" in values else {"n_gradients": str(values["n_force_evaluations"][i])}),
         **({"left_saddle_point": "yes"} if "left_saddle_point" in values and values["left_saddle_point"][i] else {}),
         **{name: remark for name, remark in remarks.items() if remark},
     }

@@ -41,6 +41,14 @@ FORCE_THRESHOLD = 4.5e-4 / BOHR_IN_ANGSTROM
 ENERGY_THRESHOLD = 1e-6
 """hartree; energy change of the last step, as in all sets of criteria of geomeTRIC."""
 
+LEAST_CURVATURE = 0.2
+"""Curvatures of a Hessian that an optimization begins with are raised to this share of geomeTRIC's own guess.
+
+Falling ones count by their magnitude. From ends of GFN1-xTB and with its Hessians, GFN2-xTB reached 8 minima of 11 to
+35 atoms in 49 gradients (46 with a share of 0.5, 53 with 0.02), in 76 from geomeTRIC's guess, and in 61 to 82 with
+eigenvalues of the Cartesian Hessian raised instead.
+"""
+
 _SAME_ANGSTROM = 1e-8
 """Positions are rounded to this before a gradient is computed. Another linear algebra library may change geomeTRIC's
 steps in the last bits; rounded, they are still found in the journal. The energy changes by less than 1e-9 hartree."""
@@ -111,6 +119,7 @@ class Optimization:
 
     request: Request
     evaluate: Callable[[Request], Label]
+    hessian: NDArray[np.float64] | None = None  # of the start, [3n, 3n] hartree/angstrom^2; None: geomeTRIC's guess
     positions: list[NDArray[np.float64]] = field(default_factory=list)  # [n, 3] angstrom
     labels: list[Label] = field(default_factory=list)
     last: int = 0  # index of the geometry requested last
@@ -180,6 +189,26 @@ class _OptimizationEngine(Engine):
         return {"energy": label.energy, "gradient": -label.forces.ravel() * BOHR_IN_ANGSTROM}
 
 
+class _FromHessian(Optimizer):
+    """geomeTRIC's optimizer, which begins with a Cartesian Hessian (`start_hessian`) if there is one."""
+
+    start_hessian: NDArray[np.float64] | None = None  # [3n, 3n] hartree/angstrom^2
+    H0: NDArray[np.float64]
+    H: NDArray[np.float64]
+
+    def prepareFirstStep(self) -> None:
+        """Replace geomeTRIC's guess by the Hessian, with eigenvalues of at least `LEAST_CURVATURE` in its metric."""
+        super().prepareFirstStep()
+        if self.start_hessian is None:
+            return
+        given = self.IC.calcHess(self.X, self.gradx, self.start_hessian * BOHR_IN_ANGSTROM**2)
+        root = np.linalg.cholesky(self.H0)
+        inverse = np.linalg.inv(root)
+        values, vectors = np.linalg.eigh(inverse @ given @ inverse.T)
+        self.H0 = root @ (vectors * np.maximum(np.abs(values), LEAST_CURVATURE)) @ vectors.T @ root.T
+        self.H = self.H0.copy()
+
+
 def optimize(optimization: Optimization, max_steps: int, force_threshold: float) -> None:
     """Run an optimization to its end, which is recorded in it.
 
@@ -238,7 +267,9 @@ def _run_geometric(
         params = OptParams(maxiter=max_steps - n_before, **_criteria(force_threshold))
         coords = start.ravel() / BOHR_IN_ANGSTROM
         # Without a trajectory file it writes nothing, and the current folder exists.
-        optimizer = Optimizer(coords, molecule, internal, engine, os.curdir, params, print_info=False)
+        optimizer = _FromHessian(coords, molecule, internal, engine, os.curdir, params, print_info=False)
+        if start is optimization.request.positions:
+            optimizer.start_hessian = optimization.hessian
     engine.compute(optimizer.X)
     with turn:
         optimizer.calcEnergyForce()

@@ -11,10 +11,12 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Unpack
 
 import geometric
 import numpy as np
+from numpy.typing import NDArray
 
 from golf.core.conformations import ConformationSet, Frame, Frames, Status, concatenate
 from golf.core.deadline import Deadline, OutOfTime
@@ -46,6 +48,7 @@ def optimize_reference(
     max_steps: int = 200,
     force_threshold: float = FORCE_THRESHOLD,
     n_parallel: int | None = None,
+    hessians: Mapping[int, NDArray[np.float64]] = MappingProxyType({}),
     progress: Callable[[], None] | None = None,
 ) -> ConformationSet:
     """Optimize each conformation to its minimum with the oracle's forces.
@@ -64,6 +67,7 @@ def optimize_reference(
         max_steps: limit of optimizer steps per conformation.
         force_threshold: hartree/angstrom.
         n_parallel: number of concurrent optimizations; None for the number of the oracle's workers.
+        hessians: Hessians [3n, 3n] (hartree/angstrom^2) of starts, by index; the others begin with geomeTRIC's guess.
         progress: called after each optimization.
 
     Returns:
@@ -82,7 +86,10 @@ def optimize_reference(
         OutOfTime: the job's time is up; running gradients have been finished or stopped.
     """
     evaluate, stop = _evaluator(conformations, oracle, journal)
-    optimizations = [Optimization(request, evaluate) for request in requests_from(conformations)]
+    optimizations = [
+        Optimization(request, evaluate, hessian=hessians.get(i))
+        for i, request in enumerate(requests_from(conformations))
+    ]
     unfinished = _optimize_all(
         optimizations,
         stop,
@@ -281,15 +288,51 @@ def optimize_to_file(
 ) -> ConformationSet:
     """Optimize conformations with a pool of oracle processes and write the minima to a file.
 
+    Args:
+        attrs: root attributes of the file.
+
+    The other arguments and what it raises are those of `optimize_with_pool`.
+    """
+    minima = optimize_with_pool(
+        conformations,
+        output,
+        level=level,
+        n_workers=n_workers,
+        max_steps=max_steps,
+        force_threshold=force_threshold,
+        deadline=deadline,
+        **pool,
+    )
+    write(output, minima, **(attrs or {}))
+    return minima
+
+
+def optimize_with_pool(
+    conformations: ConformationSet,
+    output: str | Path,
+    *,
+    level: LevelOfTheory,
+    n_workers: int,
+    max_steps: int = 200,
+    force_threshold: float = FORCE_THRESHOLD,
+    hessians: Mapping[int, NDArray[np.float64]] = MappingProxyType({}),
+    check: bool = False,
+    deadline: Deadline | None = None,
+    **pool: Unpack[PoolSettings],
+) -> ConformationSet:
+    """Optimize conformations with a pool of oracle processes; see `optimize_reference`.
+
     After an interruption it resumes from `output`'s journal; gradients in other journals beside it are used as well.
 
     Args:
+        output: file that the caller will write; only its journal is written here.
+        hessians: of starts, by index.
+        check: test first whether the level can be computed for the elements of the conformations.
         pool: further settings of `golf.oracles.programs.pool.OraclePool`.
-        attrs: root attributes of the file.
         deadline: time limit of the job.
 
     Raises:
-        UserError: the level's program is unknown, not found or does not start.
+        UserError: the level's program is unknown, not found or does not start, or the check fails.
         OutOfTime: the deadline came before all optimizations were done; finished gradients are in the journal.
     """
     if len(conformations) == 0:
@@ -302,6 +345,8 @@ def optimize_to_file(
             Journal(path, level, beside(path), deadline=deadline) as journal,
             progress_bar(len(conformations), "DFT optimizations") as advance,
         ):
+            if check:
+                oracle.check(sorted(set(conformations.number.tolist())))
             requests = requests_from(conformations)
             warn_of_spin(requests)
             learn_from_journal(oracle, journal, requests)
@@ -311,7 +356,7 @@ def optimize_to_file(
                 journal,
                 max_steps=max_steps,
                 force_threshold=force_threshold,
+                hessians=hessians,
                 progress=advance,
             )
-    write(output, minima, **(attrs or {}))
     return minima

@@ -79,6 +79,11 @@ CONFORMATION_COLUMNS: Mapping[str, Column] = {
     "relative_energy": Column(
         np.float64, "NNP energy above the molecule's lowest whole conformer in the file", "hartree"
     ),
+    "n_imaginary": Column(np.int32, "imaginary modes at the end beyond 40/cm; -1: it did not converge"),
+    "lowest_frequency": Column(np.float64, "lowest frequency; negative: imaginary", "1/cm"),
+    "n_kicks": Column(np.int32, "how often it was displaced along an imaginary mode and relaxed again"),
+    "free_energy": Column(np.float64, "free energy at the temperature of the file, quasi-RRHO, 1 atm", "hartree"),
+    "boltzmann_weight": Column(np.float64, "share of the molecule's conformers in the file, by free energy"),
     "properties": Column(str, "properties of the input record, JSON"),
     "changed_molecule": Column(str, "how the geometry is not that of mapped_smiles any more; empty: it is"),
     "unlike_training": Column(str, "what it has that the model's training data have not; empty: nothing was found"),

@@ -33,6 +33,11 @@ OWN_NAMES = (
     "n_steps",
     "n_gradients",
     "left_saddle_point",
+    "n_imaginary",
+    "lowest_frequency_per_cm",
+    "n_kicks",
+    "free_energy_hartree",
+    "boltzmann_weight",
     "changed_molecule",
     "unlike_training",
 )

@@ -11,6 +11,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from numpy.typing import NDArray
 
 from golf.chem.molecules import molecule
 from golf.chem.usable import PROPERTIES
@@ -98,5 +99,20 @@ def _own(relaxed: ConformationSet, i: int) -> dict[str, str]:
         "n_steps": str(values["n_steps"][i]),
         **({} if "nnp_energy_last" in values else {"n_gradients": str(values["n_force_evaluations"][i])}),
         **({"left_saddle_point": "yes"} if "left_saddle_point" in values and values["left_saddle_point"][i] else {}),
+        **_vibrations(values, i),
         **{name: remark for name, remark in remarks.items() if remark},
     }
+
+
+def _vibrations(values: Mapping[str, NDArray], i: int) -> dict[str, str]:
+    """Return what is known of the vibrations at the end of a relaxation."""
+    if "n_imaginary" not in values or values["n_imaginary"][i] < 0:
+        return {}
+    numbers = {
+        "lowest_frequency_per_cm": ("lowest_frequency", "{:.2f}"),
+        "free_energy_hartree": ("free_energy", "{:.8f}"),
+        "boltzmann_weight": ("boltzmann_weight", "{:.6f}"),
+    }
+    counts = {name: str(values[name][i]) for name in ("n_imaginary", "n_kicks")}
+    known = {key: (values[name][i], form) for key, (name, form) in numbers.items() if name in values}
+    return counts | {key: form.format(value) for key, (value, form) in known.items() if np.isfinite(value)}

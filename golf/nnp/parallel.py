@@ -91,6 +91,11 @@ class ThreadedPotential:
         torch.set_num_threads(self._threads_before)
 
     @property
+    def network(self) -> Potential:
+        """The potential itself, which has a `hessian`."""
+        return self._potential
+
+    @property
     def device(self) -> torch.device:
         """Device of the tensors that are passed and returned."""
         return self._potential.device

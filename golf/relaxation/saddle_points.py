@@ -13,18 +13,15 @@ may have a sharp minimum at one: the published GOLF-1k has one for ammonia, 6 kc
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from golf.core.units import hartree
 from golf.nnp.provider import ForceProvider, Molecules
+from golf.relaxation.hessians import central_differences
 
 TOLERANCE = 3e-4
 """Tolerance of a symmetry in angstrom. Files of four decimals keep a symmetry to 1e-4; ETKDG conformers miss it by
 about 1e-3 to 1e-2."""
-
-STEP = 0.01
-"""Displacement for second derivatives in angstrom, at which float32 rounding is 0.03 kcal/mol/angstrom^2."""
 
 FALLS = hartree(0.3)
 """Negative curvature in hartree/angstrom^2 below which the energy counts as flat. The torsion at methanol's saddle
@@ -35,9 +32,6 @@ ASIDE = 0.25
 
 LOWER = hartree(0.001)
 """Fall in energy (hartree, well above rounding) that counts as having left a saddle point."""
-
-ATOMS_AT_ONCE = 2048
-"""Atoms of displaced molecules in one batch, which bounds memory: fewer than the 128 slots of a relaxation hold."""
 
 TRIES = 4
 """How often a relaxation continues: planar cyclohexane has three falling directions, and may pass through saddle points
@@ -82,12 +76,12 @@ def way_down(
         positions: [n, 3] angstrom, where the forces vanish.
     """
     motions = _internal(positions)
-    curvatures, modes = np.linalg.eigh(motions.T @ _second_derivatives(potential, molecule, positions) @ motions)
+    curvatures, modes = np.linalg.eigh(motions.T @ central_differences(potential, molecule, positions) @ motions)
     falling = motions @ modes[:, curvatures < -FALLS]  # [3 n, m]
     if not falling.shape[1]:
         return None
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=falling.shape[1])
-    return _moved(positions, falling @ signs)
+    return moved(positions, falling @ signs)
 
 
 def evaluations(n_atoms: int) -> int:
@@ -95,30 +89,10 @@ def evaluations(n_atoms: int) -> int:
     return 6 * n_atoms
 
 
-def _moved(positions: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:
+def moved(positions: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:
     """Move positions [n, 3] along a direction [3 n] until an atom has moved by `ASIDE`."""
     steps = direction.reshape(-1, 3)
     return positions + steps * (ASIDE / np.linalg.norm(steps, axis=1).max())
-
-
-def _second_derivatives(potential: ForceProvider, molecule: Molecules, positions: NDArray) -> NDArray[np.float64]:
-    """Return second derivatives [3 n, 3 n] in hartree/angstrom^2 by central differences of forces."""
-    n, size = len(positions), positions.size
-    steps = STEP * np.eye(size).reshape(size, n, 3)
-    moved = np.stack([positions + steps, positions - steps], axis=1).reshape(2 * size, n, 3)  # in pairs
-    at_once = max(1, ATOMS_AT_ONCE // n)
-    parts = [_forces(potential, molecule, moved[k : k + at_once]) for k in range(0, len(moved), at_once)]
-    plus, minus = np.concatenate(parts).reshape(size, 2, size).swapaxes(0, 1)
-    rows = (minus - plus) / (2.0 * STEP)
-    return 0.5 * (rows + rows.T)
-
-
-def _forces(potential: ForceProvider, molecule: Molecules, geometries: NDArray) -> NDArray[np.float64]:
-    """Return forces [m, n, 3] in hartree/angstrom at geometries [m, n, 3] (angstrom) of one molecule."""
-    m, n = geometries.shape[:2]
-    positions = torch.from_numpy(geometries.reshape(m * n, 3)).to(potential.device)
-    _, forces = potential.evaluate(molecule.repeated(m), positions)
-    return forces.to(torch.float64).cpu().numpy().reshape(geometries.shape)
 
 
 def _internal(positions: NDArray[np.float64]) -> NDArray[np.float64]:

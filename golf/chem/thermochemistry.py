@@ -92,7 +92,7 @@ def vibrations(
     motions = motions / np.linalg.norm(motions, axis=1, keepdims=True)
     to_atomic_units = BOHR_IN_ANGSTROM**2 * ELECTRON_MASS
     frequencies = np.sign(eigenvalues) * np.sqrt(np.abs(eigenvalues) * to_atomic_units) * HARTREE_IN_PER_CM
-    return Vibrations(frequencies, motions.reshape(len(frequencies), -1, 3))
+    return Vibrations(frequencies, motions.reshape(len(frequencies), len(numbers), 3))
 
 
 @dataclass(frozen=True)

@@ -61,10 +61,12 @@ def test_frequencies_and_motions_are_those_of_ase(relaxed):
     found = vibrations(atoms.numbers, atoms.positions, raw / HARTREE_IN_EV)
     theirs = VibrationsData(atoms, hessian.reshape(len(atoms), 3, len(atoms), 3))
     n_internal = 3 * len(atoms) - (5 if is_linear(atoms.numbers, atoms.positions) else 6)
-    expected = theirs.get_frequencies()[-n_internal:]
+    complex_ones = theirs.get_frequencies()
+    signed = complex_ones.real - complex_ones.imag
+    expected = np.sort(signed[np.abs(signed) > 0.01])  # without translations and rotations
     assert len(found.frequencies) == n_internal
     assert is_linear(atoms.numbers, atoms.positions) == (name in ("CO2", "C2H2", "N2"))
-    np.testing.assert_allclose(found.frequencies, expected.real - expected.imag, rtol=1e-6, atol=1e-3)
+    np.testing.assert_allclose(found.frequencies, expected, rtol=1e-6, atol=1e-3)
     if name == "H2O":  # no two modes of one frequency
         modes = theirs.get_modes()[-n_internal:].reshape(n_internal, -1)
         modes /= np.linalg.norm(modes, axis=1, keepdims=True)
@@ -93,11 +95,11 @@ def test_free_energies_are_those_of_ase(relaxed, temperature):
     assert mine.zero_point * HARTREE_IN_EV == pytest.approx(theirs.get_ZPE_correction(), abs=atol)
     assert mine.enthalpy * HARTREE_IN_EV == pytest.approx(theirs.get_enthalpy(temperature, verbose=False), abs=atol)
     gibbs = theirs.get_gibbs_energy(temperature, 101325.0, verbose=False)
-    assert mine.rrho * HARTREE_IN_EV == pytest.approx(gibbs, rel=1e-6)
+    assert mine.rrho * HARTREE_IN_EV == pytest.approx(gibbs, rel=1e-6, abs=atol)
     vibrational = MSRRHOThermo(quanta, atoms, tau=100.0).get_entropy(temperature, verbose=False)
     harmonic = HarmonicThermo(quanta).get_entropy(temperature, verbose=False)
     difference = (mine.quasi_entropy - mine.entropy) * HARTREE_IN_EV * temperature
-    assert difference == pytest.approx((vibrational - harmonic) * temperature, abs=1e-7)
+    assert difference == pytest.approx((vibrational - harmonic) * temperature, rel=1e-6, abs=2e-8)
 
 
 def test_an_atom_only_translates():

@@ -9,7 +9,6 @@ from pathlib import Path
 from golf.cli.options import add_output, check_output, positive
 from golf.cli.oracle import add_oracle, level_from, pool_from
 from golf.core.errors import UserError
-from golf.io.records import place_of
 
 SHOWN = 5
 """How many records that cannot be read are listed one by one."""
@@ -55,6 +54,7 @@ def _check(options: argparse.Namespace) -> int:
     from golf.evaluation.checked_ends import KCAL, figure, format_summary, notes, summary, write_table
     from golf.evaluation.figure_style import save
     from golf.io.ends import read_ends
+    from golf.io.records import place_of
     from golf.oracles.local_minimum import VALID_BELOW
     from golf.oracles.quote import ask_basis, not_covered, quoted_labels, quoted_minima
     from golf.relaxation.oracle_check import check_ends, draw

@@ -11,7 +11,6 @@ from golf.cli.options import add_output, check_output, positive
 from golf.cli.oracle import add_oracle, level_from, pool_from
 from golf.core.errors import UserError
 from golf.core.wording import counted
-from golf.io.records import place_of
 
 SHOWN = 10
 """How many left-out records are listed one by one."""
@@ -57,7 +56,7 @@ def _optimize(options: argparse.Namespace) -> int:
     from golf.core.deadline import Deadline
     from golf.core.units import hartree
     from golf.io.ends import read_ends
-    from golf.io.records import write_left_out
+    from golf.io.records import place_of, write_left_out
     from golf.io.write import OUTPUTS
     from golf.oracles.geometric import FORCE_THRESHOLD
     from golf.oracles.quote import ask_basis, not_covered, quoted_minima

@@ -20,7 +20,6 @@ from golf.cli.options import (
 )
 from golf.core.errors import UserError
 from golf.core.wording import and_more
-from golf.io.records import place_of
 
 if TYPE_CHECKING:
     from golf.potentials.card import Card
@@ -198,6 +197,8 @@ def _report(options: argparse.Namespace, result: LibraryResult, card: Card, *, k
 
 
 def _lines(options: argparse.Namespace, result: LibraryResult) -> list[str]:
+    from golf.io.records import place_of
+
     shown = result.left_out[:SHOWN]
     lines = [f"{options.input}: {place_of(out, options.input)} is left out: {out.reason}" for out in shown]
     n = len(result.left_out)

@@ -140,9 +140,7 @@ def _copy(source: Path, file: File, path: Path) -> None:
         with zipfile.ZipFile(source) as archive:
             content = archive.read(file.place)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        reason = (
-            f"has no {file.place}" if isinstance(error, KeyError) else "is not a folder or a wheel that can be read"
-        )
+        reason = f"has no {file.place}" if isinstance(error, KeyError) else "neither a folder nor a wheel"
         raise UserError(f"{source}: {reason}; give a wheel of the package, or a folder") from None
     with written_whole(path) as temporary:
         Path(temporary).write_bytes(content)

@@ -314,7 +314,7 @@ def test_coordinates_that_are_no_numbers(suffix, folder, capfd):
 AS_ANOTHER = f"""
 import contextlib, encodings.utf_8_sig, io, json, os, sys
 import torch._dynamo
-import ase.io.extxyz, golf.cli.main, golf.nnp.domain, golf.study.estimate, golf.nnp.export, golf.cli.inspect
+import ase.io.extxyz, golf.cli.main, golf.nnp.domain, golf.study.estimate, golf.nnp.export, golf.cli.summary
 import golf.oracles.labeling, golf.training.learning_curve, golf.relaxation.library, golf.training.own_labels
 import golf.nnp.parallel, golf.io.pieces, golf.nnp.published, golf.study.status, golf.io.read, golf.io.write
 if os.getuid() == 0:

@@ -10,7 +10,7 @@ from ase import Atoms
 from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom
 
-from golf.cli.inspect import describe
+from golf.cli.summary import describe
 from golf.core import hdf5
 from golf.core.conformations import ConformationSet, Frames, Status, StopReason
 from golf.core.errors import UserError

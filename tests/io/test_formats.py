@@ -14,8 +14,8 @@ from ase.units import Hartree
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from golf.cli.inspect import describe
 from golf.cli.main import main
+from golf.cli.summary import describe
 from golf.core.conformations import Status
 from golf.core.elements import MMFF_NUMBERS
 from golf.core.errors import UserError

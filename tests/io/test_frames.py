@@ -15,8 +15,8 @@ from rdkit.Chem import rdDepictor, rdDistGeom
 
 from golf.chem.molecules import mapped_smiles
 from golf.chem.usable import LeftOut
-from golf.cli.inspect import describe
 from golf.cli.main import main
+from golf.cli.summary import describe
 from golf.core.errors import UserError
 from golf.core.hdf5 import read, write
 from golf.io.formats import EXTXYZ, NABLADFT, count_conformations

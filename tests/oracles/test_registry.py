@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from ase.build import molecule as ase_molecule
 
-from golf.cli.inspect import describe
 from golf.cli.main import main
+from golf.cli.summary import describe
 from golf.core.conformations import ConformationSet, Status
 from golf.core.errors import UserError
 from golf.core.hdf5 import read

@@ -45,8 +45,7 @@ class Calculator:
         """Compute the energy in hartree and the gradient [n][3] in hartree/bohr."""
         atoms = ase.Atoms(request["symbols"], positions=request["positions"])
         atoms.info.update(charge=request["charge"], spin=request["multiplicity"])
-        # A calculator that has computed another geometry may start from that result, with other last digits.
-        atoms.calc = self.kept or self.make(**self.keywords, **self._charge(request["charge"], request["multiplicity"]))
+        atoms.calc = self._calculator(request)
         energy = atoms.get_potential_energy()
         return {
             "status": "OK",
@@ -55,6 +54,13 @@ class Calculator:
             "scf_iterations": 0,
             "recovery": "",
         }
+
+    def _calculator(self, request: Mapping[str, Any]) -> Any:
+        if self.kept is not None:
+            self.kept.reset()  # ASE does not look at `Atoms.info` when it decides whether a result is still valid
+            return self.kept
+        # A calculator that has computed another geometry may start from that result, with other last digits
+        return self.make(**self.keywords, **self._charge(request["charge"], request["multiplicity"]))
 
     def _charge(self, charge: int, multiplicity: int) -> dict[str, int]:
         """Return the keywords for charge and spin that the calculator accepts.

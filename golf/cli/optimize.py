@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -48,6 +49,11 @@ def add_optimize(commands: argparse._SubParsersAction) -> None:
         help="largest force on an atom at a minimum, kcal/mol/angstrom; the other criteria scale with it (None: 0.53, "
         "as Gaussian's default)",
     )
+    optimize.add_argument(
+        "--batch",
+        metavar="K/N",
+        help="only the K-th of N batches of equal predicted time, for N jobs of a cluster with an output each",
+    )
     add_oracle(optimize)
     optimize.set_defaults(command=_optimize, resumes=True)
 
@@ -60,13 +66,14 @@ def _optimize(options: argparse.Namespace) -> int:
     from golf.io.write import OUTPUTS
     from golf.oracles.geometric import FORCE_THRESHOLD
     from golf.oracles.quote import ask_basis, not_covered, quoted_minima
-    from golf.relaxation.oracle_minima import left_out_of, lowest, optimize_ends
+    from golf.relaxation.oracle_minima import left_out_of, lowest, one_batch, optimize_ends
 
     for name in ("top", "max_steps", "force_threshold"):
         if getattr(options, name) is not None:
             positive(f"--{name.replace('_', '-')}", getattr(options, name))
     if options.window is not None and not (options.window >= 0.0 and math.isfinite(options.window)):
         raise UserError(f"--window {options.window}: must not be negative")
+    index, n_batches = _batch(options.batch)
     level = level_from(options)
     check_output(options, OUTPUTS)
     ends = read_ends(options.input)
@@ -81,7 +88,12 @@ def _optimize(options: argparse.Namespace) -> int:
     foreign = not_covered(chosen.conformations, level, basis)
     covered = [i for i, reason in enumerate(foreign) if not reason]
     left_out += [left_out_of(chosen, i, reason) for i, reason in enumerate(foreign) if reason]
-    chosen = chosen.subset(covered)
+    chosen = one_batch(chosen.subset(covered), index, n_batches, basis)
+    if index:  # the first batch lists the records that no batch has
+        left_out = []
+    if not len(chosen.conformations):
+        _say(f"--batch {options.batch}: no conformation is left for this batch; nothing to do")
+        return 0
     n, of = len(chosen.conformations), len(ends.conformations)
     _say(f"{counted(n, 'optimization')} at {level}, of {counted(of, 'conformation')} in {options.input}")
     _say(f"cost: {quoted_minima(chosen.conformations, level, basis, options.cores)}")
@@ -111,6 +123,20 @@ def _optimize(options: argparse.Namespace) -> int:
     minima_are = "1 minimum is" if len(minima) == 1 else f"{len(minima)} minima are"
     _say(f"{minima_are} in {options.output}, after {gradients.mean():.1f} gradients on average")
     return 1 if left_out else 0
+
+
+def _batch(text: str | None) -> tuple[int, int]:
+    """Return index, from 0, and number of batches.
+
+    Raises:
+        UserError: the text is not K/N with 1 <= K <= N.
+    """
+    if text is None:
+        return 0, 1
+    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    if not found or int(found[1]) > int(found[2]):
+        raise UserError(f"--batch {text}: not the number of a batch; write it like 1/8, the first of eight")
+    return int(found[1]) - 1, int(found[2])
 
 
 def _say(line: str) -> None:

@@ -24,6 +24,7 @@ from golf.core.progress import progress_bar
 from golf.core.units import hartree
 from golf.io.ends import Ends
 from golf.io.write import write_structures
+from golf.oracles.costs import Basis, label_costs, members, n_gradients
 from golf.oracles.geometric import FORCE_THRESHOLD
 from golf.oracles.local_minimum import CHEAP_LEVEL, hessians
 from golf.oracles.minima import optimize_with_pool
@@ -68,6 +69,19 @@ def left_out_of(ends: Ends, i: int, reason: str) -> LeftOut:
     """Return the entry of a conformation in the list of those that are left out."""
     conformations = ends.conformations
     return LeftOut(ends.lines[i], conformations.id[i], conformations.mapped_smiles[i], reason)
+
+
+def one_batch(ends: Ends, index: int, n_batches: int, basis: Basis) -> Ends:
+    """Return the conformations of one of `n_batches` batches of nearly equal predicted time, in the order of the file.
+
+    A molecule is in one batch with all its conformations. All batches come from the same division, on any machine.
+    """
+    conformations = ends.conformations
+    costs = label_costs(conformations.number, conformations.offset, basis) * n_gradients(conformations.n_atoms)
+    names, molecule = np.unique(np.asarray(conformations.molecule, dtype=str), return_inverse=True)
+    of_molecules = np.zeros(len(names), np.int64)
+    np.add.at(of_molecules, molecule, costs)
+    return ends.subset(np.flatnonzero(np.isin(molecule, members(of_molecules, index, n_batches))))
 
 
 def optimize_ends(

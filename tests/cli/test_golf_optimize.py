@@ -21,9 +21,11 @@ from golf.core.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
 from golf.io.ends import read_ends
 from golf.io.extxyz import read_extxyz
 from golf.io.read import read_structures
+from golf.oracles.costs import Basis
 from golf.oracles.minima import optimize_to_file
 from golf.oracles.programs.pool import OraclePool
 from golf.oracles.programs.protocol import requests_from
+from golf.relaxation.oracle_minima import one_batch
 from support import FINDABLE
 
 GFN1 = LevelOfTheory("ase", "tblite:GFN1-xTB", "none")
@@ -149,6 +151,21 @@ def test_what_has_no_minimum_is_left_out_and_listed(ends, tmp_path, capsys):
     assert [mol.GetProp("_Name") for mol in Chem.SDMolSupplier(str(tmp_path / "two.sdf"))] == ["water/0000"]
 
 
+def test_batches_have_whole_molecules_and_together_all(tmp_path):
+    (tmp_path / "many.xyz").write_text(
+        "".join(
+            f"3\nname=water{k} energy={-k}\nO 0 0 0\nH 0.96 0 {k / 99}\nH -0.24 0.93 0\n" for k in (0, 0, 1, 2, 2, 3)
+        )
+        + "2\nname=hydrogen\nH 0 0 0\nH 0.74 0 0\n1\nname=helium\nHe 0 0 0\n"
+    )
+    ends, basis = read_ends(tmp_path / "many.xyz"), Basis(dict.fromkeys((1, 2, 8), 0))
+    batches = [one_batch(ends, index, 3, basis).conformations for index in range(3)]
+    assert sorted(id for batch in batches for id in batch.id) == sorted(ends.conformations.id)
+    molecules = [set(batch.molecule) for batch in batches]
+    assert all(molecules) and not any(molecules[k] & molecules[k - 1] for k in range(3))
+    assert not len(one_batch(ends.subset([0, 1]), 1, 2, basis).conformations)
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -158,6 +175,7 @@ def test_what_has_no_minimum_is_left_out_and_listed(ends, tmp_path, capsys):
         (("ends.h5", "-o", "out.sdf", "--top", "0"), r"--top 0: must be positive"),
         (("ends.h5", "-o", "out.sdf", "--window", "-1"), r"--window -1\.0: must not be negative"),
         (("ends.h5", "-o", "out.sdf", "--force-threshold", "0"), r"--force-threshold 0\.0: must be positive"),
+        (("ends.h5", "-o", "out.sdf", "--batch", "3/2"), r"--batch 3/2: not the number of a batch; write it like 1/8"),
         (("bare.xyz", "-o", "out.sdf", "--top", "1"), r"bare\.xyz: water/0000: has no energy in the input, by which"),
     ],
 )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golf.core.conformations import Status
-from golf.core.deadline import Deadline
+from golf.core.deadline import Deadline, OutOfTime
 from golf.core.elements import SYMBOLS
 from golf.core.errors import UserError
 from golf.core.files import written_whole
@@ -162,7 +162,12 @@ def hessians(
             if foreign:
                 reasons[i] = f"{name} has no parameters of {' '.join(SYMBOLS[number] for number in foreign)}"
             else:
-                hessian = _computed(requests[i], oracle)
+                try:
+                    hessian = _computed(requests[i], oracle)
+                except OutOfTime as error:
+                    kept = "" if folder is None else f" and kept in {folder}"
+                    done = f"{len(found)} of {len(requests)} Hessians are done{kept}"
+                    raise OutOfTime(f"time limit: {error}; {done}; run again for the rest") from None
                 if hessian is None:
                     reasons[i] = f"{name} does not converge there"
                 else:

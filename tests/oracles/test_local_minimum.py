@@ -9,6 +9,7 @@ from ase.build import molecule as ase_molecule
 from ase.vibrations import Vibrations
 from tblite.ase import TBLite
 
+from golf.core.deadline import Deadline, OutOfTime
 from golf.core.level import LevelOfTheory
 from golf.core.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL, hartree
 from golf.oracles.geometric import FORCE_THRESHOLD, Optimization, optimize
@@ -84,6 +85,14 @@ def test_hessians_are_those_of_ase(tmp_path):
     np.testing.assert_array_equal(hessians([one], n_workers=1, folder=tmp_path).of[0], found.of[0])
     np.save(kept, found.of[0] + 1.0)
     np.testing.assert_array_equal(hessians([one], n_workers=1, folder=tmp_path).of[0], found.of[0] + 1.0)
+
+
+def test_the_end_of_the_job_is_one_line_and_finished_hessians_are_kept(tmp_path):
+    hydrogen, water = request("H2"), request("H2O")
+    hessians([hydrogen], n_workers=1, folder=tmp_path)
+    with pytest.raises(OutOfTime, match=r"^time limit: .*; 1 of 2 Hessians are done and kept in .*; run again"):
+        hessians([hydrogen, water], n_workers=1, folder=tmp_path, deadline=Deadline(0.0))
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_what_has_no_hessian_is_said():

@@ -6,15 +6,16 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
-from rdkit.Chem import rdDistGeom
+from rdkit.Chem import rdDistGeom, rdMolDescriptors
 
 from golf.chem import limited
 from golf.chem.axes import Axis, axes
-from golf.chem.molecules import has_open_stereo, mapped_smiles
+from golf.chem.molecules import has_open_stereo, mapped_smiles, molecule
 from golf.chem.usable import PROPERTIES, LeftOut, Molecule, has_open_d_shell, unkept_stereo
 from golf.core.conformations import ConformationRecord, ConformationSet
 from golf.core.wording import and_more
@@ -36,6 +37,21 @@ PER_TIMEOUT = 10
 FLAT_TIMEOUT = 2.0
 """Limit of the processor time, in seconds, to test whether a molecule can be embedded without its stereocenters."""
 
+AUTO: Literal["auto"] = "auto"
+"""As a number of conformers: see `conformers_for`."""
+
+Number = int | Literal["auto"]
+"""Number of ETKDG conformers of a molecule."""
+
+CONFORMERS_BY_ROTATABLE_BONDS = ((7, 50), (12, 200))
+"""Most rotatable bonds and the number of ETKDG conformers for them.
+
+Ebejer, Morris, Deane, J. Chem. Inf. Model. 52, 1146 (2012): with these numbers one is close to the bound conformation.
+"""
+
+MOST_CONFORMERS = 300
+"""Number of conformers for more rotatable bonds (same source)."""
+
 ATTEMPTS = 6
 """Embeddings tried to get enough conformers with an axis on one side, each of twice as many conformers."""
 
@@ -46,6 +62,14 @@ STEREO_GROUP = "its stereo groups (& or o) mean a mixture or an unknown isomer; 
 METAL = "it has a metal whose spin state is not known; it is treated as a closed shell"
 
 EMBED = "ask for conformers (--conformers, in a study dataset.conformers)"
+
+
+def conformers_for(mol: Chem.Mol, number: Number) -> int:
+    """Return the number of ETKDG conformers for a molecule, by its rotatable bonds if the number is `AUTO`."""
+    if number != AUTO:
+        return number
+    n_rotatable = rdMolDescriptors.CalcNumRotatableBonds(Chem.RemoveHs(mol))  # with hydrogens, methyls would count
+    return next((n for most, n in CONFORMERS_BY_ROTATABLE_BONDS if n_rotatable <= most), MOST_CONFORMERS)
 
 
 def embed(mol: Chem.Mol, n_conformers: int, *, seed: int, prune_rmsd: float = 0.0) -> np.ndarray:
@@ -84,7 +108,7 @@ def _embedded(mol: Chem.Mol, n_conformers: int, parameters: rdDistGeom.EmbedPara
 def conformations_of(
     molecules: Sequence[Molecule],
     *,
-    n_conformers: int,
+    n_conformers: Number,
     seed: int,
     prune_rmsd: float,
     threads: int = 1,
@@ -98,6 +122,7 @@ def conformations_of(
     compound, and a warning is logged.
 
     Args:
+        n_conformers: of each molecule; `AUTO`: see `conformers_for`.
         prune_rmsd: angstrom; see `embed`.
         threads: molecules embedded concurrently; the result does not depend on it.
         timeout: see `TIMEOUT`; a molecule that takes longer is left out.
@@ -111,31 +136,31 @@ def conformations_of(
     left_out: list[LeftOut] = []
     drawn, on_axes, mixed, groups, metals = [], [], [], [], []
     each = _each(molecules, n_conformers, seed, prune_rmsd, threads, timeout)
-    for molecule, found in zip(molecules, each, strict=True):
+    for one, found in zip(molecules, each, strict=True):
         advance()
         if isinstance(found, str):
-            left_out.append(LeftOut(molecule.line, molecule.name, Chem.MolToSmiles(molecule.mol), found))
+            left_out.append(LeftOut(one.line, one.name, Chem.MolToSmiles(one.mol), found))
             continue
-        mol, isomer = molecule.mol, {}
+        mol, isomer = one.mol, {}
         if found.isomer is not None:
             mol = found.isomer
-            drawn.append(molecule.name)
+            drawn.append(one.name)
             isomer[STEREO_DRAWN] = Chem.MolToSmiles(Chem.RemoveHs(mol))
         if found.axis_drawn:
-            on_axes.append(molecule.name)
+            on_axes.append(one.name)
         if found.mixed_axes:
-            mixed.append(molecule.name)
+            mixed.append(one.name)
         if mol.GetStereoGroups():
-            groups.append(molecule.name)
+            groups.append(one.name)
         if has_open_d_shell(mol):
-            metals.append(molecule.name)
+            metals.append(one.name)
         numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
         smiles, charge = mapped_smiles(mol), Chem.GetFormalCharge(mol)
         width = max(4, len(str(len(found.positions))))
         for i, (source, xyz) in enumerate(zip(found.sources, found.positions, strict=True)):
-            name = f"{molecule.name}/{i:0{width}d}"
-            records.append(ConformationRecord(name, molecule.name, smiles, charge, 1, numbers, xyz))
-            own = isomer | dict(molecule.properties[source] if molecule.properties else {})
+            name = f"{one.name}/{i:0{width}d}"
+            records.append(ConformationRecord(name, one.name, smiles, charge, 1, numbers, xyz))
+            own = isomer | dict(one.properties[source] if one.properties else {})
             properties.append(json.dumps(own) if own else "")
     for names, what in (
         (drawn, STEREO_OPEN),
@@ -192,36 +217,89 @@ class Embedded:
 
 
 def _each(
-    molecules: Sequence[Molecule], n_conformers: int, seed: int, prune_rmsd: float, threads: int, timeout: float
+    molecules: Sequence[Molecule], n_conformers: Number, seed: int, prune_rmsd: float, threads: int, timeout: float
 ) -> Iterator[_Geometries | str]:
     """Yield the geometries of each molecule, or the reason why there are none."""
     if n_conformers == 0:
-        for molecule in molecules:
-            own = {i: one.GetPositions() for i, one in enumerate(molecule.mol.GetConformers()) if one.Is3D()}
+        for one in molecules:
+            own = {i: xyz.GetPositions() for i, xyz in enumerate(one.mol.GetConformers()) if xyz.Is3D()}
             if own:
-                yield _Geometries([*own.values()], [*own], mixed_axes=_differ(axes(molecule.mol), [*own.values()]))
+                yield _Geometries([*own.values()], [*own], mixed_axes=_differ(axes(one.mol), [*own.values()]))
             else:
                 yield f"it has no 3D geometry; {EMBED}"
         return
-    seconds = timeout * max(1.0, n_conformers / PER_TIMEOUT)
-    problems = [unkept_stereo(molecule.mol) for molecule in molecules]
-    arguments = ((one.mol, n_conformers, seed, prune_rmsd) for one, problem in zip(molecules, problems) if not problem)
-    embeddings = limited.call_each(embedded, arguments, seconds=seconds, threads=threads)
-    for molecule, problem in zip(molecules, problems, strict=True):
+    problems = [unkept_stereo(one.mol) for one in molecules]
+    sound = [one.mol for one, problem in zip(molecules, problems, strict=True) if not problem]
+    numbers = [conformers_for(mol, n_conformers) for mol in sound]
+    arguments = [(mol, n, seed, prune_rmsd) for mol, n in zip(sound, numbers, strict=True)]
+    embeddings = limited.call_each(embedded, arguments, seconds=_seconds(numbers, timeout), threads=threads)
+    for one, problem in zip(molecules, problems, strict=True):
         found = None if problem else next(embeddings)
         if found is None:
             yield problem
         elif isinstance(found, limited.TimedOut):
             yield (
-                f"it could not be embedded within {seconds:g} s{_cause(molecule.mol, seed)}; raise the limit "
+                f"it could not be embedded within {found.seconds:g} s{_cause(one.mol, seed)}; raise the limit "
                 "(--embed-timeout, in a study dataset.embed_timeout)"
             )
         elif isinstance(found, limited.NotFinished):
             yield f"it could not be embedded: {found}"
         elif not len(found.positions):
-            yield f"ETKDG cannot embed it{_cause(molecule.mol, seed)}"
+            yield f"ETKDG cannot embed it{_cause(one.mol, seed)}"
         else:
             yield _Geometries.of(found)
+
+
+def _seconds(numbers: Sequence[int], timeout: float) -> list[float]:
+    """Return the limits of processor time for these numbers of conformers."""
+    return [timeout * max(1.0, n / PER_TIMEOUT) for n in numbers]
+
+
+def further_conformers(
+    first: ConformationSet,
+    *,
+    batch: int,
+    n_conformers: Number,
+    counts: Sequence[int],
+    seed: int,
+    prune_rmsd: float,
+    threads: int = 1,
+    timeout: float = TIMEOUT,
+) -> tuple[ConformationSet, dict[str, str]]:
+    """Return a batch of further conformers of molecules, of the same stereoisomers on the same sides of their axes.
+
+    Args:
+        first: one conformation of each molecule, whose mapped SMILES specifies the stereoisomer.
+        batch: number of the batch; each has other conformers. Batch 0 is what `conformations_of` embeds.
+        counts: number of conformers of each molecule so far, from which on ids are numbered.
+
+    The other arguments are those of `conformations_of`.
+
+    Returns:
+        The conformations without other columns, and by molecule why there are none.
+    """
+    mols = [molecule(smiles) for smiles in first.mapped_smiles]
+    numbers = [conformers_for(mol, n_conformers) for mol in mols]
+    arguments = [
+        (mol, n, seed, prune_rmsd, batch, positions)
+        for mol, n, positions in zip(mols, numbers, first.positions_by_conformation(), strict=True)
+    ]
+    records: list[ConformationRecord] = []
+    failed: dict[str, str] = {}
+    embeddings = limited.call_each(embedded, arguments, seconds=_seconds(numbers, timeout), threads=threads)
+    for i, found in enumerate(embeddings):
+        name = first.molecule[i]
+        if isinstance(found, limited.NotFinished):
+            failed[name] = f"it could not be embedded: {found}"
+        elif not len(found.positions):
+            failed[name] = "ETKDG cannot embed it"
+        else:
+            own = first.mapped_smiles[i], int(first.charge[i]), int(first.multiplicity[i]), first.number[first.rows(i)]
+            records += [
+                ConformationRecord(f"{name}/{counts[i] + k:04d}", name, *own, xyz)
+                for k, xyz in enumerate(found.positions)
+            ]
+    return ConformationSet.build(records), failed
 
 
 def _cause(mol: Chem.Mol, seed: int) -> str:
@@ -242,31 +320,50 @@ def _differ(of_axes: Sequence[Axis], geometries: Sequence[NDArray[np.float64]]) 
     return len({tuple(axis.side_of(one) for axis in of_axes) for one in geometries}) > 1
 
 
-def embedded(mol: Chem.Mol, n_conformers: int, seed: int, prune_rmsd: float) -> Embedded:
-    """Embed a molecule, or one of its stereoisomers if stereocenters are unspecified."""
-    # The seed depends on the molecule alone, not on the records before it.
-    own = int(np.random.SeedSequence([seed, *Chem.MolToSmiles(mol).encode()]).generate_state(1)[0] & 0x7FFFFFFF)
-    isomer, found = _one_stereoisomer(mol, own) if has_open_stereo(mol) else (mol, np.zeros((0, mol.GetNumAtoms(), 3)))
+def embedded(
+    mol: Chem.Mol,
+    n_conformers: int,
+    seed: int,
+    prune_rmsd: float,
+    batch: int = 0,
+    like: NDArray[np.float64] | None = None,
+) -> Embedded:
+    """Embed a molecule, or one of its stereoisomers if stereocenters are unspecified.
+
+    Args:
+        batch: number of the batch of conformers; each has other conformers.
+        like: a geometry [n_atoms, 3] of the isomer that is wanted, if one is known: the side of each axis is taken from
+            it, and no stereoisomer is chosen.
+    """
+    # The seed depends on the molecule and the batch alone, not on the records before it.
+    words = [seed, *Chem.MolToSmiles(mol).encode(), *([256 + batch] if batch else [])]
+    own = int(np.random.SeedSequence(words).generate_state(1)[0] & 0x7FFFFFFF)
+    isomer, found = mol, np.zeros((0, mol.GetNumAtoms(), 3))
+    if like is None and has_open_stereo(mol):
+        isomer, found = _one_stereoisomer(mol, own)
     of_axes = axes(mol)
     if len(found) < n_conformers or of_axes:
-        found = _of_one_side(isomer, of_axes, n_conformers, own, prune_rmsd)
+        found = _of_one_side(isomer, of_axes, n_conformers, own, prune_rmsd, like)
     if isomer is not mol and not len(found):  # ETKDG cannot satisfy the tags of bridgeheads
-        isomer, found = mol, _of_one_side(mol, of_axes, n_conformers, own, prune_rmsd)
+        isomer, found = mol, _of_one_side(mol, of_axes, n_conformers, own, prune_rmsd, like)
     drawn = any(not axis.stated and axis.side is None for axis in of_axes)
     return Embedded(found, None if isomer is mol else isomer, drawn)
 
 
 def _of_one_side(
-    mol: Chem.Mol, of_axes: Sequence[Axis], n_conformers: int, seed: int, prune_rmsd: float
+    mol: Chem.Mol,
+    of_axes: Sequence[Axis],
+    n_conformers: int,
+    seed: int,
+    prune_rmsd: float,
+    like: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:
-    """Embed a molecule with its axes on the sides that the SMILES states, else on those of the first conformer."""
+    """Embed a molecule with axes on the sides that the SMILES states, else those of `like` or the first conformer."""
     found = embed(mol, n_conformers, seed=seed, prune_rmsd=prune_rmsd)
     for k in range(ATTEMPTS if of_axes else 0):
         sides = [[axis.side_of(one) for axis in of_axes] for one in found]
-        wanted = [
-            one if axis.side is None else axis.side
-            for axis, one in zip(of_axes, *sides[:1] or [[False] * len(of_axes)])
-        ]
+        model = found[:1] if like is None else [like]
+        wanted = [axis.side_of(one) if axis.side is None else axis.side for one in model for axis in of_axes]
         kept = found[[own == wanted for own in sides]] if sides else found
         if len(kept) >= n_conformers or k == ATTEMPTS - 1:
             return kept[:n_conformers]

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -77,25 +77,31 @@ def call(function: Callable[..., T], *arguments: Any, seconds: float) -> T:
 
 
 def call_each(
-    function: Callable[..., T], arguments: Iterable[tuple[Any, ...]], *, seconds: float, threads: int = 1
+    function: Callable[..., T],
+    arguments: Sequence[tuple[Any, ...]],
+    *,
+    seconds: float | Sequence[float],
+    threads: int = 1,
 ) -> Iterator[T | NotFinished]:
     """Yield the result of one call for each tuple of arguments, in order, or the error that says why there is none.
 
     Args:
         function: see `call`.
-        seconds: limit of each call's processor time.
+        seconds: limit of each call's processor time, one for all or one for each.
         threads: number of concurrent calls; results do not depend on it.
     """
     workers = _workers()
 
-    def attempt(own: tuple[Any, ...]) -> T | NotFinished:
+    limits = seconds if isinstance(seconds, Sequence) else [seconds] * len(arguments)
+
+    def attempt(own: tuple[Any, ...], limit: float) -> T | NotFinished:
         try:
-            return workers.call(function, *own, seconds=seconds)
+            return workers.call(function, *own, seconds=limit)
         except NotFinished as error:
             return error
 
     pool = ThreadPoolExecutor(threads)
-    left = deque(pool.submit(attempt, own) for own in arguments)
+    left = deque(pool.submit(attempt, own, limit) for own, limit in zip(arguments, limits, strict=True))
     try:
         while left:
             result = left[0].result()

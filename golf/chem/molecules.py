@@ -87,7 +87,7 @@ def has_open_stereo(mol: Chem.Mol) -> bool:
     ):
         return True
     centers = [e.centeredOn for e in unspecified if e.type == Chem.StereoType.Atom_Tetrahedral]
-    centers = [i for i in centers if not _has_mobile_proton(mol.GetAtomWithIdx(i))]
+    centers = [i for i in centers if not has_mobile_proton(mol.GetAtomWithIdx(i))]
     bridgeheads = 0 < len(centers) <= MAX_BRIDGEHEADS and all(mol.GetRingInfo().NumAtomRings(i) > 1 for i in centers)
     return _several_stereoisomers(mol, centers) if bridgeheads else bool(centers)
 
@@ -110,7 +110,7 @@ def _several_stereoisomers(mol: Chem.Mol, centers: Sequence[int]) -> bool:
     return False
 
 
-def _has_mobile_proton(atom: Chem.Atom) -> bool:
+def has_mobile_proton(atom: Chem.Atom) -> bool:
     """Tell whether an atom is a nitrogen with a hydrogen, or the phosphorus or sulfur of an acid."""
     acid = atom.GetSymbol() in ("P", "S") and any(
         other.GetSymbol() == "O" and other.GetTotalNumHs(includeNeighbors=True) for other in atom.GetNeighbors()

@@ -20,14 +20,30 @@ INPUT_HELP = (
 )
 
 
-def add_input(command: argparse.ArgumentParser) -> None:
-    """Add the input of conformations or molecules, with options --conformers, --seed and --embed-timeout."""
+def _number_or_auto(text: str) -> int | str:
+    """Convert the value of --conformers."""
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor auto") from None
+
+
+def add_input(command: argparse.ArgumentParser, *, auto: bool = False) -> None:
+    """Add the input of conformations or molecules, with options --conformers, --seed and --embed-timeout.
+
+    Args:
+        auto: whether --conformers may be "auto".
+    """
     command.add_argument("input", type=Path, metavar="IN", help=INPUT_HELP)
+    by_bonds = ", or auto: by the number of rotatable bonds, with --prune in batches until no new minimum comes"
+    number = f"ETKDG conformers per molecule{by_bonds if auto else ''}"
     command.add_argument(
         "--conformers",
-        type=int,
+        type=_number_or_auto if auto else int,
         metavar="N",
-        help="ETKDG conformers per molecule (default: one for a SMILES, the geometries of an .sdf)",
+        help=f"{number} (default: one for a SMILES, the geometries of an .sdf)",
         default=argparse.SUPPRESS,
     )
     command.add_argument("--seed", type=int, default=1, help="seed of the conformers (default: %(default)s)")
@@ -55,7 +71,7 @@ def check_input(options: argparse.Namespace) -> None:
         options.conformers = None
     elif kind not in MOLECULES:
         raise UserError(f"--conformers: {options.input} has geometries, which are used as they are; drop the option")
-    else:
+    elif options.conformers != "auto":
         positive("--conformers", options.conformers)
     positive("--embed-timeout", options.embed_timeout)
     if options.seed < 0:

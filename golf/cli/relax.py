@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from golf import __version__
@@ -18,7 +18,16 @@ from golf.cli.options import (
     check_output,
     positive,
 )
-from golf.core.errors import UserError
+from golf.cli.relax_options import (
+    add_constraint_options,
+    add_ensemble_options,
+    add_record_options,
+    checked_search,
+    constraints_of,
+    described,
+    embedding_of,
+    ensemble_of,
+)
 from golf.core.wording import and_more
 
 if TYPE_CHECKING:
@@ -40,9 +49,8 @@ LAYOUT = 2
 SHOWN = 10
 """How many left-out records, and how many reasons for warnings about the training data, are listed one by one."""
 
-PRUNE_STARTS = 0.1
-"""RMSD of all atoms in angstrom within which ETKDG conformers end in the same minimum. (RMSD of heavy atoms alone would
-merge the trans and gauche conformers of ethanol before it is known which is lower.)"""
+SEARCH_PIECE = 16
+"""The same for --strain, where each molecule takes 50 conformers and more besides."""
 
 
 def add_relax(commands: argparse._SubParsersAction) -> None:
@@ -51,29 +59,16 @@ def add_relax(commands: argparse._SubParsersAction) -> None:
         "relax",
         help="relax conformations with a potential",
         description="Relax conformations with a potential. Files of any size are processed in pieces; "
-        "run the same command again to resume an interrupted run. For conformer ensembles: --conformers 50 "
+        "run the same command again to resume an interrupted run. For conformer ensembles: --conformers auto "
         "--prune 0.5 --window 6. Exit status 1: some records were left out, listed in OUT.left_out.csv.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add_input(relax)
+    add_input(relax, auto=True)
     add_potential(relax)
     add_output(relax, "OUT", ".h5, .sdf, .xyz or .extxyz")
-    relax.add_argument(
-        "--prune",
-        type=float,
-        metavar="RMSD",
-        help="of the relaxed conformers of a molecule within this RMSD (angstrom, heavy atoms, symmetry respected) "
-        "keep only the lowest; 0.5 is a good value (default: keep all)",
-        default=argparse.SUPPRESS,
-    )
-    relax.add_argument(
-        "--window",
-        type=float,
-        metavar="KCAL",
-        help="keep conformers up to this energy (kcal/mol) above the lowest of the molecule; 6 is a good value "
-        "(default: keep all)",
-        default=argparse.SUPPRESS,
-    )
+    add_record_options(relax)
+    add_ensemble_options(relax)
+    add_constraint_options(relax)
     relax.add_argument(
         "--force-threshold",
         type=float,
@@ -104,15 +99,18 @@ def add_relax(commands: argparse._SubParsersAction) -> None:
 def _relax(options: argparse.Namespace) -> int:
     from golf.core.conformations import ConformationSet
     from golf.core.units import hartree
-    from golf.io.pieces import Embedding, expected, pieces_of
+    from golf.io.pieces import expected, pieces_of
     from golf.io.write import OUTPUTS
     from golf.nnp.domain import unlike_training
     from golf.potentials.load import load_potential
+    from golf.relaxation.constraints import Constraints, matching
     from golf.relaxation.engine import Optimizer
     from golf.relaxation.library import fingerprint, relax_library, without_refused
     from golf.relaxation.relax import relax
+    from golf.relaxation.search import searched, strained
     from golf.study.config import default
 
+    checked_search(options)
     check_input(options)
     check_output(options, OUTPUTS)
     optimizer = Optimizer(
@@ -121,17 +119,13 @@ def _relax(options: argparse.Namespace) -> int:
     )
     for name in ("--cores", "--force-threshold", "--max-steps", "--slots"):
         positive(name, getattr(options, name.strip("-").replace("-", "_")))
-    ensemble = _ensemble(options)
-    embedding = Embedding(
-        options.conformers,
-        PRUNE_STARTS if ensemble is not None else 0.0,
-        seed=options.seed,
-        threads=options.cores,
-        timeout=options.embed_timeout,
-    )
+    ensemble, constraints = ensemble_of(options), constraints_of(options)
+    embedding = embedding_of(options, prune_starts=ensemble is not None or options.strain)
     with load_potential(options.model, device=options.device, cores=options.cores) as potential:
 
-        def relaxed(conformations: ConformationSet, advance: Any) -> ConformationSet:
+        def relaxed(
+            conformations: ConformationSet, advance: Any, constraints: Constraints | None = constraints
+        ) -> ConformationSet:
             ends = relax(
                 conformations,
                 potential,
@@ -139,27 +133,45 @@ def _relax(options: argparse.Namespace) -> int:
                 max_steps=options.max_steps,
                 slots=options.slots,
                 optimizer=optimizer,
+                constraints=constraints,
                 advance=advance,
             )
             return ends if potential.domain is None else unlike_training(ends, potential.domain)
 
+        def free(conformers: ConformationSet) -> ConformationSet:
+            return relaxed(conformers, lambda: None, None)
+
+        def finish(ends: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int]]:
+            if options.strain:
+                return strained(ends, relax=free, embedding=replace(embedding, conformers=options.search)), lines
+            if options.conformers == "auto":
+                return searched(ends, lines, relax=free, which=ensemble, embedding=embedding)
+            return ends, lines
+
         pieces = pieces_of(
             options.input,
             elements=potential.card.elements,
-            size=PIECE,
+            size=SEARCH_PIECE if options.strain else PIECE,
             embedding=embedding,
-            together=ensemble is not None,
+            together=ensemble is not None or options.strain,
         )
         by_name = {} if potential.files else {"potential": options.model}
         contents = fingerprint(options.input, *potential.files)
+        usable = (without_refused(piece, potential.card) for piece in pieces)
         result = relax_library(
-            (without_refused(piece, potential.card) for piece in pieces),
+            usable if constraints is None else matching(usable, constraints),
             options.output,
             relaxed,
             run=_run(options, ensemble) | optimizer.described | by_name | {"contents": contents},
-            attrs={"model": str(options.model), **potential.level, **optimizer.described},
+            attrs={
+                "model": str(options.model),
+                **potential.level,
+                **optimizer.described,
+                **({} if constraints is None else constraints.described),
+            },
+            finish=finish,
             ensemble=ensemble,
-            expected=expected(options.input, options.conformers),
+            expected=None if options.stereo == "all" else expected(options.input, options.conformers),
             restart=options.force,
         )
     print(f"golf: optimizer: {optimizer.words}", file=sys.stderr)
@@ -167,24 +179,12 @@ def _relax(options: argparse.Namespace) -> int:
     return 1 if result.left_out else 0
 
 
-def _ensemble(options: argparse.Namespace) -> Ensemble | None:
-    """Return the ensemble that --prune and --window ask for, or None if neither was given."""
-    from golf.relaxation.ensembles import Ensemble
-
-    given = {name: getattr(options, name) for name in ("prune", "window") if name in options}
-    for name, value in given.items():
-        if not (value >= 0.0 and math.isfinite(value)):
-            raise UserError(f"--{name} {value}: must not be negative")
-    return Ensemble(**{"prune": 0.0, "window": math.inf, **given}) if given else None
-
-
 def _run(options: argparse.Namespace, ensemble: Ensemble | None) -> dict[str, Any]:
     """Return everything that determines the result except the contents of the files."""
-    names = ("conformers", "seed", "embed_timeout", "force_threshold", "max_steps", "slots")
-    kept = "all" if ensemble is None else f"{ensemble.prune:g} angstrom, {ensemble.window:g} kcal/mol"
+    names = ("force_threshold", "max_steps", "slots")
     settings = {name: getattr(options, name) for name in names}
     parts = {"piece": PIECE, "layout": LAYOUT, "golf": __version__}
-    return settings | parts | {"kept": kept, "input": str(options.input)}
+    return settings | parts | described(options, ensemble) | {"input": str(options.input)}
 
 
 def _report(options: argparse.Namespace, result: LibraryResult, card: Card, *, knows_its_training: bool) -> None:

@@ -84,6 +84,11 @@ CONFORMATION_COLUMNS: Mapping[str, Column] = {
     "n_kicks": Column(np.int32, "how often it was displaced along an imaginary mode and relaxed again"),
     "free_energy": Column(np.float64, "free energy at the temperature of the file, quasi-RRHO, 1 atm", "hartree"),
     "boltzmann_weight": Column(np.float64, "share of the molecule's conformers in the file, by free energy"),
+    "strain_energy": Column(
+        np.float64, "NNP energy above that of the lowest conformer that a search found; NaN: none was found", "hartree"
+    ),
+    "n_conformers": Column(np.int32, "ETKDG conformers that were asked for, in all batches of the molecule"),
+    "search_complete": Column(np.bool_, "the last batch of conformers of the molecule brought no new minimum"),
     "properties": Column(str, "properties of the input record, JSON"),
     "changed_molecule": Column(str, "how the geometry is not that of mapped_smiles any more; empty: it is"),
     "unlike_training": Column(str, "what it has that the model's training data have not; empty: nothing was found"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,23 +14,32 @@ from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 
-from golf.chem.conformers import TIMEOUT, conformations_of
+from golf.chem import limited
+from golf.chem.conformers import AUTO, TIMEOUT, Number, conformations_of, conformers_for
+from golf.chem.fragments import REMOVED, largest_fragment
 from golf.chem.geometry import geometry_problem
+from golf.chem.isomers import STEREOISOMER, Isomers, stereoisomers
 from golf.chem.molecules import canonical_smiles
-from golf.chem.usable import PROPERTIES, LeftOut, shell_problem
+from golf.chem.usable import PROPERTIES, LeftOut, shell_problem, structure_problem
 from golf.core.conformations import ConformationSet
 from golf.core.elements import SYMBOLS
 from golf.core.errors import UserError
 from golf.core.files import suffix_of
 from golf.core.hdf5 import read, read_columns
 from golf.core.progress import progress_bar
+from golf.core.wording import and_more
 from golf.io.formats import EXTXYZ, GOLF, MOLECULES, count_records, format_of
 from golf.io.identity import closed_shell_problem, contradiction
 from golf.io.read import is_stream, read_whole, records_of
 from golf.io.records import Record, collect, read_records
 from golf.io.xyz import raw_frames
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+AT_ONCE = 64
+"""Records whose stereoisomers are listed concurrently."""
 
 MOST = 8
 """Limit, in units of the size of a piece, for consecutive records of one name before they may be divided."""
@@ -60,11 +71,13 @@ class Piece:
 class Embedding:
     """Settings for the embedding of molecules."""
 
-    conformers: int | None = None  # per molecule; None: one of a SMILES, the geometries of an SDF
+    conformers: Number | None = None  # per molecule; None: one of a SMILES, the geometries of an SDF
     prune_rmsd: float = 0.0  # angstrom, all atoms
     seed: int = 1
     threads: int = 1
     timeout: float = TIMEOUT  # seconds of processor time, see `golf.chem.conformers.conformations_of`
+    largest_fragment: bool = False  # of records with several parts, keep the largest (golf.chem.fragments)
+    isomers: int | None = None  # limit of the stereoisomers of a molecule; None: one is chosen (golf.chem.isomers)
 
 
 def pieces_of(
@@ -101,7 +114,7 @@ def pieces_of(
             yield _sorted_out(conformations.subset(rows).bare(), rows + 1, left_out if rows[0] == 0 else [], known)
 
 
-def expected(path: str | Path, conformers: int | None) -> int | None:
+def expected(path: str | Path, conformers: Number | None) -> int | None:
     """Return the number of conformations that a file gives; None if only reading it would tell.
 
     Args:
@@ -116,13 +129,13 @@ def expected(path: str | Path, conformers: int | None) -> int | None:
         return len(read_columns(path, "conformation/charge")[0]["conformation/charge"])
     if kind == EXTXYZ:
         return sum(1 for _ in raw_frames(path))
-    if kind not in MOLECULES:
+    if kind not in MOLECULES or isinstance(conformers, str):
         return None
     return count_records(path) * (conformers or 1)
 
 
 def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embedding) -> Iterator[Piece]:
-    n_conformers = embedding.conformers or (0 if suffix_of(path) == ".sdf" else 1)
+    number: Number = embedding.conformers or (0 if suffix_of(path) == ".sdf" else 1)
     taken: set[str] = set()
 
     def problem(mol: Chem.Mol | None) -> str:
@@ -131,16 +144,22 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
             return found
         return _foreign((atom.GetAtomicNum() for atom in Chem.AddHs(mol).GetAtoms()), known)
 
-    n_each = n_conformers or 1
+    def share(one: Record | LeftOut) -> float:
+        return _number(one, number) * _share(one)
+
     records_in_pieces = _grouped(
-        read_records(path), lambda record: record.name, size, _are_two_molecules, lambda one: n_each * _share(one)
+        _prepared(read_records(path), embedding), lambda one: one.name, size, _are_two_molecules, share
     )
-    for records in records_in_pieces:
+    for group in records_in_pieces:
+        if embedding.largest_fragment:
+            _report(group)
+        refused = [one for one in group if isinstance(one, LeftOut)]
+        records = [one for one in group if isinstance(one, Record)]
         molecules, left_out = collect(records, path, problem=problem, taken=taken)
         with progress_bar(len(molecules), "molecules of this piece embedded") as advance:
             conformations, failed = conformations_of(
                 molecules,
-                n_conformers=n_conformers,
+                n_conformers=number,
                 seed=embedding.seed,
                 prune_rmsd=embedding.prune_rmsd,
                 threads=embedding.threads,
@@ -150,17 +169,92 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
             )
         lines = {molecule.name: molecule.line for molecule in molecules}
         usable, kept, broken = _sound(conformations, [lines[name] for name in conformations.molecule])
-        n_expected = n_conformers * (len(molecules) + len(left_out)) if n_conformers else len(records)
+        left_out = [*refused, *left_out]
+        n_expected = len(group)
+        if number == AUTO:
+            n_expected = len(left_out) + sum(conformers_for(molecule.mol, number) for molecule in molecules)
+        elif number:
+            n_expected = number * (len(molecules) + len(left_out))
         yield Piece(usable, sorted([*left_out, *failed, *broken], key=lambda out: out.line), kept, n_expected)
 
 
-def _share(record: Record) -> float:
+def _prepared(records: Iterable[Record], embedding: Embedding) -> Iterator[Record | LeftOut]:
+    """Yield the records, with the largest fragment and one record for each stereoisomer, as the settings ask for.
+
+    A record whose stereoisomers cannot be listed becomes an entry of those left out.
+    """
+    if embedding.largest_fragment:
+        records = map(_without_small_fragments, records)
+    if embedding.isomers is None:
+        yield from records
+        return
+    stream = iter(records)
+    while several := list(islice(stream, AT_ONCE)):
+        sound = [one for one in several if one.mol is not None and not structure_problem(one.mol)]
+        arguments = [(one.mol, embedding.isomers) for one in sound]
+        found = limited.call_each(stereoisomers, arguments, seconds=embedding.timeout, threads=embedding.threads)
+        isomers = dict(zip((one.line for one in sound), found, strict=True))
+        for one in several:
+            yield from _isomers_of(one, isomers[one.line], embedding) if one.line in isomers else [one]
+
+
+def _without_small_fragments(record: Record) -> Record:
+    """Return a record with the largest fragment of its molecule, and the others as a property."""
+    if record.mol is None:
+        return record
+    kept, removed = largest_fragment(record.mol)
+    return replace(record, mol=kept, properties={**record.properties, REMOVED: removed}) if removed else record
+
+
+def _isomers_of(
+    record: Record, found: Isomers | limited.NotFinished | None, embedding: Embedding
+) -> list[Record] | list[LeftOut]:
+    """Return a record for each stereoisomer, named NAME-SUFFIX, or the entry of a record that is left out."""
+    if not isinstance(found, Isomers):
+        reason = f"it has more than {embedding.isomers} stereoisomers; write those that you mean"
+        if isinstance(found, limited.TimedOut):
+            reason = f"its stereoisomers could not be listed within {found.seconds:g} s; write those that you mean"
+        elif found is not None:
+            reason = f"its stereoisomers could not be listed: {found}"
+        return [LeftOut(record.line, record.name, record.text, reason)]
+    if len(found.mols) == 1:
+        return [replace(record, mol=found.mols[0]) if found.n_impossible else record]
+    return [
+        replace(
+            record,
+            name=f"{record.name}-{suffix}",
+            mol=mol,
+            properties={**record.properties, STEREOISOMER: Chem.MolToSmiles(mol)},
+        )
+        for mol, suffix in zip(found.mols, found.suffixes, strict=True)
+    ]
+
+
+def _report(group: Iterable[Record | LeftOut]) -> None:
+    """Say of which records fragments were removed."""
+    reduced = [one.name for one in group if isinstance(one, Record) and REMOVED in one.properties]
+    if reduced:
+        more = and_more(len(reduced))
+        logger.warning("%s%s: only the largest fragment is used; see %s in outputs", reduced[0], more, REMOVED)
+
+
+def _number(one: Record | LeftOut, number: Number) -> int:
+    """Return the number of conformations that a record gives."""
+    mol = one.mol if isinstance(one, Record) else None
+    return max(1, conformers_for(mol, number)) if mol is not None else 1
+
+
+def _share(record: Record | LeftOut) -> float:
     """Return the weight of a record's conformation in a piece: large molecules take more time and memory."""
-    return 1.0 if record.mol is None else max(1.0, rdMolDescriptors.CalcNumAtoms(record.mol) / ATOMS)
+    if isinstance(record, LeftOut) or record.mol is None:
+        return 1.0
+    return max(1.0, rdMolDescriptors.CalcNumAtoms(record.mol) / ATOMS)
 
 
-def _are_two_molecules(record: Record, following: Record) -> bool:
+def _are_two_molecules(record: Record | LeftOut, following: Record | LeftOut) -> bool:
     """Tell whether two records of the same name are not conformers of one molecule to `collect`."""
+    if isinstance(record, LeftOut) or isinstance(following, LeftOut):
+        return True
     if record.mol is None or following.mol is None:  # more of the molecule may follow
         return False
     one, other = (Chem.MolToSmiles(Chem.AddHs(mol)) for mol in (record.mol, following.mol))

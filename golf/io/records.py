@@ -32,6 +32,8 @@ OWN_NAMES = (
     "stop_reason",
     "n_steps",
     "n_gradients",
+    "strain_energy_kcal_mol",
+    "n_conformers",
     "left_saddle_point",
     "n_imaginary",
     "lowest_frequency_per_cm",

@@ -98,6 +98,7 @@ def _own(relaxed: ConformationSet, i: int) -> dict[str, str]:
         "stop_reason": StopReason(values["stop_reason"][i]).name.lower(),
         "n_steps": str(values["n_steps"][i]),
         **({} if "nnp_energy_last" in values else {"n_gradients": str(values["n_force_evaluations"][i])}),
+        **_of_search(relaxed, i),
         **({"left_saddle_point": "yes"} if "left_saddle_point" in values and values["left_saddle_point"][i] else {}),
         **_vibrations(values, i),
         **{name: remark for name, remark in remarks.items() if remark},
@@ -116,3 +117,13 @@ def _vibrations(values: Mapping[str, NDArray], i: int) -> dict[str, str]:
     counts = {name: str(values[name][i]) for name in ("n_imaginary", "n_kicks")}
     known = {key: (values[name][i], form) for key, (name, form) in numbers.items() if name in values}
     return counts | {key: form.format(value) for key, (value, form) in known.items() if np.isfinite(value)}
+
+
+def _of_search(relaxed: ConformationSet, i: int) -> dict[str, str]:
+    """Return the results of a search for conformers, if there was one."""
+    values, found = relaxed.values, {}
+    if "strain_energy" in values and np.isfinite(values["strain_energy"][i]):
+        found["strain_energy_kcal_mol"] = f"{values['strain_energy'][i] * HARTREE_IN_KCAL_PER_MOL:.4f}"
+    if "n_conformers" in values:
+        found["n_conformers"] = str(values["n_conformers"][i])
+    return found

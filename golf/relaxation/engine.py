@@ -9,7 +9,7 @@ Shapes: n_slots slots, n_max atoms at most in each, n atoms of one molecule, A a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from golf.chem.mmff import MMFFSurrogate, Variant
 from golf.core.conformations import ConformationSet, StopReason
 from golf.core.errors import UserError
 from golf.nnp.provider import ForceProvider, Molecules
+from golf.relaxation.constraints import Constraints
 from golf.relaxation.lbfgs import DEFAULT_HISTORY, DEFAULT_MAX_STEP_LENGTH, BatchedLBFGS, BatchedOptimizer
 from golf.relaxation.preconditioned import HISTORY, PreconditionedLBFGS
 
@@ -129,6 +130,9 @@ class RelaxationEngine:
         iterations_per_step: L-BFGS iterations per optimizer step.
         slots: molecules relaxed simultaneously.
         optimizer: the optimizer; None: L-BFGS with its defaults.
+        constraints: frozen atoms and a restraint to the start geometries; None: neither. Convergence is judged by the
+            forces on the atoms that are not frozen, restraint included; energies and forces that are reported are
+            those of the potential alone.
         keep_steps: optimizer steps whose geometries are kept, with their forces; if there are any, the last geometry is
             kept as well (unless energy or forces stopped being finite).
 
@@ -147,6 +151,7 @@ class RelaxationEngine:
         iterations_per_step: int,
         slots: int,
         optimizer: Optimizer | None = None,
+        constraints: Constraints | None = None,
         keep_steps: Sequence[int] = (),
     ) -> None:
         sizes = {"force_threshold": force_threshold, "max_steps": max_steps, "iterations_per_step": iterations_per_step}
@@ -169,6 +174,11 @@ class RelaxationEngine:
         self._positions = torch.zeros(n_slots, n_max, 3, dtype=torch.float64, device=self._device)
         self._forces = torch.zeros_like(self._positions)
         self._energies = torch.zeros(n_slots, dtype=torch.float64, device=self._device)
+        self._constraints = constraints
+        self._own_forces = self._forces if constraints is None else torch.zeros_like(self._positions)
+        self._anchors = torch.zeros_like(self._positions)  # input positions, where atoms are restrained to
+        self._stiffness = torch.zeros_like(self._positions)
+        self._frozen = torch.zeros_like(self._positions, dtype=torch.bool)
         optimizer = optimizer or Optimizer()
         self._optimizer = optimizer.build(n_slots, n_max, self._device)
         self._mmff = MMFFSurrogate(optimizer.variant)
@@ -189,7 +199,7 @@ class RelaxationEngine:
         while self._fill(starts):
             energies, longest_forces, positions = self._evaluate()
             rises = self._optimizer.rises(self._energies).cpu().numpy()
-            forces = self._forces.cpu().numpy()
+            forces = self._own_forces.cpu().numpy()
             for s, slot in enumerate(self._slots):
                 if slot is None:
                     continue
@@ -233,7 +243,7 @@ class RelaxationEngine:
             self._positions[s, : len(positions)] = torch.as_tensor(positions).to(self._device)
             fresh[s] = True
             smiles = self._conformations.mapped_smiles[start]
-            self._optimizer.start(s, partial(self._mmff.hessian, smiles, positions))
+            self._optimizer.start(s, *self._held(s, smiles, positions))
         if fresh.any():
             self._optimizer.reset(fresh)
         n_max = self._positions.shape[1]
@@ -242,6 +252,21 @@ class RelaxationEngine:
         self._rows = torch.as_tensor(np.concatenate([np.zeros(0, np.int64), *rows_of])).to(self._device)
         self._molecules = self._molecules_of([slot.start for slot in self._slots if slot is not None])
         return bool(filled)
+
+    def _held(
+        self, s: int, smiles: str, positions: NDArray[np.float64]
+    ) -> tuple[Callable[[], NDArray], NDArray[np.bool_] | None]:
+        """Set the constraints of a slot; return what computes its model Hessian, and its free coordinates [3 n]."""
+        hessian = partial(self._mmff.hessian, smiles, positions)
+        if self._constraints is None:
+            return hessian, None
+        n = len(positions)
+        frozen = np.repeat(self._constraints.frozen(smiles), 3)
+        stiffness = np.repeat(self._constraints.stiffnesses(smiles), 3)
+        self._anchors[s, :n] = torch.as_tensor(positions).to(self._device)
+        self._stiffness[s, :n] = torch.from_numpy(stiffness.reshape(n, 3)).to(self._device)
+        self._frozen[s, :n] = torch.from_numpy(frozen.reshape(n, 3)).to(self._device)
+        return lambda: hessian() + np.diag(stiffness), ~frozen
 
     def _molecules_of(self, starts: list[int]) -> Molecules:
         """Return the molecules of these conformations, without a copy of the other columns."""
@@ -262,17 +287,30 @@ class RelaxationEngine:
         self._positions[s] = 0.0
         self._forces[s] = 0.0
         self._energies[s] = 0.0
+        self._stiffness[s] = 0.0
+        self._frozen[s] = False
         self._optimizer.reset(torch.arange(len(self._slots), device=self._device) == s)
 
     def _evaluate(self) -> tuple[NDArray, NDArray, NDArray]:
-        """Return energies [n_slots], largest forces [n_slots], positions [n_slots, n_max, 3]; zero in empty slots."""
+        """Return energies [n_slots], largest forces [n_slots], positions [n_slots, n_max, 3]; zero in empty slots.
+
+        The energies are those of the potential; the forces, and what the optimizer is given, include the constraints.
+        """
         energies, forces = self._potential.evaluate(self._molecules, self._positions.flatten(0, 1)[self._rows])
-        self._forces.zero_()
-        self._forces.view(-1, 3)[self._rows] = forces.to(torch.float64)
-        longest = self._forces.norm(dim=2).amax(dim=1)  # NaN and infinity propagate
+        self._own_forces.zero_()
+        self._own_forces.view(-1, 3)[self._rows] = forces.to(torch.float64)
         filled = [s for s, slot in enumerate(self._slots) if slot is not None]
         self._energies[filled] = energies.to(torch.float64)
-        return self._energies.cpu().numpy(), longest.cpu().numpy(), self._positions.cpu().numpy()
+        own_energies = self._energies.cpu().numpy()
+        if self._constraints is not None:
+            own_energies = own_energies.copy()
+            moved = self._positions - self._anchors
+            pull = self._stiffness * moved
+            # Atoms that are not finite make the largest force so, frozen or not.
+            self._forces = torch.where(self._frozen & self._own_forces.isfinite(), 0.0, self._own_forces - pull)
+            self._energies += 0.5 * (pull * moved).sum(dim=(1, 2))
+        longest = self._forces.norm(dim=2).amax(dim=1)  # NaN and infinity propagate
+        return own_energies, longest.cpu().numpy(), self._positions.cpu().numpy()
 
     def _advance(self, slot: _Slot, now: Geometry, rises: bool) -> StopReason | None:
         """Record a new geometry of a slot; return the reason to stop, or None.

@@ -39,8 +39,13 @@ _MIN_DESCENT = 1e-8
 class BatchedOptimizer(Protocol):
     """What the relaxation engine needs of an optimizer of molecules in slots."""
 
-    def start(self, slot: int, hessian: Callable[[], NDArray]) -> None:
-        """Prepare a slot for a new molecule; `hessian` computes a model of its second derivatives [3 n, 3 n]."""
+    def start(self, slot: int, hessian: Callable[[], NDArray], free: NDArray | None = None) -> None:
+        """Prepare a slot for a new molecule.
+
+        Args:
+            hessian: computes a model of its second derivatives [3 n, 3 n], hartree/angstrom^2.
+            free: bool [3 n], the coordinates that may change; None: all.
+        """
         ...
 
     def reset(self, slots: Tensor) -> None:
@@ -219,8 +224,8 @@ class BatchedLBFGS:
         self._history = LBFGSHistory(n_slots, n_max, history, device)
         self._max_step_length = max_step_length
 
-    def start(self, slot: int, hessian: Callable[[], NDArray]) -> None:
-        """Do nothing: plain L-BFGS needs no model of the Hessian."""
+    def start(self, slot: int, hessian: Callable[[], NDArray], free: NDArray | None = None) -> None:
+        """Do nothing: plain L-BFGS needs no model of the Hessian, and coordinates without a force do not change."""
 
     def reset(self, slots: Tensor) -> None:
         """Forget the history of the given slots (bool [n_slots])."""

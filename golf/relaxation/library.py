@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 EXPECTED = "conformations_expected"
 """Root attribute of a part: number of conformations of its piece if none had been left out."""
 
+Finish = Callable[[ConformationSet, list[int]], tuple[ConformationSet, list[int]]]
+"""Adds conformations or columns to the relaxed conformations of a piece; the second of each pair are their lines."""
+
 Relax = Callable[[ConformationSet, Callable[[], None]], ConformationSet]
 
 
@@ -76,6 +79,7 @@ def relax_library(
     *,
     run: Mapping[str, Any],
     attrs: Mapping[str, Any],
+    finish: Finish | None = None,
     ensemble: Ensemble | None = None,
     expected: int | None = None,
     restart: bool = False,
@@ -90,6 +94,7 @@ def relax_library(
             its second argument after each finished conformation.
         run: everything that determines the result (JSON). Parts of a run with another `run` are refused.
         attrs: root attributes of an .h5 output.
+        finish: called with each relaxed piece, before conformers are selected, see `golf.relaxation.search`.
         ensemble: which conformers of a molecule are kept, sorted by energy; None: all, in the order of the input.
         expected: number of conformations in all pieces, for the progress bar; None: unknown.
         restart: remove the parts of another run instead of refusing them.
@@ -101,7 +106,7 @@ def relax_library(
     with _exclusive(output):
         folder = _parts_folder(output, run, restart)
         try:
-            parts, result = _relaxed_parts(pieces, folder, relax, ensemble, expected)
+            parts, result = _relaxed_parts(pieces, folder, relax, finish, ensemble, expected)
         finally:
             if not any(folder.glob("*.h5")):  # nothing to resume from
                 shutil.rmtree(folder)
@@ -156,7 +161,12 @@ def _exclusive(output: Path) -> Iterator[None]:
 
 
 def _relaxed_parts(
-    pieces: Iterable[Piece], folder: Path, relax: Relax, ensemble: Ensemble | None, expected: int | None
+    pieces: Iterable[Piece],
+    folder: Path,
+    relax: Relax,
+    finish: Finish | None,
+    ensemble: Ensemble | None,
+    expected: int | None,
 ) -> tuple[list[Path], LibraryResult]:
     """Relax the pieces that an earlier run has not; return the parts of all pieces and what they contain."""
     result, parts = LibraryResult(), []
@@ -168,7 +178,7 @@ def _relaxed_parts(
                 logger.info("%s: done by an earlier run", part)
             else:
                 logger.info("piece %d: %d conformations", i + 1, len(piece.conformations))
-                _relax_piece(piece, part, report, relax, ensemble, advance)
+                _relax_piece(piece, part, report, relax, finish, ensemble, advance)
                 advance(piece.n_expected - len(piece.conformations))
             result = _added(result, part, report)
             logger.info("%d conformations relaxed, %d records left out", result.n_relaxed, len(result.left_out))
@@ -178,21 +188,31 @@ def _relaxed_parts(
 
 
 def _relax_piece(
-    piece: Piece, part: Path, report: Path, relax: Relax, ensemble: Ensemble | None, advance: Callable[[], None]
+    piece: Piece,
+    part: Path,
+    report: Path,
+    relax: Relax,
+    finish: Finish | None,
+    ensemble: Ensemble | None,
+    advance: Callable[[], None],
 ) -> None:
     """Relax a piece and write its part, after the report of its left-out records."""
-    conformations, left_out = piece.conformations, piece.left_out
+    conformations, left_out, n_expected = piece.conformations, piece.left_out, piece.n_expected
     counts: Counter[str] = Counter()
     if len(conformations):
         relaxed = with_changes(relax(conformations, advance))
         if PROPERTIES in conformations.values:
             relaxed = relaxed.with_columns(values={PROPERTIES: conformations.values[PROPERTIES]})
+        lines = piece.lines
+        if finish is not None:
+            relaxed, lines = finish(relaxed, lines)
+            n_expected += len(relaxed) - len(conformations)
         if ensemble is not None:
-            left_out = sorted([*left_out, *_unfit(relaxed, piece.lines)], key=lambda out: out.line)
+            left_out = sorted([*left_out, *_unfit(relaxed, lines)], key=lambda out: out.line)
             relaxed, counts = ensembles(relaxed, ensemble)
         conformations = relaxed
     write_left_out(report, left_out)
-    write(part, conformations, **{EXPECTED: piece.n_expected}, **_counts(counts))
+    write(part, conformations, **{EXPECTED: n_expected}, **_counts(counts))
 
 
 def _unfit(relaxed: ConformationSet, lines: list[int]) -> list[LeftOut]:

@@ -49,15 +49,22 @@ class PreconditionedLBFGS:
         self._energy = torch.zeros(n_slots, dtype=torch.float64, device=device)  # of the last accepted geometries
         self._radius = torch.full((n_slots,), max_step_length, dtype=torch.float64, device=device)
 
-    def start(self, slot: int, hessian: Callable[[], NDArray]) -> None:
-        """Set the model Hessian [3 n, 3 n] of a slot; if MMFF has none for the molecule, its L-BFGS is plain."""
+    def start(self, slot: int, hessian: Callable[[], NDArray], free: NDArray | None = None) -> None:
+        """Set the model Hessian [3 n, 3 n] of a slot; if MMFF has none for the molecule, its L-BFGS is plain.
+
+        Its inverse couples all coordinates. Therefore it is that of the block of the free ones, and zero elsewhere: the
+        others do not change even in the last bit.
+        """
         try:
             model = torch.from_numpy(hessian())
         except SurrogateError:
             self._inverses[slot] = None
             return
-        curvatures, modes = torch.linalg.eigh(model)
-        inverse = (modes / curvatures.abs().clamp(min=FLOOR)) @ modes.T
+        block = torch.ones(len(model), dtype=torch.bool) if free is None else torch.from_numpy(free)
+        rows = torch.nonzero(block)[:, 0]
+        curvatures, modes = torch.linalg.eigh(model[rows[:, None], rows])
+        inverse = torch.zeros_like(model)
+        inverse[rows[:, None], rows] = (modes / curvatures.abs().clamp(min=FLOOR)) @ modes.T
         self._inverses[slot] = inverse.to(self._energy.device)
 
     def reset(self, slots: Tensor) -> None:

@@ -21,6 +21,7 @@ from golf.core.conformations import ConformationRecord, ConformationSet, Frame, 
 from golf.core.labels import with_labels_of
 from golf.core.progress import progress_bar
 from golf.nnp.provider import ForceProvider, Molecules
+from golf.relaxation.constraints import Constraints
 from golf.relaxation.engine import FinishedRelaxation, Geometry, Optimizer, RelaxationEngine
 from golf.relaxation.saddle_points import LOWER, TRIES, evaluations, is_symmetric, way_down
 
@@ -37,11 +38,14 @@ def relax(
     iterations_per_step: int = 1,
     slots: int,
     optimizer: Optimizer | None = None,
+    constraints: Constraints | None = None,
     keep_steps: Sequence[int] = (),
     keep_of: Collection[int] = (),
     advance: Callable[[], None] | None = None,
 ) -> ConformationSet:
     """Relax every conformation with a potential, and continue from saddle points in which symmetric starts end.
+
+    With constraints, symmetric starts are not treated in any other way.
 
     Args:
         surrogate: if given, its energies of the first and last geometries are recorded; it does not end relaxations.
@@ -66,6 +70,7 @@ def relax(
         iterations_per_step=iterations_per_step,
         slots=slots,
         optimizer=optimizer,
+        constraints=constraints,
     )
     engine = engine_of(conformations, keep_steps=keep_steps if keep_of else ())
     finished: dict[int, FinishedRelaxation] = {}
@@ -76,7 +81,7 @@ def relax(
             kept = relaxation.states if relaxation.start in wanted else ()
             finished[relaxation.start] = replace(relaxation, states=kept)
             done()
-    left = _leave_saddle_points(conformations, potential, engine_of, finished)
+    left = _leave_saddle_points(conformations, potential, engine_of, finished) if constraints is None else set()
     ordered = [finished[i] for i in range(len(conformations))]
     reasons = Counter(relaxation.stop_reason.name.lower() for relaxation in ordered)
     logger.info("stop reasons: %s", ", ".join(f"{name} {n}" for name, n in sorted(reasons.items())) or "none")
@@ -88,6 +93,7 @@ def relax(
             **_columns(conformations, ordered, surrogate),
         },
         **(optimizer or Optimizer()).described,
+        **({} if constraints is None else constraints.described),
     )
     if not wanted:
         return relaxed

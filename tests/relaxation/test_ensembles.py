@@ -11,7 +11,7 @@ from golf.chem.rmsd import rmsd_to_minima
 from golf.core.conformations import ConformationSet, StopReason
 from golf.core.errors import UserError
 from golf.core.units import HARTREE_IN_KCAL_PER_MOL
-from golf.relaxation.ensembles import Ensemble, ensembles
+from golf.relaxation.ensembles import Ensemble, ensembles, with_new_minima
 
 
 def conformers(smiles: str, n: int, name: str = "molecule") -> ConformationSet:
@@ -121,7 +121,7 @@ def relaxed(part: ConformationSet, energies: list[float], reasons: list[StopReas
     return with_changes(part.with_columns(values=values))
 
 
-def by_hand(part: ConformationSet, energies: np.ndarray, prune: float) -> list[int]:
+def by_hand(part: ConformationSet, energies: np.ndarray, prune: float, same_energy: float) -> list[int]:
     """Indices that are kept, by all distances and RDKit alone."""
     mols = []
     for i in range(len(part)):
@@ -132,20 +132,24 @@ def by_hand(part: ConformationSet, energies: np.ndarray, prune: float) -> list[i
         mols.append(Chem.RemoveHs(mol))
     kept: list[int] = []
     for i in np.argsort(energies, kind="stable"):
-        if all(AllChem.GetBestRMS(Chem.Mol(mols[i]), mols[k]) >= prune for k in kept):
+        alike = [k for k in kept if abs(energies[k] - energies[i]) <= same_energy]
+        if all(AllChem.GetBestRMS(Chem.Mol(mols[i]), mols[k]) >= prune for k in alike):
             kept.append(int(i))
     return kept
 
 
-@pytest.mark.parametrize("prune", [0.2, 0.4, 0.6, 5.0])
-def test_of_conformers_that_are_close_the_lowest_is_kept(prune):
+@pytest.mark.parametrize(
+    ("prune", "same_energy"), [(0.2, np.inf), (0.6, np.inf), (5.0, np.inf), (0.6, 1.0), (5.0, 1.0), (5.0, 0.0)]
+)
+def test_of_conformers_that_are_close_the_lowest_is_kept(prune, same_energy):
     part = conformers("OCC(F)C(=O)O", 30)
     energies = np.random.default_rng(1).uniform(0.0, 5.0, len(part))
-    kept, outcomes = ensembles(relaxed(turned(part), energies.tolist()), Ensemble(prune, np.inf))
-    expected = by_hand(part, energies, prune)
+    kept, outcomes = ensembles(relaxed(turned(part), energies.tolist()), Ensemble(prune, np.inf, same_energy))
+    expected = by_hand(part, energies, prune, same_energy)
     assert kept.id == [part.id[i] for i in expected] and kept.id[0] == part.id[int(energies.argmin())]
     assert outcomes["kept"] == len(expected) and outcomes["pruned"] == 30 - len(expected)
-    assert (len(expected) == 1) == (prune == 5.0)
+    assert (len(expected) == 1) == (prune == 5.0 and same_energy == np.inf)
+    assert (len(expected) == 30) == (same_energy == 0.0)
     assert (np.diff(kept.values["nnp_energy_last"]) >= 0).all()
 
 
@@ -160,3 +164,29 @@ def test_window_and_what_is_not_a_conformer_are_of_each_molecule():
     kept, outcomes = ensembles(part, Ensemble(0.0, 6.0))
     assert kept.id == ["propanol/0", "propanol/3"]  # 6 kcal/mol is within the window; nothing of the other is finite
     assert outcomes == {"kept": 2, "not_finite": 4, "not_converged": 0, "changed": 1, "above_window": 1, "pruned": 0}
+
+
+def test_mirror_images_and_rotamers_of_equal_heavy_atoms_are_two_conformers():
+    """One has the same energy and another shape, the other the same shape (of heavy atoms) and another energy."""
+    part = conformers("FCCCCO", 1)
+    turned_oh = part.position + 0.05 * (part.number == 1)[:, None]
+    geometries = [part.position, part.position * [1.0, 1.0, -1.0], turned_oh]
+    rows = [(f"m/{k}", "m", part.mapped_smiles[0], 0, 1, part.number, xyz) for k, xyz in enumerate(geometries)]
+    three = ConformationSet.build(rows)
+    apart = relaxed(three, [0.0, 0.0, 1.0])
+    assert ensembles(apart, Ensemble(0.3, np.inf))[0].id == ["m/0", "m/1", "m/2"]
+    assert ensembles(apart, Ensemble(0.3, np.inf, np.inf))[0].id == ["m/0", "m/1"]
+    near = relaxed(three, [0.0, 0.0, 0.05])  # as far as two relaxations into one minimum end apart
+    assert ensembles(near, Ensemble(0.3, np.inf))[0].id == ["m/0", "m/1"]
+
+
+def test_a_batch_is_new_if_it_has_a_minimum_that_is_not_known():
+    part = conformers("OCC(F)C(=O)O", 3)
+    energies = [0.0, 1.0, 9.0]
+    assert with_new_minima(relaxed(part, energies), 1, Ensemble(0.2, 6.0)) == {"molecule"}
+    assert not with_new_minima(relaxed(part, energies), 2, Ensemble(0.2, 6.0)), "above the window"
+    assert with_new_minima(relaxed(part, energies), 2, Ensemble(0.2, 10.0)) == {"molecule"}
+    again = part.with_columns(position=np.concatenate([part.position[part.rows(i)] for i in (0, 1, 0)]))
+    assert not with_new_minima(relaxed(again, [0.0, 1.0, -0.05]), 2, Ensemble(0.2, 6.0)), "a little lower, but the same"
+    reasons = [StopReason.CONVERGED, StopReason.CONVERGED, StopReason.STEP_LIMIT]
+    assert not with_new_minima(relaxed(part, [0.0, 1.0, 2.0], reasons), 2, Ensemble(0.2, 6.0)), "not a minimum"

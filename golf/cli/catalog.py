@@ -96,7 +96,7 @@ def _download(options: argparse.Namespace) -> int:
     from golf.potentials.catalog import CATALOG, card_of
     from golf.potentials.store import fetch
 
-    if options.names == ["all"]:  # with --from: all that are published at one place
+    if options.names == ["all"]:  # with --from: all that are published there
         cards = [card for card in CATALOG.values() if card.files and (card.origin or not options.source)]
     else:
         cards = [card_of(name) for name in options.names]  # all names are checked before the first download

@@ -366,7 +366,7 @@ def _foreign(numbers: Iterable[int], known: frozenset[int]) -> str:
         return ""
     words = (" ".join(SYMBOLS[number] for number in part) for part in (foreign, sorted(known)[:SHOWN_ELEMENTS]))
     more = f" and {len(known) - SHOWN_ELEMENTS} more" if len(known) > SHOWN_ELEMENTS else ""
-    return "has {}, which the model never saw (it knows {}{})".format(*words, more)
+    return "has {}, which the potential does not cover (it covers {}{})".format(*words, more)
 
 
 def _sound(conformations: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int], list[LeftOut]]:

@@ -2,7 +2,7 @@
 
 The weights are converted to float64: in float32 energies of whole molecules jump by up to 3e-4 eV along a path of
 1e-4 angstrom, which an optimizer takes for rises. It costs a third of the speed. Coordinates stay in float32 inside the
-network, which is no finer than 1e-6 angstrom for molecules of usual size.
+network, with a spacing of 1e-6 angstrom for molecules of usual size.
 """
 
 from __future__ import annotations

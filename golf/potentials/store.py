@@ -94,7 +94,7 @@ def fetch(card: Card, source: str | None = None, *, force: bool = False) -> Path
         force: replace files that are there.
 
     Raises:
-        UserError: the potential has no files, a file cannot be had, or its digest is wrong.
+        UserError: the potential has no files, a file is not available, or its digest is wrong.
     """
     if not card.files:
         what = f"run: {sys.executable} -m pip install {card.package}" if card.package else "nothing is needed"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from golf.core.units import hartree
 from golf.nnp.provider import ForceProvider, Molecules
-from golf.relaxation.hessians import central_differences
+from golf.potentials.hessians import central_differences
 
 TOLERANCE = 3e-4
 """Tolerance of a symmetry in angstrom. Files of four decimals keep a symmetry to 1e-4; ETKDG conformers miss it by

@@ -17,7 +17,7 @@ from golf.chem.integrity import with_changes
 from golf.chem.thermochemistry import Vibrations, thermochemistry, vibrations
 from golf.core.conformations import ConformationSet, StopReason
 from golf.nnp.provider import ForceProvider, Molecules
-from golf.relaxation.hessians import hessian_of
+from golf.potentials.hessians import hessian_of
 from golf.relaxation.saddle_points import LOWER, moved
 
 KICKS = 3

@@ -235,7 +235,7 @@ def test_an_unreadable_record_among_others(suffix, folder, capfd):
 def test_an_element_that_no_model_knows(folder, capfd):
     Path("in.smi").write_text("CO methanol\nO=[U+2]=O uranyl\n")
     assert main(arguments("relax")) == 1
-    assert "in.smi: line 2 (uranyl) is left out: has U, which the model never saw" in capfd.readouterr().err
+    assert "in.smi: line 2 (uranyl) is left out: has U, which the potential does not cover" in capfd.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

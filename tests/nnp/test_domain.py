@@ -160,7 +160,7 @@ def test_relax_warns_of_each_kind_once(trained, tmp_path, capsys):
     assert golf(*arguments, "-o", tmp_path / "out.sdf") == 1  # for the boron alone
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "golf: optimizer: lbfgs"
-    assert "line 6 (boron) is left out: has B, which the model never saw" in lines[1]
+    assert "line 6 (boron) is left out: has B, which the potential does not cover" in lines[1]
     warnings = [line for line in lines if "unlike the training data" in line]
     cage = "has C bonded to C C C H in rings of 4 and 4 and 4, which no training molecule has"
     assert warnings[0] == f"golf: warning: cubane0 and 2 more: unlike the training data: {cage}"

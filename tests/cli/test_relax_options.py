@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
+from golf.chem.conformers import further_conformers
 from golf.cli.main import main
-from golf.core.hdf5 import read
+from golf.core.hdf5 import read, write
 from golf.core.units import HARTREE_IN_KCAL_PER_MOL
 
 QUICK = ("--max-steps", 2, "--optimizer", "lbfgs", "--cores", 1)
@@ -139,3 +140,34 @@ def test_auto_and_strain_write_their_columns_in_any_pieces(model, smiles, geomet
     for i, mol in enumerate(Chem.SDMolSupplier(str(tmp_path / "s1.sdf"))):
         assert float(mol.GetProp("strain_energy_kcal_mol")) == pytest.approx(strain[i], abs=1e-3)
         assert mol.GetProp("n_conformers") == str(strained.values["n_conformers"][i])
+
+
+@pytest.mark.parametrize("given", ["auto", "strain"])
+def test_an_interrupted_search_is_resumed_and_ends_in_the_same(model, smiles, geometries, tmp_path, monkeypatch, given):
+    monkeypatch.setattr("golf.chem.conformers.CONFORMERS_BY_ROTATABLE_BONDS", ((7, 2),))
+    monkeypatch.setattr("golf.cli.relax.PIECE", 1)
+    monkeypatch.setattr("golf.cli.relax.SEARCH_PIECE", 1)
+    options = {"auto": ["--conformers", "auto", "--prune", 0.4], "strain": ["--strain"]}[given]
+    path = smiles if given == "auto" else geometries
+    command = ("relax", path, "-m", model, *options, "--max-steps", 3, "--force-threshold", 1e9, "--cores", 1)
+    assert golf(*command, "-o", tmp_path / "whole.sdf") == 0
+    written, searches = [], []
+
+    def interrupted(part, *rest, **more):
+        write(part, *rest, **more)
+        written.append(part)
+        raise KeyboardInterrupt
+
+    def counted(*rest, **more):
+        searches.append(rest)
+        return further_conformers(*rest, **more)
+
+    with monkeypatch.context() as once:
+        once.setattr("golf.relaxation.library.write", interrupted)
+        assert golf(*command, "-o", tmp_path / "out.sdf") == 130
+    assert len(written) == 1 and written[0].is_file() and not (tmp_path / "out.sdf").exists()
+    assert golf(*command, "-o", tmp_path / "out.sdf", "--seed", 2) == 2  # not with other conformers
+    monkeypatch.setattr("golf.relaxation.search.further_conformers", counted)
+    assert golf(*command, "-o", tmp_path / "out.sdf") == 0
+    assert searches and "ethanol" not in {name for first, *_ in searches for name in first.molecule}
+    assert (tmp_path / "out.sdf").read_text() == (tmp_path / "whole.sdf").read_text()

@@ -80,7 +80,8 @@ def test_relative_energies_are_above_the_lowest_in_the_file(model, tmp_path, mon
 @pytest.mark.parametrize("given", ["in.h5", "in.db"])
 def test_an_ensemble_is_of_all_conformers_of_a_molecule_wherever_they_stand(model, tmp_path, monkeypatch, given):
     path, found = interleaved(tmp_path / given), []
-    options = ("-m", model, "--prune", 0.5, "--window", 400, "--max-steps", 1, "--force-threshold", 1e9)
+    kept = ("--prune", 0.5, "--prune-energy", "inf", "--window", 400)
+    options = ("-m", model, *kept, "--max-steps", 1, "--force-threshold", 1e9)
     for size in (4, 100):
         monkeypatch.setattr("golf.cli.relax.PIECE", size)
         assert golf("relax", path, "-o", tmp_path / f"{size}.h5", *options) == 0
@@ -94,7 +95,7 @@ def test_an_ensemble_is_of_all_conformers_of_a_molecule_wherever_they_stand(mode
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".h5", ".extxyz", ".sdf"])
-@pytest.mark.parametrize("ensemble", [(), ("--prune", 0.1)])
+@pytest.mark.parametrize("ensemble", [(), ("--prune", 0.1, "--prune-energy", "inf")])
 def test_very_many_conformers_of_a_molecule_are_one_molecule(model, tmp_path, monkeypatch, suffix, ensemble):
     smiles, path = smiles_file(tmp_path / "in.smi", "CCCCO butanol\n"), tmp_path / f"in{suffix}"
     options = ("-m", model, "--max-steps", 1, "--force-threshold", 1e9)

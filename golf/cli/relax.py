@@ -28,6 +28,7 @@ from golf.cli.relax_options import (
     embedding_of,
     ensemble_of,
 )
+from golf.cli.vibration_options import add_vibrations, at_temperature, checked_vibrations, vibrations_run
 from golf.core.wording import and_more
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def add_relax(commands: argparse._SubParsersAction) -> None:
         help="force field of that Hessian (default: as in a study, surrogate.variant)",
         default=argparse.SUPPRESS,
     )
+    add_vibrations(relax)
     relax.add_argument("--slots", type=int, default=128, help="molecules relaxed simultaneously")
     add_device(relax)
     add_cores(relax)
@@ -108,6 +110,7 @@ def _relax(options: argparse.Namespace) -> int:
     from golf.relaxation.library import fingerprint, relax_library, without_refused
     from golf.relaxation.relax import relax
     from golf.relaxation.search import searched, strained
+    from golf.relaxation.vibrations import with_vibrations
     from golf.study.config import default
 
     checked_search(options)
@@ -121,6 +124,7 @@ def _relax(options: argparse.Namespace) -> int:
         positive(name, getattr(options, name.strip("-").replace("-", "_")))
     ensemble, constraints = ensemble_of(options), constraints_of(options)
     embedding = embedding_of(options, prune_starts=ensemble is not None or options.strain)
+    wants_vibrations, temperature = checked_vibrations(options)
     with load_potential(options.model, device=options.device, cores=options.cores) as potential:
 
         def relaxed(
@@ -148,6 +152,11 @@ def _relax(options: argparse.Namespace) -> int:
                 return searched(ends, lines, relax=free, which=ensemble, embedding=embedding)
             return ends, lines
 
+        def vibrate(ends: ConformationSet) -> ConformationSet:
+            return with_vibrations(
+                ends, potential, lambda starts: relaxed(starts, lambda: None), temperature=temperature
+            )
+
         pieces = pieces_of(
             options.input,
             elements=potential.card.elements,
@@ -162,15 +171,21 @@ def _relax(options: argparse.Namespace) -> int:
             usable if constraints is None else matching(usable, constraints),
             options.output,
             relaxed,
-            run=_run(options, ensemble) | optimizer.described | by_name | {"contents": contents},
+            run=_run(options, ensemble)
+            | optimizer.described
+            | by_name
+            | {"contents": contents}
+            | vibrations_run(wants_vibrations, temperature),
             attrs={
                 "model": str(options.model),
                 **potential.level,
                 **optimizer.described,
+                **at_temperature(temperature),
                 **({} if constraints is None else constraints.described),
             },
             finish=finish,
             ensemble=ensemble,
+            vibrate=vibrate if wants_vibrations else None,
             expected=None if options.stereo == "all" else expected(options.input, options.conformers),
             restart=options.force,
         )
@@ -223,6 +238,7 @@ def _lines(options: argparse.Namespace, result: LibraryResult) -> list[str]:
         n = result.n_left_saddle_point
         starts = "symmetric start" if n == 1 else "symmetric starts"
         lines.append(f"{n} {starts} first ended in a saddle point; relaxed further; see left_saddle_point")
+    lines += result.vibrations.lines()
     if result.changed:
         name, how = next(iter(result.changed.items()))
         first = f"{name}{and_more(len(result.changed))}"

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golf.chem.integrity import CHANGED, with_changes
+from golf.chem.thermochemistry import boltzmann_weights
 from golf.chem.usable import PROPERTIES, LeftOut
 from golf.core.conformations import ConformationSet, StopReason
 from golf.core.errors import UserError
@@ -35,6 +36,7 @@ from golf.io.records import place_of, write_left_out
 from golf.io.write import write_structures
 from golf.potentials.card import Card
 from golf.relaxation.ensembles import OUTCOMES, Ensemble, ensembles, unfit_for_ensembles
+from golf.relaxation.vibrations import VibrationCounts
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,9 @@ Finish = Callable[[ConformationSet, list[int]], tuple[ConformationSet, list[int]
 """Adds conformations or columns to the relaxed conformations of a piece; the second of each pair are their lines."""
 
 Relax = Callable[[ConformationSet, Callable[[], None]], ConformationSet]
+
+Vibrate = Callable[[ConformationSet], ConformationSet]
+"""Adds the columns of vibrations to ends of relaxations; see `golf.relaxation.vibrations.with_vibrations`."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class LibraryResult:
         changed: by molecule, how its first conformation that is no longer this molecule differs from it.
         unlike: by reason to call molecules unlike the training data, the names of these molecules.
         n_left_saddle_point: conformations that first ended in a saddle point, because of a symmetric start.
+        vibrations: numbers of ends with imaginary modes.
     """
 
     n_expected: int = 0
@@ -70,6 +76,7 @@ class LibraryResult:
     changed: dict[str, str] = field(default_factory=dict)
     unlike: dict[str, dict[str, None]] = field(default_factory=dict)
     n_left_saddle_point: int = 0
+    vibrations: VibrationCounts = field(default_factory=VibrationCounts)
 
 
 def relax_library(
@@ -81,6 +88,7 @@ def relax_library(
     attrs: Mapping[str, Any],
     finish: Finish | None = None,
     ensemble: Ensemble | None = None,
+    vibrate: Vibrate | None = None,
     expected: int | None = None,
     restart: bool = False,
 ) -> LibraryResult:
@@ -96,6 +104,8 @@ def relax_library(
         attrs: root attributes of an .h5 output.
         finish: called with each relaxed piece, before conformers are selected, see `golf.relaxation.search`.
         ensemble: which conformers of a molecule are kept, sorted by energy; None: all, in the order of the input.
+        vibrate: called with the conformations of each piece that are kept; None: no vibrations. If `attrs` has a
+            `temperature` (kelvin), Boltzmann weights by their free energies are added.
         expected: number of conformations in all pieces, for the progress bar; None: unknown.
         restart: remove the parts of another run instead of refusing them.
 
@@ -106,7 +116,7 @@ def relax_library(
     with _exclusive(output):
         folder = _parts_folder(output, run, restart)
         try:
-            parts, result = _relaxed_parts(pieces, folder, relax, finish, ensemble, expected)
+            parts, result = _relaxed_parts(pieces, folder, relax, finish, ensemble, vibrate, expected)
         finally:
             if not any(folder.glob("*.h5")):  # nothing to resume from
                 shutil.rmtree(folder)
@@ -166,6 +176,7 @@ def _relaxed_parts(
     relax: Relax,
     finish: Finish | None,
     ensemble: Ensemble | None,
+    vibrate: Vibrate | None,
     expected: int | None,
 ) -> tuple[list[Path], LibraryResult]:
     """Relax the pieces that an earlier run has not; return the parts of all pieces and what they contain."""
@@ -178,7 +189,7 @@ def _relaxed_parts(
                 logger.info("%s: done by an earlier run", part)
             else:
                 logger.info("piece %d: %d conformations", i + 1, len(piece.conformations))
-                _relax_piece(piece, part, report, relax, finish, ensemble, advance)
+                _relax_piece(piece, part, report, relax, finish, ensemble, vibrate, advance)
                 advance(piece.n_expected - len(piece.conformations))
             result = _added(result, part, report)
             logger.info("%d conformations relaxed, %d records left out", result.n_relaxed, len(result.left_out))
@@ -194,6 +205,7 @@ def _relax_piece(
     relax: Relax,
     finish: Finish | None,
     ensemble: Ensemble | None,
+    vibrate: Vibrate | None,
     advance: Callable[[], None],
 ) -> None:
     """Relax a piece and write its part, after the report of its left-out records."""
@@ -207,9 +219,17 @@ def _relax_piece(
         if finish is not None:
             relaxed, lines = finish(relaxed, lines)
             n_expected += len(relaxed) - len(conformations)
+        line_of = dict(zip(relaxed.id, lines, strict=True))
         if ensemble is not None:
             left_out = sorted([*left_out, *_unfit(relaxed, lines)], key=lambda out: out.line)
             relaxed, counts = ensembles(relaxed, ensemble)
+        if vibrate is not None:
+            relaxed = with_changes(vibrate(relaxed))
+            if ensemble is not None and relaxed.values["n_kicks"].any():  # ends have moved: select again
+                lines = [line_of[name] for name in relaxed.id]
+                left_out = sorted([*left_out, *_unfit(relaxed, lines)], key=lambda out: out.line)
+                relaxed, again = ensembles(relaxed, ensemble)
+                counts = Counter({**counts, "kept": 0}) + again
         conformations = relaxed
     write_left_out(report, left_out)
     write(part, conformations, **{EXPECTED: n_expected}, **_counts(counts))
@@ -286,11 +306,12 @@ def _added(result: LibraryResult, part: Path, report: Path) -> LibraryResult:
         result.changed,
         result.unlike,
         result.n_left_saddle_point + int(np.sum(relaxed.values.get("left_saddle_point", 0))),
+        result.vibrations + VibrationCounts.of(relaxed),
     )
 
 
 def _join_parts(parts: list[Path], output: Path, attrs: Mapping[str, Any]) -> None:
-    """Join the parts to one file and add `relative_energy`, as a molecule may be in several parts."""
+    """Join the parts to one file and add what compares conformers of a molecule, which may be in several parts."""
     # (changed, energy in hartree) by molecule: conformations that are still the molecule come first
     best: dict[str, tuple[bool, float]] = {}
     energies = []
@@ -304,12 +325,26 @@ def _join_parts(parts: list[Path], output: Path, attrs: Mapping[str, Any]) -> No
         np.array([e - best.get(name, (True, np.nan))[1] for name, e in zip(*of_part, strict=True)], np.float64)
         for of_part in energies
     ]
+    columns = {"relative_energy": relative}
+    if "temperature" in attrs:
+        columns["boltzmann_weight"] = _weights(parts, float(attrs["temperature"]))
     if suffix_of(output) == ".h5":
-        concatenate_files(parts, output, values={"relative_energy": np.concatenate(relative)}, **attrs)
+        whole = {name: np.concatenate(column) for name, column in columns.items()}
+        concatenate_files(parts, output, values=whole, **attrs)
         return
     with written_whole(output) as temporary, open(temporary, "w", encoding="utf-8") as stream:
-        for part, own in zip(parts, relative, strict=True):
-            write_structures(stream, suffix_of(output), read(part).with_columns(values={"relative_energy": own}))
+        for k, part in enumerate(parts):
+            own = {name: column[k] for name, column in columns.items()}
+            write_structures(stream, suffix_of(output), read(part).with_columns(values=own))
+
+
+def _weights(parts: list[Path], temperature: float) -> list[NDArray]:
+    """Return the Boltzmann weights of the conformations of each part, by their free energies."""
+    columns = [read_columns(part, "conformation/molecule", "conformation/free_energy")[0] for part in parts]
+    free = [of.get("conformation/free_energy", np.zeros(0)) for of in columns]  # an empty part has no such column
+    names = [name for of in columns for name in of["conformation/molecule"]]
+    weights = boltzmann_weights(names, np.concatenate(free), temperature)
+    return np.split(weights, np.cumsum([len(one) for one in free])[:-1])
 
 
 def _energies(part: Path) -> tuple[NDArray, ...]:

@@ -32,7 +32,7 @@ def checked_vibrations(options: argparse.Namespace) -> tuple[bool, float | None]
     """Return whether vibrations are wanted, and the temperature in kelvin, if any.
 
     Raises:
-        UserError: the temperature is not positive and finite, or atoms are held in place.
+        UserError: the temperature is not positive and finite, or atoms are held in place, or the strain is wanted.
     """
     temperature: float | None = getattr(options, "temperature", None)
     if temperature is not None:
@@ -40,9 +40,13 @@ def checked_vibrations(options: argparse.Namespace) -> tuple[bool, float | None]
         if not math.isfinite(temperature):
             raise UserError(f"--temperature {temperature}: must be finite, in kelvin")
     wanted = temperature is not None or "vibrations" in options
-    held = [name for name in ("freeze", "restrain") if getattr(options, name, None) is not None]
+    if wanted and getattr(options, "strain", False):
+        raise UserError(
+            "--vibrations: may leave the minimum next to the input, which --strain is about; drop one of them"
+        )
+    held = "--freeze" if getattr(options, "freeze", "") else "--restrain" if "restrain" in options else ""
     if wanted and held:
-        raise UserError(f"--vibrations: not a minimum of the potential with --{held[0]}; drop one of the two")
+        raise UserError(f"--vibrations: with {held} the ends are not minima of the potential; drop one of them")
     return wanted, temperature
 
 

@@ -98,3 +98,13 @@ def test_properties_of_an_earlier_run_are_not_kept_as_those_of_the_input(smiles,
     assert golf("relax", first, "-m", "mmff", "-o", second) == 0
     assert "free_energy" in first.read_text() and "free_energy" not in second.read_text()
     assert not (tmp_path / "second.sdf.left_out.csv").exists()
+
+
+@pytest.mark.parametrize("option", [("--freeze", "heavy"), ("--restrain", "5"), ("--strain",)])
+def test_ends_that_are_no_minima_have_no_vibrations(option, tmp_path, capsys):
+    nearly_eclipsed_ethane(tmp_path / "in.extxyz")
+    run = ("relax", tmp_path / "in.extxyz", "-m", "mmff", "-o", tmp_path / "out.h5", *option)
+    assert golf(*run, "--vibrations") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--vibrations: " in line and option[0] in line and "drop one of them" in line
+    assert not (tmp_path / "out.h5").exists()

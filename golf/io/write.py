@@ -38,6 +38,8 @@ def write_structures(stream: TextIO, suffix: str, relaxed: ConformationSet) -> N
     Args:
         suffix: one of `OUTPUTS` except .h5.
     """
+    if not len(relaxed):  # without columns
+        return
     predicted = "nnp_energy_last" in relaxed.values
     energies = relaxed.values["nnp_energy_last" if predicted else "energy"]
     source = {PREDICTED: "golf"} if predicted else _level(relaxed.attrs)

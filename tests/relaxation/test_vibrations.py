@@ -104,7 +104,9 @@ def test_an_atom_has_a_free_energy_and_no_frequency():
     potential = Springs()
     found = with_vibrations(relaxed_by(potential)(atom), potential, relaxed_by(potential), temperature=298.15)
     assert found.values["n_imaginary"].tolist() == [0] and np.isnan(found.values["lowest_frequency"][0])
-    assert found.values["free_energy"][0] == pytest.approx(hartree(-8.938), abs=hartree(0.003))  # 2.5 k T - T 146.22 J/(mol K)
+    assert found.values["free_energy"][0] == pytest.approx(
+        hartree(-8.938), abs=hartree(0.003)
+    )  # 2.5 k T - T 146.22 J/(mol K)
 
 
 def test_the_hessian_is_that_of_the_network_or_of_central_differences():

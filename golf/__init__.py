@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from golf.io.convert import read, write
     from golf.potentials.calculator import Calculator
 
 __version__ = "0.2.0"
-__all__ = ["Calculator", "__version__"]
+__all__ = ["Calculator", "__version__", "read", "write"]
+
+_WHERE = {"Calculator": "golf.potentials.calculator", "read": "golf.io.convert", "write": "golf.io.convert"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import `golf.Calculator` at its first use, because label jobs import golf without torch and ASE."""
-    if name == "Calculator":
-        from golf.potentials.calculator import Calculator
-
-        return Calculator
+    """Import a name at its first use, because label jobs import golf without torch, RDKit and ASE."""
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

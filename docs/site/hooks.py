@@ -15,8 +15,8 @@ from latex2mathml.converter import convert
 # Pages that are not named here come last, by their names.
 SECTIONS = {
     "Start": ("index", "install", "tutorial", "molecules", "relax", "check", "report", "troubleshooting"),
-    "A study": ("default-study", "paper", "data", "configuration", "oracles", "hpc"),
-    "The model": ("training", "calculator", "export"),
+    "A study": ("default-study", "paper", "data", "convert", "configuration", "oracles", "hpc"),
+    "The model": ("training", "calculator", "python", "export"),
     "Reference": ("hdf5", "method", "performance"),
     "Inside": ("architecture", "extending", "api"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from golf.cli.options import add_input, add_output, check_input, check_output
+from golf.cli.options import add_input, add_output, check_input, check_output, from_stdin
 from golf.cli.oracle import add_oracle, level_from, pool_from
 
 
@@ -22,7 +22,7 @@ def add_label(commands: argparse._SubParsersAction) -> None:
     add_input(label)
     add_output(label, "OUT.h5", "labelled conformations")
     add_oracle(label)
-    label.set_defaults(command=_label, resumes=True)
+    label.set_defaults(command=from_stdin(_label), resumes=True)
 
 
 def _label(options: argparse.Namespace) -> int:

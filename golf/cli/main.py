@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from golf import __version__
 from golf.cli.catalog import add_models
 from golf.cli.check import add_check
+from golf.cli.convert import add_convert, add_merge
 from golf.cli.inspect import add_inspect
 from golf.cli.label import add_label
 from golf.cli.models import add_export, add_import_checkpoint, add_learning_curve, add_train
@@ -83,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     add_export(commands)
     add_import_checkpoint(commands)
     add_inspect(commands)
+    add_convert(commands)
+    add_merge(commands)
     add_run(commands)
     add_estimate(commands)
     add_status(commands)

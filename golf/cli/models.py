@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from golf.cli.convert import add_level, given_level
 from golf.cli.options import add_cores, add_device, add_output, check_output, positive
 from golf.core.errors import UserError
-from golf.core.wording import counted
+from golf.core.wording import and_more, counted
 
 CURVE_VALIDATION_FRACTION = 0.2
 
@@ -18,10 +19,10 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     """Add the command `golf train`."""
     train = commands.add_parser(
         "train",
-        help="train a model on a labelled file",
-        description="Train a model on the labels (status ok) of a file. Run the same command again to resume an "
-        "interrupted training from the checkpoint beside the output. Settings that are not given come from --config, "
-        "or else are the defaults of a study (schemas/config.schema.yaml).",
+        help="train a model on labelled files",
+        description="Train a model on the labels (status ok) of one or more files. Run the same command again to "
+        "resume an interrupted training from the checkpoint beside the output. Settings that are not given come from "
+        "--config, or else are the defaults of a study (schemas/config.schema.yaml).",
     )
     _add_training(train, "OUT.pt", "model file; metrics (.csv) and checkpoint are written beside it")
     train.add_argument(
@@ -35,8 +36,15 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_training(command: argparse.ArgumentParser, metavar: str, text: str) -> None:
-    command.add_argument("labels", type=Path, metavar="LABELS.h5", help="labelled conformations")
+    command.add_argument(
+        "labels",
+        type=Path,
+        nargs="+",
+        metavar="LABELS",
+        help="labelled conformations of one level of theory: .h5, .extxyz, ASE .db; each geometry counts once",
+    )
     add_output(command, metavar, text)
+    add_level(command)
     command.add_argument(
         "--config", type=Path, metavar="CONFIG", help="read sections nnp and training from this file (.yaml)"
     )
@@ -59,7 +67,7 @@ def _training_config(options: argparse.Namespace, **further: Any) -> dict[str, A
     from golf.study.config import read_sections, validated
 
     positive("--cores", options.cores)
-    dataset = {"train": str(options.labels)}
+    dataset = {"train": str(options.labels[0])}
     base = {} if options.config is None else read_sections(options.config, ("nnp", "training"), dataset)
     given = {
         "updates": options.updates,
@@ -93,8 +101,9 @@ def _train(options: argparse.Namespace) -> None:
         raise UserError(f"{metrics}: already exists; give another name, or --force to replace it")
     try:
         summary = train_on_labels(
-            str(options.labels),
+            options.labels,
             outputs,
+            level=given_level(options),
             architecture=Architecture(**architecture(config)),
             given_energies=config["nnp"]["reference_energies"],
             options=TrainingOptions(**config["training"]),
@@ -105,7 +114,7 @@ def _train(options: argparse.Namespace) -> None:
         )
     except NothingToTrainOn as error:
         remedy = "give --by conformation, labels of more molecules, or a smaller --validation-fraction"
-        raise UserError(f"{options.labels}: {error}; {remedy}") from None
+        raise UserError(f"{options.labels[0]}{and_more(len(options.labels))}: {error}; {remedy}") from None
     print(summary)
 
 
@@ -114,7 +123,7 @@ def add_learning_curve(commands: argparse._SubParsersAction) -> None:
     curve = commands.add_parser(
         "learning-curve",
         help="find out whether more initial labels would help",
-        description="Train on growing subsets of a labelled file and fit the force error on held-out molecules. Run "
+        description="Train on growing subsets of labelled files and fit the force error on held-out molecules. Run "
         "the same command again to resume an interrupted curve from the folder beside the output.",
     )
     _add_training(curve, "CURVE.csv", "table of errors by number of labels")
@@ -150,7 +159,7 @@ def _learning_curve(options: argparse.Namespace) -> None:
     config = _training_config(options, validation_fraction=options.validation_fraction, validation_split="molecule")
     if not options.validation_fraction > 0.0:
         raise UserError("--validation-fraction 0: a learning curve needs validation molecules; raise the fraction")
-    labelled = read_labels(options.labels)
+    labelled = read_labels(*options.labels, level=given_level(options))
     work = options.output.with_suffix(".work")
     points = []
     try:
@@ -159,7 +168,7 @@ def _learning_curve(options: argparse.Namespace) -> None:
             fractions,
             work=work,
             architecture=Architecture(**architecture(config)),
-            energies=reference_energies(labelled, config["nnp"]["reference_energies"], options.labels),
+            energies=reference_energies(labelled, config["nnp"]["reference_energies"], options.labels[0]),
             options=TrainingOptions(**config["training"]),
             config_sha256=sha256(config),
             seed=options.seed,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from golf.core.errors import UserError
@@ -16,8 +19,13 @@ CONFIG_HELP = "configuration of the study (.yaml)"
 
 INPUT_HELP = (
     "conformations: .h5, SPICE .hdf5, .sdf, .xyz, .extxyz, ASE .db (also of nablaDFT); or SMILES: .smi, .csv (columns "
-    "smiles and name)"
+    "smiles and name); text files may be compressed (.sdf.gz); - for standard input"
 )
+
+STDIN = "-"
+"""Name of standard input on the command line."""
+
+STDIN_FORMATS = ("smi", "csv", "sdf", "xyz")
 
 
 def _number_or_auto(text: str) -> int | str:
@@ -40,6 +48,12 @@ def add_input(command: argparse.ArgumentParser, *, auto: bool = False) -> None:
     by_bonds = ", or auto: by the number of rotatable bonds, with --prune in batches until no new minimum comes"
     number = f"ETKDG conformers per molecule{by_bonds if auto else ''}"
     command.add_argument(
+        "--format",
+        choices=STDIN_FORMATS,
+        help="format of standard input, if IN is - (default: smi)",
+        default=argparse.SUPPRESS,
+    )
+    command.add_argument(
         "--conformers",
         type=_number_or_auto if auto else int,
         metavar="N",
@@ -55,6 +69,35 @@ def add_input(command: argparse.ArgumentParser, *, auto: bool = False) -> None:
         help="limit of processor time to embed up to 10 conformers of a molecule, in proportion for more; a molecule "
         "that takes longer is left out (default: %(default)s)",
     )
+
+
+def from_stdin(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Return a command that reads standard input if its input is -, from a temporary file that is removed at the end.
+
+    `options.shown` is the name of the input for messages and for the record of a run, which can be resumed with the
+    same content.
+    """
+
+    def run(options: argparse.Namespace) -> int:
+        if str(options.input) != STDIN:
+            if "format" in options:
+                raise UserError(f"--format: is for standard input (-), and {options.input} has a suffix; drop it")
+            options.shown = str(options.input)
+            return command(options)
+        options.shown = f"stdin.{getattr(options, 'format', STDIN_FORMATS[0])}"
+        with tempfile.TemporaryDirectory(prefix="golf-") as folder:
+            options.input = Path(folder) / options.shown
+            with open(options.input, "wb") as spool:
+                if sys.stdin is not None:
+                    shutil.copyfileobj(sys.stdin.buffer, spool)
+            if not options.input.stat().st_size:
+                raise UserError("standard input: empty; pipe molecules into the command, or name a file")
+            try:
+                return command(options)
+            except UserError as error:
+                raise UserError(str(error).replace(str(options.input), options.shown)) from None
+
+    return run
 
 
 def check_input(options: argparse.Namespace) -> None:
@@ -127,9 +170,9 @@ _INPUTS = ("input", "labels", "model", "initial", "config", "folder", "reference
 def _inputs(options: argparse.Namespace) -> Iterator[Path]:
     """Iterate over the files that a command reads."""
     for name in _INPUTS:
-        named: Path | str | None = getattr(options, name, None)
-        if named is not None:
-            given = Path(named)  # the name of a potential is a file that does not exist
+        named: Path | str | Sequence[Path] | None = getattr(options, name, None)
+        paths = [Path(named)] if isinstance(named, str | Path) else named or ()  # a potential's name is not a file
+        for given in paths:
             yield from given.iterdir() if given.is_dir() and os.access(given, os.R_OK) else [given]
 
 

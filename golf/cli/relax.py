@@ -16,6 +16,7 @@ from golf.cli.options import (
     add_potential,
     check_input,
     check_output,
+    from_stdin,
     positive,
 )
 from golf.cli.relax_options import (
@@ -95,7 +96,7 @@ def add_relax(commands: argparse._SubParsersAction) -> None:
     relax.add_argument("--slots", type=int, default=128, help="molecules relaxed simultaneously")
     add_device(relax)
     add_cores(relax)
-    relax.set_defaults(command=_relax, resumes=True)
+    relax.set_defaults(command=from_stdin(_relax), resumes=True)
 
 
 def _relax(options: argparse.Namespace) -> int:
@@ -199,7 +200,7 @@ def _run(options: argparse.Namespace, ensemble: Ensemble | None) -> dict[str, An
     names = ("force_threshold", "max_steps", "slots")
     settings = {name: getattr(options, name) for name in names}
     parts = {"piece": PIECE, "layout": LAYOUT, "golf": __version__}
-    return settings | parts | described(options, ensemble) | {"input": str(options.input)}
+    return settings | parts | described(options, ensemble) | {"input": options.shown}
 
 
 def _report(options: argparse.Namespace, result: LibraryResult, card: Card, *, knows_its_training: bool) -> None:
@@ -215,7 +216,7 @@ def _lines(options: argparse.Namespace, result: LibraryResult) -> list[str]:
     from golf.io.records import place_of
 
     shown = result.left_out[:SHOWN]
-    lines = [f"{options.input}: {place_of(out, options.input)} is left out: {out.reason}" for out in shown]
+    lines = [f"{options.shown}: {place_of(out, options.shown)} is left out: {out.reason}" for out in shown]
     n = len(result.left_out)
     left_out = (
         f"; {n} record{'s were' if n > 1 else ' was'} left out, listed in {options.output}.left_out.csv" if n else ""

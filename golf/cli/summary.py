@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from golf.core.conformations import ConformationSet, Status, StopReason
 from golf.core.elements import SYMBOLS
 from golf.core.errors import UserError
-from golf.core.files import suffix_of
+from golf.core.files import content_suffix
 from golf.core.hdf5 import FORMAT, read
 from golf.core.level import ORIGIN_ATTRS, described
 from golf.core.units import HARTREE_IN_KCAL_PER_MOL
@@ -45,7 +45,7 @@ def describe(path: str | Path) -> str:
         raise UserError(f"{path}: no such file")
     with open(path, "rb") as stream:
         start = stream.read(len(_ZIP))
-    kind = format_of(path) if suffix_of(path) in SUFFIXES else GOLF if h5py.is_hdf5(path) else None
+    kind = format_of(path) if content_suffix(path) in SUFFIXES else GOLF if h5py.is_hdf5(path) else None
     if start == _ZIP:
         lines = list(_model(path))
     elif kind == SPICE:
@@ -81,7 +81,7 @@ def _molecules(path: Path) -> Iterator[str]:
     from golf.chem.usable import shell_problem
     from golf.io.records import in_full, read_records
 
-    word = "record" if suffix_of(path) == ".sdf" else "line"
+    word = "record" if content_suffix(path) == ".sdf" else "line"
     names, with_geometry = set(), set()
     numbers, charges, n_atoms = Counter[int](), [], []
     unusable, n_geometries = [], 0

@@ -9,6 +9,9 @@ from pathlib import Path
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Error numbers of an OSError: no space left, quota exceeded, or file larger than `ulimit -f` allows."""
 
+GZIP = ".gz"
+"""Suffix of text files that are compressed with gzip."""
+
 LOCKED = "locked by another process, which is writing to it; wait until it is done, or end it"
 """Message for a file that cannot be read now."""
 
@@ -16,6 +19,11 @@ LOCKED = "locked by another process, which is writing to it; wait until it is do
 def suffix_of(path: str | Path) -> str:
     """Return the suffix of a file in lower case, so that .SDF counts as .sdf."""
     return Path(path).suffix.lower()
+
+
+def content_suffix(path: str | Path) -> str:
+    """Return the suffix of what a file contains: .sdf for drugs.sdf and for drugs.SDF.gz."""
+    return suffix_of(Path(path).with_suffix("")) if suffix_of(path) == GZIP else suffix_of(path)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from golf.core.errors import UserError
+
 NO_BASIS = "none"
 """Value of `basis` for a program without basis sets."""
 
@@ -41,6 +43,19 @@ class LevelOfTheory:
 
     def __str__(self) -> str:
         return described(self.attrs())
+
+
+def parsed(text: str) -> LevelOfTheory:
+    """Return the level that a text such as psi4:wb97x-d/def2-svp states; without a basis it is `NO_BASIS`.
+
+    Raises:
+        UserError: the program or the method is missing.
+    """
+    program, _, rest = text.partition(":")
+    method, _, basis = rest.partition("/")
+    if not (program.strip() and method.strip()):
+        raise UserError(f"level {text!r}: write it as PROGRAM:METHOD/BASIS, such as psi4:wb97x-d/def2-svp")
+    return LevelOfTheory(program.strip().lower(), method.strip(), basis.strip() or NO_BASIS)
 
 
 def described(attrs: Mapping[str, Any]) -> str:

@@ -14,12 +14,18 @@ from ase.db.row import AtomsRow
 
 from golf.core.elements import SYMBOLS
 from golf.core.errors import UserError
-from golf.io.extxyz import GeometryRecord
+from golf.core.level import ORIGIN_ATTRS
+from golf.core.units import HARTREE_IN_EV
+from golf.io.extxyz import PREDICTED, GeometryRecord
 from golf.io.formats import reading_sqlite
 from golf.io.identity import CHARGES, MULTIPLICITIES
 
-IN_DATA = ("name", "molecule", "smiles", "mapped_smiles", *CHARGES, *MULTIPLICITIES)
+NAMES = ("name", "molecule", "smiles", "mapped_smiles")
+IN_DATA = (*NAMES, *ORIGIN_ATTRS, PREDICTED, *CHARGES, *MULTIPLICITIES)
 """Keys that are also looked up in the data of a row, where other programs store them."""
+
+EXACT = "golf_label"
+"""Key of the data of a row that golf has written: its label in hartree and hartree/angstrom, to the last bit."""
 
 
 @contextmanager
@@ -49,16 +55,30 @@ def rows(path: str | Path) -> Iterator[GeometryRecord]:
 
 
 def geometry(row: AtomsRow, number: int) -> GeometryRecord:
-    """Convert a row to a record; `number` counts from 1."""
+    """Convert a row to a record, with its label, if it has one, as `energy` and `forces`; `number` counts from 1."""
     where = f"row {row.id}"
     numbers = np.asarray(row["numbers"], np.int64)
-    columns = {name: row.get(name) for name in ("initial_charges", "initial_magmoms") if row.get(name) is not None}
+    named = ("initial_charges", "initial_magmoms", "forces")
+    columns = {name: row.get(name) for name in named if row.get(name) is not None}
+    keys = keys_of(row)
+    if row.get("energy") is not None:
+        keys["energy"] = repr(float(row.get("energy")))
+    exact = row.data.get(EXACT) if isinstance(row.data, Mapping) else None
+    if isinstance(exact, Mapping) and "forces" in columns and _is_of(row, exact):
+        keys |= {"energy": repr(float(exact["energy"])), "energy_unit": "hartree", "forces_unit": "hartree/angstrom"}
+        columns["forces"] = np.asarray(exact["forces"], np.float64)
     strange = next((int(z) for z in numbers if not 0 < z < len(SYMBOLS)), None)
     if strange is not None:
         problem = f"atomic number {strange} is that of a ghost or dummy atom; remove it"
-        return GeometryRecord(number, where, keys_of(row), problem=problem)
+        return GeometryRecord(number, where, keys, problem=problem)
     problem = "" if len(numbers) else "has no atoms"
-    return GeometryRecord(number, where, keys_of(row), numbers, np.asarray(row.positions, np.float64), columns, problem)
+    return GeometryRecord(number, where, keys, numbers, np.asarray(row.positions, np.float64), columns, problem)
+
+
+def _is_of(row: AtomsRow, exact: Mapping[str, Any]) -> bool:
+    """Tell whether the label in hartree is still that of the row, which other programs may have changed."""
+    pairs = ((row["energy"], exact["energy"]), (row["forces"], exact["forces"]))
+    return all(np.allclose(ev, np.asarray(own) * HARTREE_IN_EV, rtol=1e-12, atol=1e-12) for ev, own in pairs)
 
 
 def keys_of(row: AtomsRow) -> dict[str, str]:

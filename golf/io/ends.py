@@ -20,9 +20,10 @@ from golf.core.errors import UserError
 from golf.core.hdf5 import read
 from golf.core.level import LEVEL_ATTRS
 from golf.core.units import HARTREE_IN_EV
-from golf.io.extxyz import ENERGY_UNITS, FORCE_UNITS, GeometryRecord, geometries, number, unit_of
+from golf.io.extxyz import GeometryRecord, geometries, number
 from golf.io.formats import EXTXYZ, GOLF, SDF, SMILES, format_of
 from golf.io.identity import TIMEOUT
+from golf.io.labelled import ENERGY_UNITS, FORCE_UNITS, unit_of
 from golf.io.pieces import Embedding, Piece, pieces_of
 from golf.io.records import Record, collect, read_records
 

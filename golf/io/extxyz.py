@@ -1,9 +1,4 @@
-"""Read XYZ and extended XYZ files: conformations, with or without labels.
-
-Labels are `energy` and `forces` as in ASE, in eV and eV/angstrom unless `energy_unit` and `forces_unit` state others;
-`program`, `method` and `basis` state their level of theory. Energies and forces in files written by `golf relax` are
-predictions of a network, not labels (`predicted_by`).
-"""
+"""Read the geometries of XYZ and extended XYZ files; `golf.io.labelled` reads their labels."""
 
 from __future__ import annotations
 
@@ -11,41 +6,23 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.chem.molecules import canonical_smiles
 from golf.chem.usable import LeftOut
-from golf.core.conformations import ConformationRecord, ConformationSet, Status
 from golf.core.elements import SYMBOLS
 from golf.core.errors import UserError
-from golf.core.labels import with_known_labels
-from golf.core.level import LevelOfTheory
-from golf.core.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
 from golf.io.identity import CHARGES, MULTIPLICITIES, TIMEOUT, identify, states, whole
 from golf.io.xyz import RawFrame, keys_of, molecule_name, raw_frames
-
-ENERGY_UNITS = {"ev": HARTREE_IN_EV, "hartree": 1.0, "kcal/mol": HARTREE_IN_KCAL_PER_MOL}
-"""One hartree in these units."""
-
-FORCE_UNITS = {
-    "ev/angstrom": HARTREE_IN_EV,
-    "hartree/angstrom": 1.0,
-    "hartree/bohr": BOHR_IN_ANGSTROM,
-    "kcal/mol/angstrom": HARTREE_IN_KCAL_PER_MOL,
-}
-"""One hartree/angstrom in these units."""
 
 INPUT = "input_"
 """Prefix of the properties that come from the input of a relaxation."""
 
 PREDICTED = "predicted_by"
 """Key of frames whose energy and forces are predicted by a network; they are read without a label."""
-
-GRADIENTS = ("gradient", "gradients", "grad", "dft_total_gradient")
 
 PLAIN = "species:S:1:pos:R:3"
 """Columns of a frame without the key `Properties`; further columns are not read."""
@@ -201,98 +178,21 @@ def number(text: str) -> float:
     Raises:
         UserError: the text is not a number.
     """
+    return float(_plain(text))
+
+
+def decimal(text: str) -> Decimal:
+    """Convert text to the number that its digits state, which a float may only come close to; see `number`."""
+    return Decimal(_plain(text))
+
+
+def _plain(text: str) -> str:
     plain = _EXPONENT.sub("e", text)
     if not _NUMBER.fullmatch(plain):
         raise UserError(f"{text!r} is not a number")
-    return float(plain)
-
-
-def read_extxyz(path: str | Path) -> tuple[ConformationSet, list[LeftOut]]:
-    """Read all frames with their labels, and list those that cannot be used.
-
-    Ids are `{molecule}/{index}`. The name of a molecule is that of `golf.io.xyz.molecule_name`, else its SMILES. (A
-    comment line without keys is not used as a name: programs write energies or their own name there.) There are label
-    columns if any frame has a label.
-
-    Raises:
-        UserError: the file is missing or has another format, two molecules have the same name, or labels are of several
-            levels of theory.
-    """
-    path = Path(path)
-    records, labels, levels = [], [], []
-    left_out: list[LeftOut] = []
-    seen: Counter[str] = Counter()
-    molecules: dict[str, str] = {}
-    for one in geometries(path):
-        try:
-            smiles, charge, spin = one.identity()
-            label = _label(one)
-        except UserError as error:
-            left_out.append(one.left_out(str(error)))
-            continue
-        own = canonical_smiles(smiles)
-        name = molecule_name(one.keys) or own
-        if molecules.setdefault(name, own) != own:
-            raise UserError(f"{path}: {one.where}: {name!r} is already the name of another molecule; rename one")
-        id = f"{name}/{seen[name]:04d}"
-        records.append(ConformationRecord(id, name, smiles, charge, spin, one.numbers, one.positions))
-        seen[name] += 1
-        labels.append(label)
-        if np.isfinite(label[0]):
-            levels.append((_level(one.keys), f"{path}: {one.where}"))
-    conformations = ConformationSet.build(records)
-    if not levels:
-        return conformations, left_out
-    for level, where in levels:
-        if level != levels[0][0]:
-            raise UserError(f"{where}: its label is of level {level}, but others are of {levels[0][0]}; split the file")
-    energies, forces = np.array([label[0] for label in labels]), np.concatenate([label[1] for label in labels])
-    labelled = with_known_labels(conformations, energies, forces, levels[0][0])
-    status = np.where(np.isfinite(energies), labelled.values["status"], Status.NOT_COMPUTED)
-    message = np.where(np.isfinite(energies), labelled.values["message"], "")
-    return labelled.with_columns(values={"status": status, "message": message}), left_out
+    return plain
 
 
 def inputs_of(keys: Mapping[str, str]) -> dict[str, str]:
     """Return the properties of the input that golf has written to a comment line."""
     return {key.removeprefix(INPUT): value for key, value in keys.items() if key.startswith(INPUT)}
-
-
-def _label(one: GeometryRecord) -> tuple[float, NDArray[np.float64]]:
-    """Return the total energy (hartree) and the forces [n, 3] (hartree/angstrom) of a frame; NaN without a label."""
-    if PREDICTED in one.keys:
-        return np.nan, np.full((len(one.numbers), 3), np.nan)
-    energy, forces = one.keys.get("energy"), one.column("forces")
-    gradients = [key for key in GRADIENTS if key in one.columns]
-    if forces is None and gradients:
-        raise UserError(f"has {gradients[0]} instead of forces; give forces, which are minus the gradients")
-    renamed = [key for key in one.columns if "force" in key.lower()]
-    if forces is None and renamed:
-        raise UserError(f"has {renamed[0]}; give the label as energy and forces, or remove it")
-    if energy is None and forces is None:
-        return np.nan, np.full((len(one.numbers), 3), np.nan)
-    if energy is None or forces is None:
-        has, lacks = ("forces", "energy") if energy is None else ("an energy", "forces")
-        raise UserError(f"has {has} but no {lacks}; give both or neither")
-    if forces.shape != one.positions.shape:
-        raise UserError(f"has {forces.shape[1]} columns of forces instead of 3; correct Properties")
-    energy_unit = unit_of(one.keys, "energy_unit", "ev", ENERGY_UNITS)
-    return number(energy) / energy_unit, forces / unit_of(one.keys, "forces_unit", "ev/angstrom", FORCE_UNITS)
-
-
-def unit_of(keys: Mapping[str, str], key: str, default: str, known: Mapping[str, float]) -> float:
-    """Return one atomic unit in the unit that a key states, or in the default.
-
-    Raises:
-        UserError: the unit is unknown.
-    """
-    stated = keys.get(key, default).lower().replace("/ang", "/angstrom").replace("angstromstrom", "angstrom")
-    if stated not in known:
-        raise UserError(f"{key} {keys[key]!r} is unknown; give one of {', '.join(known)}")
-    return known[stated]
-
-
-def _level(keys: Mapping[str, str]) -> dict[str, Any]:
-    """Return the attributes of the level of theory that a frame states; empty if it states none."""
-    program, method, basis = (keys.get(name, "") for name in ("program", "method", "basis"))
-    return LevelOfTheory(program.lower(), method, basis).attrs() if program and method and basis else {}

@@ -23,7 +23,7 @@ from h5py import h5d, h5s
 
 from golf.core.conformations import Status
 from golf.core.errors import UserError
-from golf.core.files import LOCKED, suffix_of
+from golf.core.files import GZIP, LOCKED, content_suffix, suffix_of
 from golf.core.hdf5 import FORMAT, read_columns, unreadable
 from golf.core.level import NABLADFT_LEVEL, SPICE_LEVEL, LevelOfTheory
 from golf.core.text import open_text
@@ -50,6 +50,9 @@ LOCK_SECONDS = 5.0
 MOLECULES = (SMILES, SDF)
 """Formats of molecules, for which conformers are made; the other formats hold conformations."""
 
+TEXT = (SMILES, SDF, EXTXYZ)
+"""Formats of text files, which may be compressed with gzip."""
+
 LEVELS = {
     NABLADFT: NABLADFT_LEVEL,
     SPICE: SPICE_LEVEL,
@@ -64,14 +67,15 @@ def format_of(path: str | Path, given: str = AUTO) -> str:
         UserError: the file is missing, its suffix is unknown, or it is a .db file that is not an SQLite database.
     """
     path = Path(path)
-    if suffix_of(path) not in SUFFIXES and given == AUTO:
+    suffix = content_suffix(path)
+    if suffix not in SUFFIXES and given == AUTO:
         known = " ".join(SUFFIXES)
-        raise UserError(
-            f"{path}: unknown suffix {path.suffix!r}; give one of {known} (in a study: or set dataset.format)"
-        )
+        raise UserError(f"{path}: unknown suffix {suffix!r}; give one of {known} (in a study: or set dataset.format)")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    kind = SUFFIXES[suffix_of(path)] if given == AUTO else given
+    kind = SUFFIXES[suffix] if given == AUTO else given
+    if suffix_of(path) == GZIP and kind not in TEXT:
+        raise UserError(f"{path}: only text files are read compressed; decompress it (gunzip)")
     if kind == NABLADFT:
         _check_sqlite(path)
     return SPICE if given == AUTO and kind == GOLF and _is_spice(path) else kind
@@ -126,16 +130,16 @@ def count_records(path: str | Path) -> int:
     path = Path(path)
     try:
         with open_text(path, newline="") as stream:
-            if suffix_of(path) == ".sdf":
+            if content_suffix(path) == ".sdf":
                 return _count_sdf(stream)
-            if suffix_of(path) == ".csv":
+            if content_suffix(path) == ".csv":
                 delimiter, _ = table_start(stream)
                 rows = csv.reader(stream, delimiter=delimiter)
                 next(rows, None)  # names of the columns
                 return sum(bool(row) for row in rows)
             return sum(is_smiles_record(line, i) for i, line in enumerate(stream, start=1))
     except (OSError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as {path.suffix}: {error}") from None
+        raise UserError(f"{path}: cannot be read as {content_suffix(path)}: {error}") from None
 
 
 def is_smiles_record(line: str, number: int) -> bool:
@@ -255,4 +259,5 @@ def _is_number(text: str) -> bool:
 
 def _has_label(keys: Mapping[str, str], level: LevelOfTheory) -> bool:
     stated = {name: keys.get(name, "").lower() for name in ("program", "method", "basis")}
-    return _is_number(keys.get("energy", "")) and level.matches({**stated, "keywords": "{}"})
+    has_energy = any(_is_number(keys.get(name, "")) for name in ("REF_energy", "energy"))
+    return has_energy and level.matches({**stated, "keywords": keys.get("keywords", "{}")})

@@ -24,13 +24,12 @@ from golf.chem.usable import PROPERTIES, LeftOut, shell_problem, structure_probl
 from golf.core.conformations import ConformationSet
 from golf.core.elements import SYMBOLS
 from golf.core.errors import UserError
-from golf.core.files import suffix_of
 from golf.core.hdf5 import read, read_columns
 from golf.core.progress import progress_bar
 from golf.core.wording import and_more
-from golf.io.formats import EXTXYZ, GOLF, MOLECULES, count_records, format_of
+from golf.io.formats import EXTXYZ, GOLF, MOLECULES, SDF, count_records, format_of
 from golf.io.identity import closed_shell_problem, contradiction
-from golf.io.read import is_stream, read_whole, records_of
+from golf.io.read import StreamRecord, is_stream, read_whole, records_of
 from golf.io.records import Record, collect, read_records
 from golf.io.xyz import raw_frames
 
@@ -103,15 +102,16 @@ def pieces_of(
     path, known = Path(path), frozenset(elements)
     kind = format_of(path)
     if kind in MOLECULES:
-        yield from _from_records(path, known, size, embedding)
+        number: Number = embedding.conformers or (0 if kind == SDF else 1)
+        yield from pieces_of_records(read_records(path), path, known, size, embedding, number, set())
     elif kind == GOLF:
         yield from _from_h5(path, known, size, together)
     elif is_stream(path, kind):
-        yield from _from_geometries(path, kind, known, size, together, embedding.timeout)
+        yield from pieces_of_frames(records_of(path, kind, embedding.timeout), known, size, together)
     else:
         conformations, left_out = read_whole(path, kind, embedding.timeout)
         for rows in _rows(np.array(conformations.molecule), size, together):
-            yield _sorted_out(conformations.subset(rows).bare(), rows + 1, left_out if rows[0] == 0 else [], known)
+            yield usable_piece(conformations.subset(rows).bare(), rows + 1, left_out if rows[0] == 0 else [], known)
 
 
 def expected(path: str | Path, conformers: Number | None) -> int | None:
@@ -134,9 +134,23 @@ def expected(path: str | Path, conformers: Number | None) -> int | None:
     return count_records(path) * (conformers or 1)
 
 
-def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embedding) -> Iterator[Piece]:
-    number: Number = embedding.conformers or (0 if suffix_of(path) == ".sdf" else 1)
-    taken: set[str] = set()
+def pieces_of_records(
+    given: Iterable[Record],
+    path: Path,
+    known: frozenset[int],
+    size: int,
+    embedding: Embedding,
+    number: Number,
+    taken: set[str],
+) -> Iterator[Piece]:
+    """Yield the conformations of records of molecules in pieces; see `pieces_of`.
+
+    Args:
+        path: file of the records, for messages.
+        known: usable atomic numbers.
+        number: conformers to embed of each molecule; 0: use the geometries of the records.
+        taken: names used so far, to which those of these records are added.
+    """
 
     def problem(mol: Chem.Mol | None) -> str:
         found = shell_problem(mol)
@@ -147,9 +161,7 @@ def _from_records(path: Path, known: frozenset[int], size: int, embedding: Embed
     def share(one: Record | LeftOut) -> float:
         return _number(one, number) * _share(one)
 
-    records_in_pieces = _grouped(
-        _prepared(read_records(path), embedding), lambda one: one.name, size, _are_two_molecules, share
-    )
+    records_in_pieces = _grouped(_prepared(given, embedding), lambda one: one.name, size, _are_two_molecules, share)
     for group in records_in_pieces:
         if embedding.largest_fragment:
             _report(group)
@@ -280,7 +292,7 @@ def _from_h5(path: Path, known: frozenset[int], size: int, together: bool) -> It
         if PROPERTIES in stored.values:
             conformations = conformations.with_columns(values={PROPERTIES: stored.values[PROPERTIES]})
         _check_names(path, conformations, first)
-        yield _sorted_out(conformations, indices + 1, [], known)
+        yield usable_piece(conformations, indices + 1, [], known)
 
 
 def _check_names(path: Path, conformations: ConformationSet, first: dict[str, tuple[str, str]]) -> None:
@@ -294,10 +306,11 @@ def _check_names(path: Path, conformations: ConformationSet, first: dict[str, tu
             )
 
 
-def _from_geometries(
-    path: Path, kind: str, known: frozenset[int], size: int, together: bool, timeout: float
+def pieces_of_frames(
+    frames: Iterable[StreamRecord], known: frozenset[int], size: int, together: bool
 ) -> Iterator[Piece]:
-    for records in _grouped(records_of(path, kind, timeout), lambda frame: frame.name, size, lambda *_: not together):
+    """Yield the conformations of records of geometries in pieces; see `pieces_of`."""
+    for records in _grouped(frames, lambda frame: frame.name, size, lambda *_: not together):
         left_out, good, contents = [], [], []
         for frame in records:
             if isinstance(frame.content, LeftOut):
@@ -307,7 +320,7 @@ def _from_geometries(
                 contents.append(frame.content)
         conformations = ConformationSet.build(contents)
         conformations = conformations.with_columns(values={PROPERTIES: [frame.properties for frame in good]})
-        yield _sorted_out(conformations, np.array([frame.line for frame in good]), left_out, known)
+        yield usable_piece(conformations, np.array([frame.line for frame in good]), left_out, known)
 
 
 def _open_shell(conformations: ConformationSet, i: int) -> str:
@@ -343,9 +356,15 @@ def _grouped(
         yield group
 
 
-def _sorted_out(
-    conformations: ConformationSet, lines: np.ndarray, left_out: list[LeftOut], known: frozenset[int]
+def usable_piece(
+    conformations: ConformationSet, lines: NDArray[np.int64], left_out: list[LeftOut], known: frozenset[int]
 ) -> Piece:
+    """Return a piece of the conformations that a potential for the `known` elements can relax.
+
+    Args:
+        lines: [N] line or number of the record of each conformation.
+        left_out: records that have been left out before.
+    """
     n_expected = len(conformations) + len(left_out)
     usable = []
     for i, name in enumerate(conformations.id):

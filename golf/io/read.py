@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from golf.core.conformations import ConformationRecord, ConformationSet
 from golf.core.errors import UserError
 from golf.core.hdf5 import read
 from golf.io.databases import rows
-from golf.io.extxyz import geometries, inputs_of, read_extxyz
+from golf.io.extxyz import GeometryRecord, geometries, inputs_of
 from golf.io.formats import EXTXYZ, MOLECULES, NABLADFT, SDF, SPICE, format_of
 from golf.io.identity import closed_shell_problem, contradiction
+from golf.io.labelled import read_extxyz
 from golf.io.nabladft import is_nabladft, read_geometries, read_nabladft
 from golf.io.records import place_of, read_molecules, unique_name
 from golf.io.spice import read_spice
@@ -166,29 +167,42 @@ def is_stream(path: Path, kind: str) -> bool:
 
 
 def records_of(path: Path, kind: str, timeout: float = TIMEOUT) -> Iterator[StreamRecord]:
-    """Yield the records of an extended XYZ file or an ASE database.
+    """Yield the records of an extended XYZ file or an ASE database; see `stream_records`.
 
-    Consecutive records of one name and one molecule are its conformers. Another molecule of that name, or one that
-    appears after others, gets the number of its record appended. A frame without a name is named by its SMILES, a row
-    by the name of the file and its number.
-
-    Args:
-        timeout: limit of the processor time, in seconds, to find the bonds of a record.
+    A frame without a name is named by its SMILES, a row by the name of the file and its number.
 
     Raises:
         UserError: the file cannot be read.
     """
+    if kind == EXTXYZ:
+        yield from stream_records(geometries(path), lambda one, smiles: smiles, timeout)
+    else:
+        yield from stream_records(rows(path), lambda one, smiles: f"{path.stem}-{one.number}", timeout)
+
+
+def stream_records(
+    given: Iterable[GeometryRecord], default_name: Callable[[GeometryRecord, str], str], timeout: float = TIMEOUT
+) -> Iterator[StreamRecord]:
+    """Yield geometries as conformations of molecules with unique names, or with the reason why they cannot be used.
+
+    Consecutive records of one name and one molecule are its conformers. Another molecule of that name, or one that
+    appears after others, gets the number of its record appended.
+
+    Args:
+        default_name: name of a record that states none, from the record and its SMILES.
+        timeout: limit of the processor time, in seconds, to find the bonds of a record.
+    """
     seen: Counter[str] = Counter()
     taken: set[str] = set()
     group, unique = "", dict[str, str]()  # the current name, and the unique names of its molecules
-    for one in geometries(path) if kind == EXTXYZ else rows(path):
+    for one in given:
         try:
             smiles, charge, spin = one.identity(timeout)
         except UserError as error:
             yield StreamRecord(one.number, group, one.left_out(str(error)))
             continue
         own = canonical_smiles(smiles)
-        name = molecule_name(one.keys) or (own if kind == EXTXYZ else f"{path.stem}-{one.number}")
+        name = molecule_name(one.keys) or default_name(one, own)
         if name != group:
             group, unique = name, {}
         if own not in unique:
@@ -196,6 +210,6 @@ def records_of(path: Path, kind: str, timeout: float = TIMEOUT) -> Iterator[Stre
         called = unique[own]
         id = f"{called}/{seen[called]:04d}"
         record = ConformationRecord(id, called, smiles, charge, spin, one.numbers, one.positions)
-        given = inputs_of(one.keys)
-        yield StreamRecord(one.number, name, record, json.dumps(given) if given else "")
+        properties = inputs_of(one.keys)
+        yield StreamRecord(one.number, name, record, json.dumps(properties) if properties else "")
         seen[called] += 1

@@ -15,7 +15,7 @@ from golf.chem.molecules import mapped_smiles
 from golf.chem.parsing import from_molfile, from_smiles
 from golf.chem.usable import LeftOut, Molecule, unusable
 from golf.core.errors import UserError
-from golf.core.files import suffix_of, written_whole
+from golf.core.files import content_suffix, written_whole
 from golf.core.text import cleaned, one_line, open_text
 from golf.core.wording import and_more
 from golf.io.formats import MOLECULES, SUFFIXES, column_of, is_smiles_record, table_start
@@ -62,14 +62,14 @@ class Record:
 def place_of(record: LeftOut, path: str | Path, *, with_text: bool = False) -> str:
     """Describe the place of a record in its file and its name, and with `with_text` its text."""
     what = ", ".join([record.name, *([record.text] if with_text and record.text else [])])
-    if re.match(r"(frame|row) \d+(,|$)", record.name) and suffix_of(path) not in MOLECULE_SUFFIXES:
+    if re.match(r"(frame|row) \d+(,|$)", record.name) and content_suffix(path) not in MOLECULE_SUFFIXES:
         return what
     return f"{record_word(path)} {record.line} ({what})"
 
 
 def record_word(path: str | Path) -> str:
     """Return the word for the records of a file, "line" or "record"."""
-    return "line" if suffix_of(path) in (".smi", ".csv") else "record"
+    return "line" if content_suffix(path) in (".smi", ".csv") else "record"
 
 
 def read_molecules(
@@ -104,15 +104,15 @@ def read_records(path: str | Path, *, smiles_column: str = "smiles", name_column
         UserError: the file is missing, unreadable, has an unknown suffix, or lacks the column.
     """
     path = Path(path)
-    if suffix_of(path) not in MOLECULE_SUFFIXES:
+    if content_suffix(path) not in MOLECULE_SUFFIXES:
         known = ", ".join(MOLECULE_SUFFIXES)
-        raise UserError(f"{path}: unknown suffix {path.suffix!r}; give a file of molecules ({known})")
+        raise UserError(f"{path}: unknown suffix {content_suffix(path)!r}; give a file of molecules ({known})")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
         yield from _records(path, smiles_column, name_column)
     except (OSError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as {path.suffix}: {error}") from None
+        raise UserError(f"{path}: cannot be read as {content_suffix(path)}: {error}") from None
 
 
 def collect(
@@ -193,9 +193,9 @@ def _add_conformer(first: Molecule, full: Chem.Mol, properties: Mapping[str, str
 
 
 def _records(path: Path, smiles_column: str, name_column: str) -> Iterator[Record]:
-    if suffix_of(path) == ".sdf":
+    if content_suffix(path) == ".sdf":
         return _sdf_records(path)
-    return _csv_records(path, smiles_column, name_column) if suffix_of(path) == ".csv" else _smi_records(path)
+    return _csv_records(path, smiles_column, name_column) if content_suffix(path) == ".csv" else _smi_records(path)
 
 
 def _sdf_records(path: Path) -> Iterator[Record]:

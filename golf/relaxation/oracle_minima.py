@@ -23,6 +23,7 @@ from golf.core.level import LevelOfTheory
 from golf.core.progress import progress_bar
 from golf.core.units import hartree
 from golf.io.ends import Ends
+from golf.io.labelled import CALCULATED
 from golf.io.write import write_structures
 from golf.oracles.costs import Basis, label_costs, members, n_gradients
 from golf.oracles.geometric import FORCE_THRESHOLD
@@ -178,4 +179,4 @@ def _write(output: Path, minima: ConformationSet) -> None:
         write(output, minima)
         return
     with written_whole(output) as temporary, open(temporary, "w", encoding="utf-8") as stream:
-        write_structures(stream, suffix_of(output), minima)
+        write_structures(stream, suffix_of(output), minima, CALCULATED)

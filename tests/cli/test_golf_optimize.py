@@ -19,7 +19,7 @@ from golf.core.conformations import Status
 from golf.core.level import LevelOfTheory
 from golf.core.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL
 from golf.io.ends import read_ends
-from golf.io.extxyz import read_extxyz
+from golf.io.labelled import read_extxyz
 from golf.io.read import read_structures
 from golf.oracles.costs import Basis
 from golf.oracles.minima import optimize_to_file

@@ -1,5 +1,6 @@
 """What the documentation says is run, or held against the code."""
 
+import io
 import os
 import re
 import shlex
@@ -17,9 +18,10 @@ from rdkit import Chem
 
 from golf.cli.main import main
 from golf.core.conformations import ATOM_COLUMNS, CONFORMATION_COLUMNS
+from golf.core.hdf5 import read, write
 from golf.core.level import LevelOfTheory
 from golf.core.units import HARTREE_IN_EV
-from golf.io.extxyz import read_extxyz
+from golf.io.labelled import read_extxyz
 from golf.nnp.potential import Architecture, Potential
 from golf.oracles.programs.pool import OraclePool
 from golf.oracles.programs.protocol import Request
@@ -97,6 +99,27 @@ def test_the_snippet_of_the_data_page_runs(monkeypatch, tmp_path):
     assert water.values["energy"][0] == pytest.approx(-76.387, abs=1e-3)
 
 
+def test_the_pages_on_files_run(monkeypatch, tmp_path, capsys):
+    """The commands and what they print, and the snippet of Python, on a part of the initial labels."""
+    pages = {name: (REPOSITORY / f"docs/{name}.md").read_text() for name in ("convert", "python")}
+    labels = read(REPOSITORY / "data/initial.h5", range(0, 2184, 42))
+    monkeypatch.chdir(tmp_path)
+    write("labels.h5", labels)
+    blocks = re.findall(r"```(sh|text)\n(.*?)```", pages["convert"], re.DOTALL)
+    said = ""
+    for kind, text in blocks:
+        for line in text.splitlines():
+            if kind == "text":
+                assert line.replace("2184", str(len(labels))) in said
+            else:
+                program, *arguments = shlex.split(line)
+                assert program == "golf" and main(arguments) == 0
+                said += capsys.readouterr().err
+    (code,) = re.findall(r"```python\n(.*?)```", pages["python"], re.DOTALL)
+    exec(code, {})
+    assert f"{len(labels)} wb97x-d" in capsys.readouterr().out
+
+
 CHECKS = {
     "export": "expected = forces * 627.5094740631 * 4.184 * 10.0\n"
     "torch.testing.assert_close(-in_nanometres.grad, expected, rtol=1e-9, atol=1e-6)",
@@ -136,7 +159,11 @@ def test_the_commands_of_the_relax_page_run(tmp_path, monkeypatch, capfd):
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
     assert len(lines) >= 4
     for line in lines:
-        program, *arguments = shlex.split(line)
+        piped = re.fullmatch(r"printf '(.*)' \| (.*)", line)
+        if piped:
+            text = piped[1].replace("\\n", "\n").encode()
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+        program, *arguments = shlex.split(piped[2] if piped else line)
         few = ["--max-steps", "2", "--force-threshold", "1e9"] if arguments[0] == "relax" else []
         few += ["--conformers", "2"] if "--temperature" in arguments else []  # Hessians take most of the time
         assert program == "golf" and main([*arguments, *few]) == 0

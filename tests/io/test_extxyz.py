@@ -12,8 +12,8 @@ from rdkit.Chem import rdDistGeom
 
 from golf.core.conformations import Status
 from golf.core.errors import UserError
-from golf.io.extxyz import read_extxyz
 from golf.io.formats import LEVELS, NABLADFT
+from golf.io.labelled import read_extxyz
 from golf.io.read import read_structures
 from golf.study.plan import size
 from support.data_sets import (
@@ -80,8 +80,8 @@ def gradients(atoms):
 
 
 def renamed(atoms):
-    atoms.arrays["REF_forces"] = atoms.calc.results["forces"]
-    atoms.info["REF_energy"] = atoms.calc.results["energy"]
+    atoms.arrays["mace_forces"] = atoms.calc.results["forces"]
+    atoms.info["mace_energy"] = atoms.calc.results["energy"]
     atoms.calc = None
 
 
@@ -108,7 +108,7 @@ def unmapped(smiles):
 WRONG_XYZ = {
     r"frame 1, line 1, .*: has gradient instead of forces": gradients,
     r"they are gradients": scaled(1.0, -1.0),
-    r"frame 1, .*: has REF_forces; give the label as energy and forces": renamed,
+    r"frame 1, .*: has mace_forces; give the label as energy and forces": renamed,
     r"energies are in hartree instead of eV": scaled(1 / Hartree, 1 / Hartree),
     r"they are in eV": lambda atoms: [atoms.info.update(energy_unit="hartree")],
     r"they are formation energies": scaled(0.005),

@@ -239,7 +239,7 @@ def test_labels_are_looked_at_only_where_they_are_used(tmp_path):
     (tmp_path / "a.extxyz").write_text(text)
     assert len(read_structures(tmp_path / "a.extxyz")) == 1
     conformations, left_out = read_conformations(tmp_path / "a.extxyz", EXTXYZ)
-    assert not len(conformations) and "has an energy but no forces" in left_out[0].reason
+    assert not len(conformations) and "has energy but no forces" in left_out[0].reason
 
 
 # ----------------------------------------------------------------------------------------------- what no geometry is

@@ -22,7 +22,7 @@ from golf.cli.relax_options import PRUNE_STARTS
 from golf.core.conformations import ConformationSet
 from golf.core.hdf5 import read, write
 from golf.core.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL, hartree
-from golf.io.extxyz import read_extxyz
+from golf.io.labelled import read_extxyz
 from golf.io.pieces import Embedding, pieces_of
 from golf.io.records import read_molecules
 from golf.nnp.parallel import ThreadedPotential

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -15,6 +16,7 @@ from golf.cli.main import main
 from golf.core import hdf5
 from golf.core.conformations import ConformationSet, Status
 from golf.core.errors import UserError
+from golf.io.convert import write
 from golf.nnp.potential import load, load_training_state
 from golf.study.relaxations import select_round
 from golf.study.settings import OptimizerSettings, Selection
@@ -230,9 +232,12 @@ def bad_inputs(folder, labelled):
     return {
         "nowhere.h5: no such file": (folder / "nowhere.h5", *out),
         "empty.h5: not a readable HDF5 file": (folder / "empty.h5", *out),
-        "mols.smi: not a labelled .h5 file; make one with golf label": (folder / "mols.smi", *out),
+        "mols.smi: not a file of labels (.h5 .hdf5 .db .extxyz .xyz); make one with golf label": (
+            folder / "mols.smi",
+            *out,
+        ),
         "bare.h5: none of 20 conformations has a label": (folder / "bare.h5", *out),
-        "none.h5: none of 0 conformations has a label": (folder / "none.h5", *out),
+        "none.h5: holds no conformations; give another file": (folder / "none.h5", *out),
         "failed.h5: none of 20 conformations has a label": (folder / "failed.h5", *out),
         f"nan-x.h5: {third}: positions not finite": (nan_position, *out),
         f"nan-f.h5: {third}: forces not finite": (nan_force, *out),
@@ -335,3 +340,34 @@ def test_a_round_starts_from_no_validation_molecule(folder, labelled):
         found[split] = set(hdf5.read(folder / "selected.h5").molecule)
     assert found["molecule"] and not found["molecule"] & set(validation.molecule)
     assert found["conformation"] & set(validation.molecule)
+
+
+def test_several_files_train_as_one_does(labelled, folder, capsys):
+    """A part as extended XYZ, and conformations that are in both: the same weights as from one file, bit for bit."""
+    parts = [labelled.subset(list(range(8))), labelled.subset(list(range(6, len(labelled))))]
+    for name, part in zip(("a.h5", "b.extxyz"), parts, strict=True):
+        write(folder / name, part)
+    options = ("--config", folder / "small.yaml", "--cores", 1)
+    assert golf("train", folder / "a.h5", folder / "b.extxyz", "-o", folder / "two.pt", *options) == 0
+    assert golf("train", folder / "labels.h5", "-o", folder / "one.pt", *options) == 0
+    assert same_weights(folder / "one.pt", folder / "two.pt")
+    assert load(folder / "two.pt").provenance.level == LEVEL
+
+
+def test_files_that_cannot_be_trained_on_together(labelled, folder, capsys):
+    write(folder / "mp2.h5", labelled.with_columns(method="mp2"))
+    write(folder / "bare.extxyz", labelled.bare())
+    write(folder / "level.extxyz", replace(labelled, attrs={}))
+    (folder / "bad.extxyz").write_text("1\nenergy=-1\nHe 0 0 0\n")
+    for name, message in {
+        "mp2.h5": f"mp2.h5: its labels and those of {folder / 'labels.h5'} differ in method: hf and mp2",
+        "bare.extxyz": "bare.extxyz: none of 20 conformations has a label (status ok); label some first",
+        "level.extxyz": "level.extxyz: has no attribute program, so its level is unknown; give it with --level",
+        "bad.extxyz": "bad.extxyz: frame 1, line 1: has energy but no forces; give both or neither",
+    }.items():
+        capsys.readouterr()
+        assert golf("train", folder / "labels.h5", folder / name, "-o", folder / "new.pt") == 2
+        said = capsys.readouterr().err
+        assert message in said and len(said.splitlines()) == 1 and not (folder / "new.pt").exists()
+    level = ("--level", "psi4:hf/sto-3g", "--config", folder / "small.yaml", "--cores", 1)
+    assert golf("train", folder / "labels.h5", folder / "level.extxyz", "-o", folder / "new.pt", *level) == 0

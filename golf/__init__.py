@@ -6,13 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from golf.cli.api import load, relax
     from golf.io.convert import read, write
     from golf.potentials.calculator import Calculator
 
 __version__ = "0.2.0"
-__all__ = ["Calculator", "__version__", "read", "write"]
+__all__ = ["Calculator", "__version__", "load", "read", "relax", "write"]
 
-_WHERE = {"Calculator": "golf.potentials.calculator", "read": "golf.io.convert", "write": "golf.io.convert"}
+_WHERE = {
+    "Calculator": "golf.potentials.calculator",
+    "load": "golf.cli.api",
+    "relax": "golf.cli.api",
+    "read": "golf.io.convert",
+    "write": "golf.io.convert",
+}
 
 
 def __getattr__(name: str) -> Any:

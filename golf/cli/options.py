@@ -100,6 +100,17 @@ def from_stdin(command: Callable[[argparse.Namespace], int]) -> Callable[[argpar
     return run
 
 
+def kind_of(options: argparse.Namespace) -> str:
+    """Return the format of the input; `golf.relax` states it as `options.kind`.
+
+    Raises:
+        UserError: the format is unknown.
+    """
+    from golf.io.formats import format_of
+
+    return getattr(options, "kind", None) or format_of(options.input)
+
+
 def check_input(options: argparse.Namespace) -> None:
     """Check the options of `add_input`, and set --conformers to None if it was not given.
 
@@ -107,9 +118,9 @@ def check_input(options: argparse.Namespace) -> None:
         UserError: the format of the input is unknown, an option is out of range, or --conformers was given with an
             input of geometries.
     """
-    from golf.io.formats import MOLECULES, format_of
+    from golf.io.formats import MOLECULES
 
-    kind = format_of(options.input)
+    kind = kind_of(options)
     if "conformers" not in options:
         options.conformers = None
     elif kind not in MOLECULES:

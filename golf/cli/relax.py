@@ -33,7 +33,12 @@ from golf.cli.vibration_options import add_vibrations, at_temperature, checked_v
 from golf.core.wording import and_more
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from golf.io.pieces import Piece
     from golf.potentials.card import Card
+    from golf.potentials.load import LoadedPotential
+    from golf.relaxation.engine import Optimizer
     from golf.relaxation.ensembles import Ensemble
     from golf.relaxation.library import LibraryResult
 
@@ -100,99 +105,140 @@ def add_relax(commands: argparse._SubParsersAction) -> None:
 
 
 def _relax(options: argparse.Namespace) -> int:
-    from golf.core.conformations import ConformationSet
-    from golf.core.units import hartree
+    from functools import partial
+
     from golf.io.pieces import expected, pieces_of
     from golf.io.write import OUTPUTS
-    from golf.nnp.domain import unlike_training
     from golf.potentials.load import load_potential
-    from golf.relaxation.constraints import Constraints, matching
-    from golf.relaxation.engine import Optimizer
-    from golf.relaxation.library import fingerprint, relax_library, without_refused
-    from golf.relaxation.relax import relax
-    from golf.relaxation.search import searched, strained
-    from golf.relaxation.vibrations import with_vibrations
-    from golf.study.config import default
+    from golf.relaxation.library import fingerprint
 
     checked_search(options)
     check_input(options)
     check_output(options, OUTPUTS)
-    optimizer = Optimizer(
-        getattr(options, "optimizer", default("relaxation", "optimizer")),
-        variant=getattr(options, "mmff", default("surrogate", "variant")),
-    )
-    for name in ("--cores", "--force-threshold", "--max-steps", "--slots"):
-        positive(name, getattr(options, name.strip("-").replace("-", "_")))
-    ensemble, constraints = ensemble_of(options), constraints_of(options)
-    embedding = embedding_of(options, prune_starts=ensemble is not None or options.strain)
-    wants_vibrations, temperature = checked_vibrations(options)
+    optimizer = checked_optimizer(options)
+    checked_vibrations(options)
     with load_potential(options.model, device=options.device, cores=options.cores) as potential:
-
-        def relaxed(
-            conformations: ConformationSet, advance: Any, constraints: Constraints | None = constraints
-        ) -> ConformationSet:
-            ends = relax(
-                conformations,
-                potential,
-                force_threshold=hartree(options.force_threshold),
-                max_steps=options.max_steps,
-                slots=options.slots,
-                optimizer=optimizer,
-                constraints=constraints,
-                advance=advance,
-            )
-            return ends if potential.domain is None else unlike_training(ends, potential.domain)
-
-        def free(conformers: ConformationSet) -> ConformationSet:
-            return relaxed(conformers, lambda: None, None)
-
-        def finish(ends: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int]]:
-            if options.strain:
-                return strained(ends, relax=free, embedding=replace(embedding, conformers=options.search)), lines
-            if options.conformers == "auto":
-                return searched(ends, lines, relax=free, which=ensemble, embedding=embedding)
-            return ends, lines
-
-        def vibrate(ends: ConformationSet) -> ConformationSet:
-            return with_vibrations(
-                ends, potential, lambda starts: relaxed(starts, lambda: None), temperature=temperature
-            )
-
-        pieces = pieces_of(
-            options.input,
-            elements=potential.card.elements,
-            size=SEARCH_PIECE if options.strain else PIECE,
-            embedding=embedding,
-            together=ensemble is not None or options.strain,
-        )
-        by_name = {} if potential.files else {"potential": options.model}
-        contents = fingerprint(options.input, *potential.files)
-        usable = (without_refused(piece, potential.card) for piece in pieces)
-        result = relax_library(
-            usable if constraints is None else matching(usable, constraints),
-            options.output,
-            relaxed,
-            run=_run(options, ensemble)
-            | optimizer.described
-            | by_name
-            | {"contents": contents}
-            | vibrations_run(wants_vibrations, temperature),
-            attrs={
-                "model": str(options.model),
-                **potential.level,
-                **optimizer.described,
-                **at_temperature(temperature),
-                **({} if constraints is None else constraints.described),
-            },
-            finish=finish,
-            ensemble=ensemble,
-            vibrate=vibrate if wants_vibrations else None,
-            expected=None if options.stereo == "all" else expected(options.input, options.conformers),
-            restart=options.force,
+        result = relaxed_library(
+            options,
+            potential,
+            partial(pieces_of, options.input),
+            contents=fingerprint(options.input, *potential.files),
+            n_expected=None if options.stereo == "all" else expected(options.input, options.conformers),
         )
     print(f"golf: optimizer: {optimizer.words}", file=sys.stderr)
     _report(options, result, potential.card, knows_its_training=potential.domain is not None)
     return 1 if result.left_out else 0
+
+
+def checked_optimizer(options: argparse.Namespace) -> Optimizer:
+    """Return the optimizer that the options choose, after a check of its numbers.
+
+    Raises:
+        UserError: a number is not positive.
+    """
+    from golf.relaxation.engine import Optimizer
+    from golf.study.config import default
+
+    for name in ("--cores", "--force-threshold", "--max-steps", "--slots"):
+        positive(name, getattr(options, name.strip("-").replace("-", "_")))
+    return Optimizer(
+        getattr(options, "optimizer", default("relaxation", "optimizer")),
+        variant=getattr(options, "mmff", default("surrogate", "variant")),
+    )
+
+
+def relaxed_library(
+    options: argparse.Namespace,
+    potential: LoadedPotential,
+    pieces_of_input: Callable[..., Iterator[Piece]],
+    *,
+    contents: str,
+    n_expected: int | None,
+) -> LibraryResult:
+    """Relax an input and write `options.output`, as the options of the command say; `golf.relax` calls it as well.
+
+    Args:
+        options: of `golf relax`, checked.
+        potential: the potential.
+        pieces_of_input: returns the pieces of the input, with the keyword arguments of `golf.io.pieces.pieces_of`.
+        contents: hash of the input and of the potential, with which a run may be resumed.
+        n_expected: number of conformations of the input; None: unknown.
+
+    Raises:
+        UserError: an option or the input cannot be used.
+    """
+    from golf.core.conformations import ConformationSet
+    from golf.core.units import hartree
+    from golf.nnp.domain import unlike_training
+    from golf.relaxation.constraints import Constraints, matching
+    from golf.relaxation.library import relax_library, without_refused
+    from golf.relaxation.relax import relax
+    from golf.relaxation.search import searched, strained
+    from golf.relaxation.vibrations import with_vibrations
+
+    optimizer = checked_optimizer(options)
+    ensemble, constraints = ensemble_of(options), constraints_of(options)
+    embedding = embedding_of(options, prune_starts=ensemble is not None or options.strain)
+    wants_vibrations, temperature = checked_vibrations(options)
+
+    def relaxed(
+        conformations: ConformationSet, advance: Any, constraints: Constraints | None = constraints
+    ) -> ConformationSet:
+        ends = relax(
+            conformations,
+            potential,
+            force_threshold=hartree(options.force_threshold),
+            max_steps=options.max_steps,
+            slots=options.slots,
+            optimizer=optimizer,
+            constraints=constraints,
+            advance=advance,
+        )
+        return ends if potential.domain is None else unlike_training(ends, potential.domain)
+
+    def free(conformers: ConformationSet) -> ConformationSet:
+        return relaxed(conformers, lambda: None, None)
+
+    def finish(ends: ConformationSet, lines: list[int]) -> tuple[ConformationSet, list[int]]:
+        if options.strain:
+            return strained(ends, relax=free, embedding=replace(embedding, conformers=options.search)), lines
+        if options.conformers == "auto":
+            return searched(ends, lines, relax=free, which=ensemble, embedding=embedding)
+        return ends, lines
+
+    def vibrate(ends: ConformationSet) -> ConformationSet:
+        return with_vibrations(ends, potential, lambda starts: relaxed(starts, lambda: None), temperature=temperature)
+
+    pieces = pieces_of_input(
+        elements=potential.card.elements,
+        size=SEARCH_PIECE if options.strain else PIECE,
+        embedding=embedding,
+        together=ensemble is not None or options.strain,
+    )
+    by_name = {} if potential.files else {"potential": str(options.model)}
+    usable = (without_refused(piece, potential.card) for piece in pieces)
+    return relax_library(
+        usable if constraints is None else matching(usable, constraints),
+        options.output,
+        relaxed,
+        run=_run(options, ensemble)
+        | optimizer.described
+        | by_name
+        | {"contents": contents}
+        | vibrations_run(wants_vibrations, temperature),
+        attrs={
+            "model": str(options.model),
+            **potential.level,
+            **optimizer.described,
+            **at_temperature(temperature),
+            **({} if constraints is None else constraints.described),
+        },
+        finish=finish,
+        ensemble=ensemble,
+        vibrate=vibrate if wants_vibrations else None,
+        expected=n_expected,
+        restart=options.force,
+    )
 
 
 def _run(options: argparse.Namespace, ensemble: Ensemble | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import argparse
 import math
 from typing import TYPE_CHECKING, Any
 
+from golf.cli.options import kind_of
 from golf.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -114,9 +115,9 @@ def checked_search(options: argparse.Namespace) -> None:
     Raises:
         UserError: options contradict each other or the format of the input.
     """
-    from golf.io.formats import MOLECULES, SDF, format_of
+    from golf.io.formats import MOLECULES, SDF
 
-    kind = format_of(options.input)
+    kind = kind_of(options)
     if options.strain:
         options.search = options.__dict__.pop("conformers", "auto")
         if options.search != "auto" and not options.search > 0:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from golf.cli.options import add_output, check_output, positive
-from golf.cli.oracle import add_oracle, level_from, pool_from
+from golf.cli.oracle import add_ends, add_oracle, from_ends, level_from, pool_from
 from golf.core.errors import UserError
 
 SHOWN = 5
@@ -25,9 +25,7 @@ def add_check(commands: argparse._SubParsersAction) -> None:
         "OUT.svg and OUT.png, and OUT.labels.h5, which golf train takes. Exit status 1: some geometries have no label.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    check.add_argument(
-        "input", type=Path, metavar="IN", help="relaxed geometries: .sdf, .xyz, .extxyz or .h5, of golf or others"
-    )
+    add_ends(check)
     add_output(check, "OUT.csv", "table of the geometries")
     check.add_argument("-n", "--sample", type=int, default=20, metavar="N", help="number of geometries to label")
     check.add_argument(
@@ -45,7 +43,7 @@ def add_check(commands: argparse._SubParsersAction) -> None:
     )
     check.add_argument("--max-steps", type=int, default=200, metavar="N", help="limit of the steps of --optimize")
     add_oracle(check)
-    check.set_defaults(command=_check, resumes=True)
+    check.set_defaults(command=from_ends(_check), resumes=True)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -67,9 +65,9 @@ def _check(options: argparse.Namespace) -> int:
     _check_outputs(options)
     ends = read_ends(options.input)
     for out in ends.left_out[:SHOWN]:
-        _say(f"{options.input}: {place_of(out, options.input)} is left out: {out.reason}")
+        _say(f"{options.shown}: {place_of(out, options.shown)} is left out: {out.reason}")
     if len(ends.left_out) > SHOWN:
-        _say(f"{options.input}: {len(ends.left_out) - SHOWN} more records are left out")
+        _say(f"{options.shown}: {len(ends.left_out) - SHOWN} more records are left out")
     basis = ask_basis(level, sorted(set(ends.conformations.number.tolist())), options.python)
     foreign = not_covered(ends.conformations, level, basis)
     covered = ends.subset([i for i, reason in enumerate(foreign) if not reason])
@@ -86,7 +84,7 @@ def _check(options: argparse.Namespace) -> int:
         cost = quoted_minima(drawn.conformations, level, basis, options.cores)
         _say(f"cost of --optimize, if no estimate is valid: {cost}")
     if ends.level and level_difference(ends.level, level.attrs()):
-        _say(f"note: the energies in {options.input} are of {described(ends.level)}, the labels of {level}")
+        _say(f"note: the energies in {options.shown} are of {described(ends.level)}, the labels of {level}")
     checked = check_ends(
         drawn,
         options.output,
@@ -94,14 +92,14 @@ def _check(options: argparse.Namespace) -> int:
         n_workers=options.cores,
         optimize=options.optimize,
         max_steps=options.max_steps,
-        attrs={"checked": str(options.input), "n_checked_from": of, "sample_seed": options.seed},
+        attrs={"checked": options.shown, "n_checked_from": of, "sample_seed": options.seed},
         deadline=Deadline.of_this_job(),
         **pool_from(options),
     )
     write_table(options.output, checked)
     save(figure(checked), *_pictures(options.output))
     n_ok = int(checked.has_label.sum())
-    print(f"{n_ok} of {of} geometries of {options.input} (seed {options.seed}), labelled at {level}\n")
+    print(f"{n_ok} of {of} geometries of {options.shown} (seed {options.seed}), labelled at {level}\n")
     if n_ok:
         print(format_summary(summary(checked, seed=options.seed)))
     for line in notes(checked, VALID_BELOW * KCAL, optimized=options.optimize):

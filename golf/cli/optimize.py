@@ -6,10 +6,9 @@ import argparse
 import math
 import re
 import sys
-from pathlib import Path
 
 from golf.cli.options import add_output, check_output, positive
-from golf.cli.oracle import add_oracle, level_from, pool_from
+from golf.cli.oracle import add_ends, add_oracle, from_ends, level_from, pool_from
 from golf.core.errors import UserError
 from golf.core.wording import counted
 
@@ -27,9 +26,7 @@ def add_optimize(commands: argparse._SubParsersAction) -> None:
         "status 1: some records have no minimum, listed in OUT.left_out.csv.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    optimize.add_argument(
-        "input", type=Path, metavar="IN", help="geometries: .sdf, .xyz, .extxyz or .h5, of golf relax or others"
-    )
+    add_ends(optimize)
     add_output(optimize, "OUT", ".h5, .sdf, .xyz or .extxyz")
     optimize.add_argument("--top", type=int, metavar="K", help="only the K lowest of each molecule, by the input")
     optimize.add_argument(
@@ -55,7 +52,7 @@ def add_optimize(commands: argparse._SubParsersAction) -> None:
         help="only the K-th of N batches of equal predicted time, for N jobs of a cluster with an output each",
     )
     add_oracle(optimize)
-    optimize.set_defaults(command=_optimize, resumes=True)
+    optimize.set_defaults(command=from_ends(_optimize), resumes=True)
 
 
 def _optimize(options: argparse.Namespace) -> int:
@@ -65,8 +62,8 @@ def _optimize(options: argparse.Namespace) -> int:
     from golf.io.records import place_of, write_left_out
     from golf.io.write import OUTPUTS
     from golf.oracles.geometric import FORCE_THRESHOLD
-    from golf.oracles.quote import ask_basis, not_covered, quoted_minima
-    from golf.relaxation.oracle_minima import left_out_of, lowest, one_batch, optimize_ends
+    from golf.oracles.quote import ask_basis, quoted_minima
+    from golf.relaxation.oracle_minima import one_batch, optimize_ends, structures
 
     for name in ("top", "max_steps", "force_threshold"):
         if getattr(options, name) is not None:
@@ -77,25 +74,17 @@ def _optimize(options: argparse.Namespace) -> int:
     level = level_from(options)
     check_output(options, OUTPUTS)
     ends = read_ends(options.input)
-    left_out = list(ends.left_out)
-    window = math.inf if options.window is None else options.window
-    try:
-        chosen, changed = lowest(ends, top=options.top, window=window)
-    except UserError as error:
-        raise UserError(f"{options.input}: {error}") from None
-    left_out += changed
-    basis = ask_basis(level, sorted(set(chosen.conformations.number.tolist())), options.python)
-    foreign = not_covered(chosen.conformations, level, basis)
-    covered = [i for i, reason in enumerate(foreign) if not reason]
-    left_out += [left_out_of(chosen, i, reason) for i, reason in enumerate(foreign) if reason]
-    chosen = one_batch(chosen.subset(covered), index, n_batches, basis)
+    basis = ask_basis(level, sorted(set(ends.conformations.number.tolist())), options.python)
+    chosen = structures(ends, options.input, level, basis, top=options.top, window=options.window)
+    left_out = chosen.left_out
+    chosen = one_batch(chosen, index, n_batches, basis)
     if index:  # the first batch lists the records that no batch has
         left_out = []
     if not len(chosen.conformations):
         _say(f"--batch {options.batch}: no conformation is left for this batch; nothing to do")
         return 0
     n, of = len(chosen.conformations), len(ends.conformations)
-    _say(f"{counted(n, 'optimization')} at {level}, of {counted(of, 'conformation')} in {options.input}")
+    _say(f"{counted(n, 'optimization')} at {level}, of {counted(of, 'conformation')} in {options.shown}")
     _say(f"cost: {quoted_minima(chosen.conformations, level, basis, options.cores)}")
     threshold = FORCE_THRESHOLD if options.force_threshold is None else hartree(options.force_threshold)
     minima, failed = optimize_ends(
@@ -113,12 +102,12 @@ def _optimize(options: argparse.Namespace) -> int:
     report = options.output.with_name(f"{options.output.name}.left_out.csv")
     report.unlink(missing_ok=True)
     for out in left_out[:SHOWN]:
-        _say(f"{options.input}: {place_of(out, options.input)} is left out: {out.reason}")
+        _say(f"{options.shown}: {place_of(out, options.shown)} is left out: {out.reason}")
     if left_out:
         write_left_out(report, left_out)
         _say(f"{counted(len(left_out), 'record')} left out, listed in {report}")
     if not len(minima):
-        raise UserError(f"{options.input}: no minimum was found; see {report}")
+        raise UserError(f"{options.shown}: no minimum was found; see {report}")
     gradients = minima.values["n_force_evaluations"]
     minima_are = "1 minimum is" if len(minima) == 1 else f"{len(minima)} minima are"
     _say(f"{minima_are} in {options.output}, after {gradients.mean():.1f} gradients on average")

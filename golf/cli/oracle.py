@@ -1,17 +1,47 @@
-"""Options of the commands that compute with an oracle: the level of theory and the processes."""
+"""Options of the commands that compute with an oracle: relaxed geometries, the level of theory and the processes."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from golf.cli.options import add_cores, positive
+from golf.cli.options import STDIN, add_cores, from_stdin, positive
 from golf.core.errors import UserError
 
 if TYPE_CHECKING:
     from golf.core.level import LevelOfTheory
     from golf.oracles.programs.pool import PoolSettings
+
+
+GEOMETRY_FORMATS = ("sdf", "xyz")
+"""Formats of relaxed geometries on standard input."""
+
+
+def add_ends(command: argparse.ArgumentParser) -> None:
+    """Add the input of relaxed geometries, which the command reads with `from_ends`."""
+    command.add_argument(
+        "input", type=Path, metavar="IN", help="geometries: .sdf, .xyz, .extxyz or .h5, of golf relax or others"
+    )
+    command.add_argument(
+        "--format",
+        choices=GEOMETRY_FORMATS,
+        help="format of standard input, if IN is - (default: sdf)",
+        default=argparse.SUPPRESS,
+    )
+
+
+def from_ends(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Return a command that reads standard input if its input is -; see `golf.cli.options.from_stdin`."""
+
+    def run(options: argparse.Namespace) -> int:
+        if str(options.input) == STDIN and "format" not in options:
+            options.format = GEOMETRY_FORMATS[0]
+        return from_stdin(command)(options)
+
+    return run
 
 
 def add_oracle(command: argparse.ArgumentParser) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,6 +179,26 @@ def hessians(
                             np.save(temporary, hessian)
             advance()
     return Hessians(found, reasons)
+
+
+def write_hessians(path: str | Path, found: Mapping[int, NDArray[np.float64]]) -> None:
+    """Write Hessians by the index of their conformation, for `read_hessians`."""
+    with written_whole(path) as temporary:
+        arrays: dict[str, Any] = {str(i): hessian for i, hessian in found.items()}
+        np.savez(temporary, **arrays)
+
+
+def read_hessians(path: str | Path) -> dict[int, NDArray[np.float64]]:
+    """Read the file of `write_hessians`.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        with np.load(path) as stored:
+            return {int(name): stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, BadZipFile):
+        raise UserError(f"{path}: damaged; remove it, and it will be computed again") from None
 
 
 def _computed(request: Request, oracle: Oracle) -> NDArray[np.float64] | None:

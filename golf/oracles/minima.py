@@ -282,6 +282,7 @@ def optimize_to_file(
     n_workers: int,
     max_steps: int = 200,
     force_threshold: float = FORCE_THRESHOLD,
+    hessians: Mapping[int, NDArray[np.float64]] = MappingProxyType({}),
     attrs: Mapping[str, Any] | None = None,
     deadline: Deadline | None = None,
     **pool: Unpack[PoolSettings],
@@ -300,6 +301,7 @@ def optimize_to_file(
         n_workers=n_workers,
         max_steps=max_steps,
         force_threshold=force_threshold,
+        hessians=hessians,
         deadline=deadline,
         **pool,
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import logging
 import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,7 +20,7 @@ from golf.core.conformations import ConformationSet, Status
 from golf.core.deadline import Deadline
 from golf.core.errors import UserError
 from golf.core.files import suffix_of, written_whole
-from golf.core.hdf5 import write
+from golf.core.hdf5 import read, write
 from golf.core.level import LevelOfTheory
 from golf.core.progress import progress_bar
 from golf.core.units import hartree
@@ -28,9 +30,10 @@ from golf.io.write import write_structures
 from golf.oracles.costs import Basis, label_costs, members, n_gradients
 from golf.oracles.geometric import FORCE_THRESHOLD
 from golf.oracles.local_minimum import CHEAP_LEVEL, hessians
-from golf.oracles.minima import optimize_with_pool
+from golf.oracles.minima import merge_optimizations, optimize_with_pool
 from golf.oracles.programs.pool import PoolSettings
 from golf.oracles.programs.protocol import requests_from
+from golf.oracles.quote import not_covered
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +73,31 @@ def left_out_of(ends: Ends, i: int, reason: str) -> LeftOut:
     """Return the entry of a conformation in the list of those that are left out."""
     conformations = ends.conformations
     return LeftOut(ends.lines[i], conformations.id[i], conformations.mapped_smiles[i], reason)
+
+
+def structures(
+    ends: Ends, path: str | Path, level: LevelOfTheory, basis: Basis, *, top: int | None, window: float | None
+) -> Ends:
+    """Return the conformations that an oracle is to optimize; those that cannot be are added to `Ends.left_out`.
+
+    Args:
+        ends: all conformations of a file.
+        path: the file, for messages.
+        basis: elements that the level covers.
+        top, window: see `lowest`; None for all.
+
+    Raises:
+        UserError: there are no energies to choose by.
+    """
+    try:
+        chosen, left_out = lowest(ends, top=top, window=math.inf if window is None else window)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    foreign = not_covered(chosen.conformations, level, basis)
+    left_out += [left_out_of(chosen, i, reason) for i, reason in enumerate(foreign) if reason]
+    covered = chosen.subset([i for i, reason in enumerate(foreign) if not reason])
+    every = sorted([*ends.left_out, *left_out], key=lambda out: out.line)
+    return dataclasses.replace(covered, left_out=every)
 
 
 def one_batch(ends: Ends, index: int, n_batches: int, basis: Basis) -> Ends:
@@ -128,18 +156,68 @@ def optimize_ends(
         deadline=deadline,
         **pool,
     )
-    good = np.asarray(minima.values["status"]) == Status.OK
-    left_out = [
-        left_out_of(ends, i, f"no minimum: {minima.values['message'][i]}") for i in np.flatnonzero(~good).tolist()
-    ]
     minima = minima.with_columns(hessian=CHEAP_LEVEL.method if with_hessians else "geomeTRIC's guess")
     if PROPERTIES in ends.conformations.values:
         minima = minima.with_columns(values={PROPERTIES: ends.conformations.values[PROPERTIES]})
-    minima = _described(minima.subset(good))
-    if len(minima):
-        _write(output, minima)
+    found_minima, left_out = whole_minima(minima, ends.lines)
+    if len(found_minima):
+        write_minima(output, found_minima)
     shutil.rmtree(folder, ignore_errors=True)
-    return minima, left_out
+    return found_minima, left_out
+
+
+def whole_minima(optimized: ConformationSet, lines: Sequence[int]) -> tuple[ConformationSet, list[LeftOut]]:
+    """Return the minima among optimized conformations, with further columns, and the entries of the others.
+
+    Columns: `changed_molecule`, `largest_force` and `relative_energy`.
+
+    Args:
+        lines: line or number of the record of each conformation.
+    """
+    good = np.asarray(optimized.values["status"]) == Status.OK
+    left_out = [
+        LeftOut(lines[i], optimized.id[i], optimized.mapped_smiles[i], f"no minimum: {optimized.values['message'][i]}")
+        for i in np.flatnonzero(~good).tolist()
+    ]
+    return _described(optimized.subset(good)), left_out
+
+
+def merge_structures(
+    starts: str | Path,
+    batches: Sequence[str | Path],
+    not_optimized: str | Path,
+    *,
+    minima: str | Path,
+    sdf: str | Path,
+    left_out: str | Path,
+    attrs: Mapping[str, Any],
+) -> None:
+    """Merge the batches of a study's own structures into files of minima, and list the structures without one.
+
+    Args:
+        starts: file of all structures that are optimized; their properties are kept.
+        batches: files of optimizations.
+        not_optimized: list (.csv) of the structures that could not be optimized.
+        minima: all optimizations, those without a minimum included (.h5).
+        sdf: the minima.
+        left_out: `not_optimized` and the structures without a minimum; their line is empty.
+        attrs: root attributes of `minima`.
+
+    Raises:
+        UserError: a structure is not in any batch, or batches have different levels of theory.
+    """
+    chosen = read(starts)
+    merged = merge_optimizations(chosen, [read(path) for path in batches]) if len(chosen) else read(batches[0])
+    if PROPERTIES in chosen.values:
+        merged = merged.with_columns(values={PROPERTIES: chosen.values[PROPERTIES]})
+    found, failed = whole_minima(merged, [0] * len(merged))
+    rows = [["", out.name, out.text, out.reason] for out in failed]
+    known = Path(not_optimized).read_text(encoding="utf-8")
+    with written_whole(left_out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        stream.write(known)
+        csv.writer(stream).writerows(rows)
+    write_minima(Path(sdf), found)
+    write(minima, merged, **attrs)
 
 
 def _hessians(
@@ -174,7 +252,8 @@ def _relative(minima: ConformationSet) -> NDArray[np.float64]:
     return np.asarray(minima.values["energy"], np.float64) - lowest_of
 
 
-def _write(output: Path, minima: ConformationSet) -> None:
+def write_minima(output: Path, minima: ConformationSet) -> None:
+    """Write minima to a .h5, .sdf, .xyz or .extxyz file."""
     if suffix_of(output) == ".h5":
         write(output, minima)
         return

@@ -1,7 +1,9 @@
 """`golf check`: what GFN2-xTB says about ends of GFN1-xTB, as DFT would about those of a potential."""
 
 import csv
+import io
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from golf.relaxation import oracle_check
 
 GFN1 = LevelOfTheory("ase", "tblite:GFN1-xTB", "none")
 GFN2 = LevelOfTheory("ase", "tblite:GFN2-xTB", "none")
-BY_GFN2 = ("--program", "ase", "--method", "tblite:GFN2-xTB", "--cores", "2")
+BY_GFN2 = ("--program", "ase", "--method", "tblite:GFN2-xTB", "--cores", "1")
 
 
 def golf(*arguments):
@@ -118,12 +120,13 @@ def test_one_conformation_of_each_molecule_gives_no_error_of_energies(ends, tmp_
     assert row["e_loc_kcal_mol"] == "" and float(row["estimate_kcal_mol"]) > 0.02
 
 
-def test_an_sdf_of_another_program_without_energies(ends, tmp_path, capsys):
+def test_an_sdf_of_another_program_without_energies_from_standard_input(ends, tmp_path, capsys, monkeypatch):
     relaxed = hdf5.read(ends / "single.h5")
     text = record_text(molecule(relaxed.mapped_smiles[0], relaxed.position), "methanol", {})
-    (tmp_path / "ends.sdf").write_text(text)
-    assert golf("check", tmp_path / "ends.sdf", "-o", tmp_path / "check.csv", *BY_GFN2) == 0
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert golf("check", "-", "-o", tmp_path / "check.csv", *BY_GFN2) == 0
     said = capsys.readouterr().out
+    assert said.startswith("1 of 1 geometries of stdin.sdf (seed 1), labelled at tblite:gfn2-xtb")
     assert "error of energies: the input has no energies" in said and "error of forces, kcal" not in said
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit import Chem, rdBase
 
+from golf.chem import limited
 from golf.chem.molecules import molecule
+from golf.chem.patterns import is_pattern, matched_atoms
 from golf.chem.usable import LeftOut
 from golf.core.errors import UserError
 from golf.core.units import HARTREE_IN_KCAL_PER_MOL
@@ -23,9 +24,6 @@ from golf.io.pieces import Piece
 
 HEAVY = "heavy"
 """Word for all atoms except hydrogens."""
-
-MOST_MATCHES = 100_000
-"""Limit of matches of a pattern in one molecule."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,8 @@ class Constraints:
     stiffness: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.freeze not in ("", HEAVY):
-            _pattern(self.freeze)
+        if self.freeze not in ("", HEAVY) and not is_pattern(self.freeze):
+            raise UserError(f"--freeze {self.freeze}: not a SMARTS pattern; correct it, or write {HEAVY}")
 
     @property
     def described(self) -> dict[str, Any]:
@@ -56,12 +54,18 @@ class Constraints:
         return attrs
 
     def frozen(self, smiles: str) -> NDArray[np.bool_]:
-        """Return which atoms [n] of a mapped SMILES are frozen."""
-        return _frozen(smiles, self.freeze)
+        """Return which atoms [n] of a mapped SMILES are frozen.
+
+        Raises:
+            NotFinished: the pattern could not be matched within a time limit.
+        """
+        if not self.freeze:
+            return np.zeros_like(_heavy(smiles))
+        return _heavy(smiles) if self.freeze == HEAVY else matched_atoms(smiles, self.freeze)
 
     def stiffnesses(self, smiles: str) -> NDArray[np.float64]:
         """Return K of each atom [n] in hartree/angstrom^2; 0 for those that are not restrained."""
-        restrained = _frozen(smiles, HEAVY) & ~self.frozen(smiles)
+        restrained = _heavy(smiles) & ~self.frozen(smiles)
         return np.where(restrained, self.stiffness, 0.0)
 
 
@@ -69,41 +73,36 @@ def matching(pieces: Iterable[Piece], constraints: Constraints) -> Iterator[Piec
     """Yield pieces without the conformations in which the pattern matches nothing, which are left out."""
     for piece in pieces:
         conformations = piece.conformations
-        found = [bool(constraints.frozen(smiles).any()) for smiles in conformations.mapped_smiles]
-        if all(found) or not constraints.freeze:
+        reasons = [
+            _unmatched(constraints, smiles) if constraints.freeze else "" for smiles in conformations.mapped_smiles
+        ]
+        if not any(reasons):
             yield piece
             continue
-        reason = f"no atom of it is matched by --freeze {constraints.freeze}"
         unmatched = [
             LeftOut(piece.lines[i], conformations.id[i], conformations.mapped_smiles[i], reason)
-            for i, matched in enumerate(found)
-            if not matched
+            for i, reason in enumerate(reasons)
+            if reason
         ]
         yield replace(
             piece,
-            conformations=conformations.subset(np.array(found, dtype=bool)),
+            conformations=conformations.subset(np.array([not reason for reason in reasons], dtype=bool)),
             left_out=sorted([*piece.left_out, *unmatched], key=lambda out: out.line),
-            lines=[line for line, matched in zip(piece.lines, found, strict=True) if matched],
+            lines=[line for line, reason in zip(piece.lines, reasons, strict=True) if not reason],
         )
 
 
 @lru_cache(maxsize=4096)
-def _frozen(smiles: str, freeze: str) -> NDArray[np.bool_]:
-    mol = molecule(smiles)
-    frozen = np.zeros(mol.GetNumAtoms(), dtype=bool)
-    if freeze == HEAVY:
-        frozen[[atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() > 1]] = True
-    elif freeze:
-        for match in mol.GetSubstructMatches(_pattern(freeze), maxMatches=MOST_MATCHES):
-            frozen[list(match)] = True
-    frozen.flags.writeable = False
-    return frozen
+def _heavy(smiles: str) -> NDArray[np.bool_]:
+    heavy = np.array([atom.GetAtomicNum() > 1 for atom in molecule(smiles).GetAtoms()], dtype=bool)
+    heavy.flags.writeable = False
+    return heavy
 
 
-@lru_cache(maxsize=16)
-def _pattern(smarts: str) -> Chem.Mol:
-    with rdBase.BlockLogs():
-        pattern = Chem.MolFromSmarts(smarts)
-    if pattern is None or not pattern.GetNumAtoms():
-        raise UserError(f"--freeze {smarts}: not a SMARTS pattern; correct it, or write {HEAVY}")
-    return pattern
+def _unmatched(constraints: Constraints, smiles: str) -> str:
+    """Return why no atom of a mapped SMILES is frozen; "" if one is."""
+    try:
+        matched = constraints.frozen(smiles).any()
+    except limited.NotFinished as error:
+        return f"--freeze {constraints.freeze} could not be matched: {error}"
+    return "" if matched else f"no atom of it is matched by --freeze {constraints.freeze}"

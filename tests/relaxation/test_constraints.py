@@ -117,6 +117,15 @@ def test_what_a_pattern_does_not_match_is_left_out(starts):
     assert same is piece
 
 
+def test_a_pattern_that_takes_forever_leaves_the_molecule_out(monkeypatch):
+    monkeypatch.setattr("golf.chem.patterns.SECONDS", 0.2)
+    chain = conformers(["CCCCCCCCCCCC"], 1)
+    endless = Constraints(".".join(["*"] * 12) + ".[Pb]")  # all ways to choose 12 of 38 atoms
+    (piece,) = matching([Piece(chain, [], [3], 1)], endless)
+    assert not len(piece.conformations) and piece.left_out[0].line == 3
+    assert piece.left_out[0].reason.endswith("could not be matched: not finished within 0.2 s")
+
+
 @pytest.mark.parametrize("pattern", ["C(", "hevy", "[#999"])
 def test_what_is_no_pattern_is_refused(pattern):
     with pytest.raises(UserError, match="not a SMARTS pattern; correct it, or write heavy"):

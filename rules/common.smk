@@ -132,6 +132,8 @@ def labels_up_to(wildcards):
 
 
 def model_of_arm(wildcards):
+    if arms.potential_of(config, wildcards.arm):
+        return []
     imported = config["evaluation"]["models"].get(wildcards.arm)
     return local(imported) if imported else result(arms.model_of(config, wildcards.arm))
 

@@ -64,16 +64,48 @@ rule relax_test:
     resources:
         mem_mb=per_attempt(memory_for("test")),
         runtime=per_attempt(
-            lambda wildcards, input: job_sizes.relaxation_minutes(config, input.test)
+            lambda wildcards, input: job_sizes.relaxation_minutes(
+                config, input.test, arms.slowness(config, wildcards.arm)
+            )
         ),
     params:
         variant=config["surrogate"]["variant"],
         level=LEVEL,
+        potential=lambda wildcards: arms.potential_of(config, wildcards.arm),
+        of_others=lambda wildcards: arms.is_imported(config, wildcards.arm),
         relaxation=settings.relaxation(config),
         n_kept=config["evaluation"]["trajectory_conformations"],
         stamp=STAMP,
     script:
         "../workflow_scripts/relax_test.py"
+
+
+rule match_geometries:
+    """An arm of ends that another program made from the test set."""
+    input:
+        test=f"{RESULTS}/dataset/test.h5",
+        geometries=lambda wildcards: local(
+            config["evaluation"]["geometries"][wildcards.arm]
+        ),
+    output:
+        f"{RESULTS}/evaluation/{{arm}}/relaxed.h5",
+    log:
+        f"{LOGS}/match_geometries/{{arm}}.log",
+    benchmark:
+        f"{BENCHMARKS}/match_geometries/{{arm}}.tsv"
+    wildcard_constraints:
+        arm=one_of(config["evaluation"]["geometries"]),
+    localrule: True
+    conda:
+        NNP_ENV
+    threads: 1
+    resources:
+        mem_mb=per_attempt(memory_for("test")),
+        runtime=per_attempt(60),
+    params:
+        stamp=STAMP,
+    script:
+        "../workflow_scripts/match_geometries.py"
 
 
 rule evaluate_arm:

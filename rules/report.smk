@@ -189,7 +189,7 @@ rule write_report:
         ],
         left_out=f"{RESULTS}/dataset/left_out.csv",
         inputs=sources,
-        models=FINAL_MODEL + own_files(config["evaluation"]["models"].values()),
+        models=FINAL_MODEL + own_files(arms.files_of_others(config)),
     output:
         f"{RESULTS}/report.html",
     log:

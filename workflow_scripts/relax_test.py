@@ -9,11 +9,11 @@ from golf.training.recipe import Machine
 with job(snakemake.log[0]):
     relax_test(
         snakemake.input.test,
-        snakemake.input.model,
+        snakemake.params.potential or snakemake.input.model,
         snakemake.output[0],
         variant=snakemake.params.variant,
         machine=Machine(snakemake.threads, snakemake.config["resources"]["device"]),
-        level=LevelOfTheory(**snakemake.params.level),
+        level=None if snakemake.params.of_others else LevelOfTheory(**snakemake.params.level),
         relaxation=Relaxation.of(snakemake.params.relaxation),
         n_kept=snakemake.params.n_kept,
         **snakemake.params.stamp,

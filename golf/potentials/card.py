@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from golf.chem.molecules import molecule
-from golf.chem.usable import mmff_problem
 from golf.core.elements import SYMBOLS
 
 
@@ -75,7 +73,12 @@ class Card:
         """
         if charge and not self.takes_charge:
             return f"its charge is {charge:+d}, and {self.name} describes neutral molecules only"
-        return mmff_problem(molecule(mapped_smiles)) if self.kind == "mmff" else ""
+        if self.kind != "mmff":
+            return ""
+        from golf.chem.molecules import molecule  # here, because Snakemake reads cards without RDKit
+        from golf.chem.usable import mmff_problem
+
+        return mmff_problem(molecule(mapped_smiles))
 
     def words(self) -> str:
         """Return the symbols of the elements, with ranges for long lists."""

@@ -202,6 +202,11 @@ CATALOG: Mapping[str, Card] = {
 """Potentials by name."""
 
 
+def is_name(text: str) -> bool:
+    """Tell whether a text names a potential, and not a file."""
+    return text in CATALOG or text.startswith(ASE)
+
+
 def card_of(name: str) -> Card:
     """Return the card of a name.
 

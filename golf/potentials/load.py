@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from golf.core.conformations import ConformationSet
 from golf.core.elements import MMFF_NUMBERS, SYMBOLS
 from golf.core.errors import UserError
 from golf.core.level import NO_BASIS, SPICE_LEVEL, LevelOfTheory
@@ -22,7 +24,7 @@ from golf.nnp.provider import ForceProvider, Molecules
 from golf.nnp.published import CONFIG, import_checkpoint
 from golf.potentials.aimnet2 import AIMNet2
 from golf.potentials.card import Card
-from golf.potentials.catalog import AIMNET2, ASE, CATALOG, card_of
+from golf.potentials.catalog import AIMNET2, CATALOG, card_of, is_name
 from golf.potentials.force_field import ForceField
 from golf.potentials.programs import TIME_LIMIT, ProgramPotential
 from golf.potentials.store import checked_files, folder_of
@@ -85,6 +87,21 @@ class LoadedPotential:
         """Root attributes that state its level of theory; empty if unknown."""
         return dict(self.card.level)
 
+    def check(self, conformations: ConformationSet, path: str | Path) -> None:
+        """Raise a UserError that names the first conformation which the potential does not cover."""
+        covered = np.isin(conformations.number, self.card.elements)
+        for i, smiles in enumerate(conformations.mapped_smiles):
+            rows = conformations.rows(i)
+            reason = self.card.refusal(smiles, int(conformations.charge[i]))
+            if not covered[rows].all():
+                symbol = SYMBOLS[conformations.number[rows][~covered[rows]][0]]
+                reason = f"it has {symbol}, which {self.card.name} does not cover (it covers {self.card.words()})"
+            if reason:
+                raise UserError(
+                    f"{path}: conformation {conformations.id[i]!r}: {reason}; remove it, choose another potential, or "
+                    "train with such molecules"
+                )
+
     def evaluate(self, molecules: Molecules, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Compute energies and forces; see `golf.nnp.provider.ForceProvider`."""
         return self._provider.evaluate(molecules, positions)
@@ -113,7 +130,7 @@ def load_potential(
     """
     cores = cores or usable_processors()
     text = str(name)
-    if not text.startswith(ASE) and (isinstance(name, Path) or text not in CATALOG) and _is_path(text):
+    if (isinstance(name, Path) or not is_name(text)) and _is_path(text):
         return _from_file(Path(text), device, cores, dtype)
     card = card_of(text)
     if card.kind == "network":

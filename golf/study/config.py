@@ -225,18 +225,21 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     if dataset["test"] is None and dataset["test_conformers"] == 0:
         yield "key dataset.test_conformers: 0 leaves no test set; give at least 1, or set dataset.test"
     arms, models = config["evaluation"]["arms"], config["evaluation"]["models"]
-    if config["golf"]["rounds"] == 0 and arms == ["golf"] and not models:
+    geometries = config["evaluation"]["geometries"]
+    if config["golf"]["rounds"] == 0 and arms == ["golf"] and not (models or geometries):
         yield "key evaluation.arms: with golf.rounds 0 there is no arm golf; add baseline or mmff"
     control = next((arm for arm in arms if arm in CONTROLS), None)
     if config["golf"]["rounds"] == 0 and control:
         yield f"key evaluation.arms: {control} gets the updates of the GOLF rounds, and golf.rounds is 0; remove it"
     if config["golf"]["rounds"] > 0 and not any(ARMS[arm].network for arm in arms):
         yield "key golf.rounds: no arm trains a network; set it to 0, or add golf to evaluation.arms"
-    for name in models:
+    for key, name in [*(("models", name) for name in models), *(("geometries", name) for name in geometries)]:
         if name in ARMS:
-            yield f"key evaluation.models: {name} is the name of a built-in arm; choose another name"
+            yield f"key evaluation.{key}: {name} is the name of a built-in arm; choose another name"
         if name in ("reference", "trajectory"):
-            yield f"key evaluation.models: {name} is the name of a folder in the results; choose another name"
+            yield f"key evaluation.{key}: {name} is the name of a folder in the results; choose another name"
+    for name in models.keys() & geometries.keys():
+        yield f"key evaluation.geometries: {name} is the name of an arm of evaluation.models; choose another name"
     for key, value in _flat(oracle["keywords"]).items():
         if isinstance(value, str) and _EXPONENT.fullmatch(value):
             plain = _plain(Decimal(value))
@@ -261,6 +264,7 @@ def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
 GROWING_KEYS = (
     "evaluation.arms",
     "evaluation.models",
+    "evaluation.geometries",
     "evaluation.trajectory_conformations",
     "evaluation.trajectory_steps",
     "controls",

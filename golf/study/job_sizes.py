@@ -129,11 +129,15 @@ def selection_minutes(config: Mapping[str, Any], labels: str, folder: str, round
     return _minutes(config, contents([labels]), _as_updates(config, n_select * each))
 
 
-def relaxation_minutes(config: Mapping[str, Any], conformations: str) -> int:
-    """Return the minutes for relaxing all conformations of a file. Raises as `contents` does."""
+def relaxation_minutes(config: Mapping[str, Any], conformations: str, slowness: float = 1.0) -> int:
+    """Return the minutes for relaxing all conformations of a file. Raises as `contents` does.
+
+    Args:
+        slowness: time of the potential in units of that of the study's network.
+    """
     found = contents([conformations])
     evaluations = found.conformations * config["relaxation"]["max_iterations"]
-    return _minutes(config, found, _as_updates(config, evaluations))
+    return _minutes(config, found, slowness * _as_updates(config, evaluations))
 
 
 def _as_updates(config: Mapping[str, Any], n_evaluations: float) -> float:

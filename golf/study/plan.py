@@ -19,6 +19,8 @@ from golf.core.errors import UserError
 from golf.core.hdf5 import read_columns
 from golf.core.level import LEVEL_ATTRS, LevelOfTheory
 from golf.io.formats import GOLF, MOLECULES, count_conformations, count_records, count_unlabelled, format_of
+from golf.potentials.catalog import card_of, is_name
+from golf.potentials.store import is_here
 from golf.study.arms import check_budgets
 from golf.study.config import check_results
 
@@ -150,11 +152,31 @@ def level_of(config: Mapping[str, Any]) -> LevelOfTheory:
 
 def check_models(config: Mapping[str, Any]) -> None:
     """Raise a UserError if a model file that the study uses is missing."""
-    files = {f"evaluation.models.{name}": path for name, path in config["evaluation"]["models"].items()}
-    files["nnp.initial"] = config["nnp"]["initial"]
+    files = {"nnp.initial": config["nnp"]["initial"]}
+    for name, path in config["evaluation"]["models"].items():
+        if is_name(path):
+            _check_potential(f"key evaluation.models.{name}", path)
+        else:
+            files[f"evaluation.models.{name}"] = path
     for key, path in files.items():
         if path is not None and not Path(path).is_file():
             raise UserError(f"key {key}: {path}: no such file; give a model file of golf, {RELATIVE}")
+    for name, path in config["evaluation"]["geometries"].items():
+        if not Path(path).is_file():
+            raise UserError(
+                f"key evaluation.geometries.{name}: {path}: no such file; give a file of geometries, {RELATIVE}"
+            )
+
+
+def _check_potential(key: str, name: str) -> None:
+    """Raise a UserError if a potential by name, or a file or package that it needs, is not on this machine."""
+    try:
+        card = card_of(name)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
+    if not is_here(card):
+        how = f"golf models download {name}" if card.files else f"pip install {card.package}"
+        raise UserError(f"{key}: potential {name} is not on this machine; run: {how}")
 
 
 def sources(config: Mapping[str, Any]) -> list[str]:

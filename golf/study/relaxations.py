@@ -12,6 +12,7 @@ from golf.core.hdf5 import read, write
 from golf.core.level import LevelOfTheory
 from golf.nnp.parallel import ThreadedPotential
 from golf.nnp.potential import load, pick_device
+from golf.potentials.load import load_potential
 from golf.relaxation.engine import Optimizer
 from golf.relaxation.relax import relax
 from golf.study.selection import select_conformations
@@ -81,27 +82,29 @@ def relax_test(
     *,
     variant: Variant,
     machine: Machine,
-    level: LevelOfTheory,
+    level: LevelOfTheory | None,
     relaxation: Relaxation,
     n_kept: int,
     config_sha256: str,
     seed: int,
 ) -> None:
-    """Write the test set relaxed with a model.
+    """Write the test set relaxed with a model or another potential.
 
     Args:
-        level: of the oracle, which the model has to be of.
+        model: model file, or name of a potential.
+        level: of the oracle, which a model of this study has to be of; None: a potential of others, of any level,
+            because its ends are labelled by the oracle.
         n_kept: conformations, evenly spread over the test set, whose states are kept.
     """
     conformations = read(test)
-    potential = load(model, pick_device(machine.device))
-    check_level(model, potential, level)
-    potential.check_elements(conformations, test)
     kept = np.unique(np.linspace(0, len(conformations) - 1, min(n_kept, len(conformations))).round().astype(int))
-    with ThreadedPotential(potential, machine.threads) as threaded:
+    with load_potential(model, device=machine.device, cores=machine.threads) as potential:
+        if level is not None and potential.network is not None:
+            check_level(model, potential.network, level)
+        potential.check(conformations, test)
         relaxed = relax(
             conformations,
-            threaded,
+            potential,
             surrogate=MMFFSurrogate(variant),
             force_threshold=relaxation.force_threshold,
             max_steps=relaxation.max_steps,

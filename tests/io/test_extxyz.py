@@ -1,5 +1,6 @@
 """Extended XYZ files as sources of a study; what is wrong with one is one line."""
 
+import gzip
 import re
 
 import numpy as np
@@ -54,6 +55,15 @@ def test_extended_xyz_in_atomic_units_and_without_names(labelled, tmp_path):
     np.testing.assert_allclose(
         np.sort(np.concatenate(norms)), np.sort(np.linalg.norm(labelled.atoms["force"], axis=1)), atol=1e-7
     )
+
+
+def test_compressed_data_of_a_study(labelled, tmp_path):
+    path = written(tmp_path, frames(labelled, **LEVEL_KEYS))
+    compressed = path.with_name(f"{path.name}.gz")
+    compressed.write_bytes(gzip.compress(path.read_bytes()))
+    assert size(source(compressed), LEVELS[NABLADFT]) == size(source(path), LEVELS[NABLADFT])
+    plain, packed = (prepared(one, LEVELS[NABLADFT]).train for one in (path, compressed))
+    assert plain.id == packed.id and plain.values["energy"].tolist() == packed.values["energy"].tolist()
 
 
 def test_frames_without_labels_are_computed(labelled, tmp_path):

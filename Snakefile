@@ -17,6 +17,7 @@ include: "rules/rounds.smk"
 include: "rules/controls.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
+include: "rules/optimize.smk"
 
 
 if DOWNLOADS:

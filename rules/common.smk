@@ -18,7 +18,14 @@ try:
     from golf.study.forecast import JobTimes
     from golf.study.job_sizes import memory_for
     from golf.study.settings import per_attempt
-    from golf.study.stages import stage_at, stages, trajectory_arms
+    from golf.study.stages import (
+        STRUCTURE_BATCHES,
+        STRUCTURES,
+        Work,
+        stage_at,
+        stages,
+        trajectory_arms,
+    )
 except ModuleNotFoundError as error:
     sys.exit(
         f"Error: Snakemake's Python has no package {error.name}, which the GOLF workflow needs; "
@@ -108,11 +115,13 @@ def conformations(wildcards):
 
 
 def optimized(wildcards):
-    """The conformations that DFT optimizes, and those that came with their minima."""
+    """The conformations that DFT optimizes, those that came with their minima, and Hessians to begin with."""
     stage = stage_of(wildcards)
     files = {"starts": stage.conformations} | (
         {"known": stage.known} if stage.known else {}
     )
+    if stage.work is Work.STRUCTURES and config["optimize"]["hessian"] != "none":
+        files["hessians"] = f"{STRUCTURES}/hessians/{wildcards.batch}.npz"
     return {name: result(path) for name, path in files.items()}
 
 

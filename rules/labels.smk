@@ -54,7 +54,7 @@ rule merge_labels:
 
 
 rule optimize_batch:
-    """DFT optimizations: of the test conformations that came without a minimum, and of the starts of arm traj."""
+    """DFT optimizations: of the test conformations that came without a minimum, and of the starts of arm traj, and own structures."""
     input:
         unpack(optimized),
         oracle=f"{RESULTS}/dataset/oracle.json",

@@ -4,6 +4,7 @@ from golf.core.hdf5 import read
 from golf.core.job import job
 from golf.core.level import LevelOfTheory
 from golf.oracles.costs import read_basis
+from golf.oracles.local_minimum import read_hessians
 from golf.oracles.minima import batch, optimize_to_file
 from golf.oracles.settings import label_limits, pool_settings
 
@@ -22,6 +23,7 @@ with job(snakemake.log[0]) as deadline:
         level=level,
         limits=label_limits(snakemake.config, level, basis),
         max_steps=snakemake.params.max_steps,
+        hessians=read_hessians(given) if (given := snakemake.input.get("hessians")) else {},
         attrs=snakemake.params.stamp,
         deadline=deadline,
         **pool_settings(snakemake.config, snakemake.threads),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from golf.study.arms import (
     trained_arms,
 )
 from golf.study.forecast import Model
-from golf.study.plan import Size
+from golf.study.plan import Size, count_structures
 from golf.study.stages import Stage, Work, stages
 from golf.study.workload import Workload
 
@@ -82,6 +82,7 @@ class Part:
 def label_parts(config: Mapping[str, Any], work: Workload, model: Model) -> list[Part]:
     """Return all the DFT of a study, in the order in which it comes."""
     counts = Size(initial_labels=len(work.initial), test_conformations=len(work.test), references=len(work.references))
+    counts = replace(counts, structures=count_structures(config))
     found = stages(config, counts).values()
     return [_part(list(members), config, work, model) for _, members in groupby(found, key=lambda stage: stage.group)]
 
@@ -103,6 +104,9 @@ def _part(members: list[Stage], config: Mapping[str, Any], work: Workload, model
     elif largest.work is Work.MINIMA:
         each = seconds(work.references) * work.gradients
         note = f"{int(work.gradients.sum())} gradients" if len(work.references) else ""
+    elif largest.work is Work.STRUCTURES:
+        each = of_new(largest.n) * float(n_gradients(work.training_atoms).mean())
+        note = "at most, from poor geometries"
     elif largest.work is Work.STATES:
         each, note = of_new(largest.n), "at most, along the test relaxations"
     elif largest.work is Work.OPTIMIZATIONS:

@@ -268,8 +268,10 @@ GROWING_KEYS = (
     "evaluation.trajectory_conformations",
     "evaluation.trajectory_steps",
     "controls",
+    "optimize",
 )
-"""Keys that say what is compared: they may be extended in a finished study, which keeps what it has."""
+"""Keys that say what is compared, or optimized besides: they may be extended in a finished study, which keeps what it
+has."""
 
 
 def science(config: Mapping[str, Any]) -> dict[str, Any]:

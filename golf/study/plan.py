@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,16 @@ from golf.core.conformations import Status
 from golf.core.errors import UserError
 from golf.core.hdf5 import read_columns
 from golf.core.level import LEVEL_ATTRS, LevelOfTheory
-from golf.io.formats import GOLF, MOLECULES, count_conformations, count_records, count_unlabelled, format_of
+from golf.io.formats import (
+    GOLF,
+    MOLECULES,
+    SDF,
+    SMILES,
+    count_conformations,
+    count_records,
+    count_unlabelled,
+    format_of,
+)
 from golf.potentials.catalog import card_of, is_name
 from golf.potentials.store import is_here
 from golf.study.arms import check_budgets
@@ -71,6 +80,7 @@ class Size:
     references: int = 0
     conformations: int = 0
     training_conformations: int = 0
+    structures: int = 0
 
 
 NOT_COUNTED = Size()
@@ -108,6 +118,29 @@ def size(source: Source, level: LevelOfTheory) -> Size:
         n_test = sum(count_conformations(source.test, kind, source.subsets).values())
     references = _count_without_minimum(source.test, level) if kind == GOLF else n_test
     return Size(initial, n_test, references, n_train + n_test, n_train)
+
+
+def count_structures(config: Mapping[str, Any]) -> int:
+    """Return an upper bound of the own structures that are optimized (section optimize); 0 without any.
+
+    Raises:
+        UserError: the file is missing, not readable, or has no geometries.
+    """
+    section = config["optimize"]
+    path, top = section["input"], section["top"]
+    if path is None:
+        return 0
+    try:
+        kind = format_of(path)
+        if kind == SMILES:
+            raise UserError(f"{path}: has no geometries; relax the molecules first (golf relax)")
+        if kind == SDF:
+            return count_records(path)
+        counts = count_conformations(path, kind)
+    except UserError as error:
+        remedy = "" if Path(path).exists() else f"; {RELATIVE}"
+        raise UserError(f"optimize.input: {error}{remedy}") from None
+    return sum(n if top is None or not name else min(n, top) for name, n in counts.items())
 
 
 def source_format(source: Source, key: str) -> str:
@@ -197,7 +230,7 @@ def checked(config: Mapping[str, Any]) -> tuple[dict[str, Mapping[str, str]], Si
     check_results(config)
     source = Source(**config["dataset"])
     downloads = to_download(source)
-    found = size(source, level_of(config))
+    found = replace(size(source, level_of(config)), structures=count_structures(config))
     check_models(config)
     if not downloads:
         check_budgets(config, found.training_conformations)

@@ -24,6 +24,12 @@ from golf.study.arms import (
 )
 from golf.study.plan import NOT_COUNTED, Size, n_batches
 
+STRUCTURES = "optimize"
+"""Folder of the user's own structures."""
+
+STRUCTURE_BATCHES = f"{STRUCTURES}/batches"
+"""Folder of the stage that optimizes them."""
+
 
 class Work(Enum):
     """What the conformations of a stage are, which decides what labels of them cost."""
@@ -33,6 +39,7 @@ class Work(Enum):
     OPTIMIZATIONS = "DFT optimizations of training conformations"
     MINIMA = "DFT optimizations of test conformations"
     ENDS = "test conformations"
+    STRUCTURES = "DFT optimizations of own structures"
     STATES = "states along test relaxations, not known yet"
 
 
@@ -65,12 +72,12 @@ class Stage:
     @property
     def optimizes(self) -> bool:
         """Whether its jobs are DFT optimizations, with many gradients for each conformation."""
-        return self.work in (Work.OPTIMIZATIONS, Work.MINIMA)
+        return self.work in (Work.OPTIMIZATIONS, Work.MINIMA, Work.STRUCTURES)
 
     @property
     def gives_gradients(self) -> bool:
         """Whether a conformation of `labels` is an optimization, with the gradients that it took."""
-        return self.work is Work.MINIMA
+        return self.work in (Work.MINIMA, Work.STRUCTURES)
 
     @property
     def given(self) -> str:
@@ -107,6 +114,11 @@ def _stages(config: Mapping[str, Any], size: Size) -> Iterator[Stage]:
     minima = _stage(config, "evaluation/reference", "DFT minima", Work.MINIMA, "dataset/test.h5", size.references)
     jobs = n_batches(size.references, config["evaluation"]["reference_batch_size"])
     yield replace(minima, n_batches=jobs, known="dataset/reference.h5")
+    if config["optimize"]["input"]:
+        n, path = size.structures, f"{STRUCTURES}/starts.h5"
+        own = _stage(config, STRUCTURE_BATCHES, "own structures", Work.STRUCTURES, path, n)
+        jobs = n_batches(n, config["evaluation"]["reference_batch_size"])
+        yield replace(own, n_batches=jobs, labels=f"{STRUCTURES}/minima.h5")
     for arm in arms_of(config):
         folder, title, n = f"evaluation/{arm}", f"ends of {arm}", size.test_conformations
         yield _stage(config, f"{folder}/labels", title, Work.ENDS, f"{folder}/relaxed.h5", n, "test labels")

@@ -86,7 +86,7 @@ def progress_of(stage: Stage, results: Path, planned: int) -> Progress:
     folder, conformations = results / stage.folder, results / stage.conformations
     batches = sorted(folder.glob("*.h5"))
     progress.done = (results / stage.labels).is_file()
-    if stage.work is Work.OPTIMIZATIONS and conformations.is_file():
+    if stage.work in (Work.OPTIMIZATIONS, Work.STRUCTURES) and conformations.is_file():
         progress.total = len(read_columns(conformations, "conformation/charge")[0]["conformation/charge"])
     if progress.done and not stage.optimizes:
         _count_merged(progress, results / stage.labels, conformations)

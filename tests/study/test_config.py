@@ -92,7 +92,8 @@ def test_hash_follows_the_science_and_not_the_machine():
     config = validated(MINIMAL, "config.yaml")
     faster = validated({**MINIMAL, "resources": {"train_threads": 8}, "results_dir": "elsewhere"}, "config.yaml")
     other = validated({**MINIMAL, "seed": 2}, "config.yaml")
-    assert sha256(config) == sha256(faster) != sha256(other)
+    own = validated({**MINIMAL, "optimize": {"input": "a.h5"}}, "config.yaml")  # besides the study
+    assert sha256(config) == sha256(faster) == sha256(own) != sha256(other)
     assert "resources" not in science(config) and "resources" in config
 
 

@@ -1,6 +1,6 @@
 """The tables of arms and stages: one entry for each, and what is unknown is named."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -45,6 +45,14 @@ def test_all_stages_of_a_study_are_in_order():
     ]
     assert found["traj/optimizations"].labels == "traj/labels.h5"
     assert found["evaluation/reference"].given == "dataset/reference.h5"
+
+
+def test_own_structures_are_a_stage_if_there_are_any():
+    size = replace(SIZE, structures=25)
+    found = stages(config(optimize={"input": "a.h5"}), size)
+    own = found["optimize/batches"]
+    assert (own.n, own.n_batches, own.labels) == (25, 3, "optimize/minima.h5") and own.optimizes and own.gives_gradients
+    assert set(found) - set(stages(config(), size)) == {"optimize/batches"}
 
 
 def test_a_study_has_only_the_stages_that_its_arms_need():

@@ -23,7 +23,7 @@ import yaml
 from golf.core.arms import ARMS, CONTROLS
 from golf.core.elements import NETWORK_SYMBOLS
 from golf.core.errors import UserError
-from golf.core.files import suffix_of
+from golf.core.files import content_suffix
 from golf.io.formats import AUTO, SMILES, SUFFIXES
 from golf.oracles.programs.registry import program, wrong_setting
 from golf.study.yaml_text import KeyPath, read_mapping
@@ -214,7 +214,7 @@ def _plain(number: Decimal) -> str:
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     dataset, oracle, training = config["dataset"], config["oracle"], config["training"]
-    kind = SUFFIXES.get(suffix_of(dataset["train"])) if dataset["format"] == AUTO else dataset["format"]
+    kind = SUFFIXES.get(content_suffix(dataset["train"])) if dataset["format"] == AUTO else dataset["format"]
     if dataset["conformers"] == 0 and kind == SMILES:
         yield "key dataset.conformers: 0 means that the file has geometries, and a SMILES file has none; set at least 1"
     if dataset["test"] is not None and dataset["test_molecules"]:

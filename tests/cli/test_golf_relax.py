@@ -96,7 +96,7 @@ def bad_inputs(folder, model, smiles):
         r"nowhere\.smi: no such file": relax(folder / "nowhere.smi"),
         r"empty\.smi: has no molecules that can be relaxed": relax(folder / "empty.smi"),
         r"broken\.smi: has no molecules .*line 1 \(broken\): RDKit cannot read": relax(folder / "broken.smi"),
-        r"fluoro\.smi: .*has F, which the model never saw": relax(folder / "fluoro.smi"),
+        r"fluoro\.smi: .*has F, which the potential does not cover": relax(folder / "fluoro.smi"),
         r"text\.h5: not a readable HDF5 file": relax(folder / "text.h5"),
         r"text\.pt: not a model file": relax(smiles, weights=folder / "text.pt"),
         r"other\.pt: a PyTorch file, but not a golf potential": relax(smiles, weights=folder / "other.pt"),

@@ -14,7 +14,7 @@ from latex2mathml.converter import convert
 
 # Pages that are not named here come last, by their names.
 SECTIONS = {
-    "Start": ("index", "install", "tutorial", "molecules", "relax", "check", "report", "troubleshooting"),
+    "Start": ("index", "install", "tutorial", "molecules", "relax", "potentials", "check", "report", "troubleshooting"),
     "A study": ("default-study", "paper", "data", "convert", "configuration", "oracles", "hpc"),
     "The model": ("training", "calculator", "python", "export"),
     "Reference": ("hdf5", "method", "performance"),

@@ -55,7 +55,7 @@ def match_geometries(test: str, geometries: str, output: str, *, config_sha256: 
 
 
 def _names(path: str, given: Ends) -> list[str]:
-    """Return the name of each geometry as it is in the file, where readers number conformations of one name anew."""
+    """Return the name of each geometry as it is in the file, because readers renumber conformations of one name."""
     kind = format_of(path)
     if kind == SDF:
         titles = [record.strip().splitlines()[0].strip() for record in _sdf_records(path)]

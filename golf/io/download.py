@@ -119,7 +119,7 @@ def _fetch_rest(url: str, part: Path, validator: Path) -> None:
             raise _CutOff("the partial download was longer than the file") from None
         if error.code in PASSING:
             raise _CutOff(f"the server answers {error.code} {error.reason}") from None
-        raise UserError(f"{url}: the server answers {error.code} {error.reason}; correct dataset.download") from None
+        raise UserError(f"{url}: the server answers {error.code} {error.reason}; correct the address") from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, socket.gaierror):
             raise UserError(f"{url}: host not found ({error.reason.strerror}); {_NETWORK}") from None

@@ -157,7 +157,7 @@ def test_without_a_checksum_the_one_to_pin_is_said(server, tmp_path, caplog):
 
 def test_statuses_of_the_server(server, tmp_path, monkeypatch):
     server.statuses = {"/data.bin": 404}
-    with pytest.raises(UserError, match=r"the server answers 404 Not Found; correct dataset\.download"):
+    with pytest.raises(UserError, match=r"the server answers 404 Not Found; correct the address"):
         fetch(server, tmp_path / "data.bin")
     server.statuses, server.once = {"/data.bin": 503}, True
     fetch(server, tmp_path / "data.bin", **SUMS)

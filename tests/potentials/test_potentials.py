@@ -144,24 +144,41 @@ CALCULATOR = """
 import os
 from ase.calculators.emt import EMT
 
-class Crashing(EMT):
+class Fragile(EMT):
     def calculate(self, atoms=None, properties=("energy",), system_changes=()):
-        if atoms is not None and (atoms.numbers == 9).any() and len(atoms) > 2:
+        n_oxygens = int((atoms.numbers == 8).sum()) if len(atoms) > 2 else 0
+        if n_oxygens == 2:
             os._exit(3)
+        while n_oxygens == 3:
+            pass
         super().calculate(atoms, properties, system_changes)
 """
 
 
-def test_a_crash_loses_one_molecule(tmp_path, monkeypatch, caplog):
-    (tmp_path / "crashing_calculator.py").write_text(CALCULATOR)
+def test_a_crash_and_a_hang_lose_one_molecule_each(tmp_path, monkeypatch, caplog):
+    (tmp_path / "fragile_calculator.py").write_text(CALCULATOR)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "in.smi").write_text("CCO ethanol\nCC(F)O crashing\nCCN ethylamine\n")
-    name = "ase:crashing_calculator.Crashing"
-    assert main(["relax", "in.smi", "-m", name, "-o", "out.h5", "--cores", "2", "--max-steps", "3"]) in (0, 1)
+    some = conformers(["CCO", "OCCO", "CCN", "OCC(O)CO"], 1)
+    with load_potential("ase:fragile_calculator.Fragile", cores=2, time_limit=1.0) as potential:
+        assert potential.card.elements == (1, 6, 7, 8, 29)  # those of EMT that are asked for
+        energies, forces = evaluated(potential, some)
+        again, _ = evaluated(potential, some.subset([0, 2]))
+    assert np.isnan(energies).tolist() == [False, True, False, True]
+    assert [bool(np.isnan(forces[some.rows(i)]).all()) for i in range(4)] == [False, True, False, True]
+    np.testing.assert_array_equal(again, energies[[0, 2]])
+    assert "exit status 3" in caplog.text and "no result within 1 s" in caplog.text
+
+
+def test_a_molecule_that_crashes_the_potential_is_not_finite_and_the_others_are_relaxed(tmp_path, monkeypatch):
+    (tmp_path / "fragile_calculator.py").write_text(CALCULATOR)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.smi").write_text("CCO ethanol\nOCCO glycol\nCCN ethylamine\n")
+    name = "ase:fragile_calculator.Fragile"
+    assert main(["relax", "in.smi", "-m", name, "-o", "out.h5", "--cores", "2", "--max-steps", "3"]) == 0
     out = read(tmp_path / "out.h5")
     reasons = dict(zip(out.molecule, out.values["stop_reason"].tolist(), strict=True))
-    assert "crashing" not in reasons or reasons["crashing"] == StopReason.NOT_FINITE
-    assert reasons["ethanol"] != StopReason.NOT_FINITE and reasons["ethylamine"] != StopReason.NOT_FINITE
+    assert reasons["glycol"] == StopReason.NOT_FINITE
+    assert StopReason.NOT_FINITE not in (reasons["ethanol"], reasons["ethylamine"])
 
 
 def test_molecules_that_a_potential_does_not_take_are_left_out_with_the_reason(cache, tmp_path, monkeypatch, capsys):

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golf.core.elements import MASSES
+from golf.core.motions import internal_motions
 from golf.core.units import BOHR_IN_ANGSTROM
 
 BOLTZMANN = 3.1668115634556e-6
@@ -210,14 +211,9 @@ def _moments(numbers: NDArray[np.integer], positions: NDArray[np.float64]) -> ND
 
 def _internal(numbers: NDArray[np.integer], positions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return orthonormal mass-weighted motions [3 n, m] that neither translate nor rotate a molecule."""
-    n = len(numbers)
-    if n == 1:
+    if len(numbers) == 1:
         return np.zeros((3, 0))
-    centred = _centred(numbers, positions)
-    moves = [np.tile(axis, (n, 1)) for axis in np.eye(3)] + [np.cross(axis, centred) for axis in np.eye(3)]
-    weighted = np.stack([(np.sqrt(_masses(numbers))[:, None] * move).ravel() for move in moves], axis=1)
-    basis, _, _ = np.linalg.svd(weighted)
-    return basis[:, 5 if is_linear(numbers, positions) else 6 :]
+    return internal_motions(positions, _masses(numbers), n_rigid=5 if is_linear(numbers, positions) else 6)
 
 
 def _translation(numbers: NDArray[np.integer], thermal: float) -> float:

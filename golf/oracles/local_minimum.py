@@ -23,6 +23,7 @@ from golf.core.errors import UserError
 from golf.core.files import written_whole
 from golf.core.labels import Label
 from golf.core.level import NO_BASIS, LevelOfTheory
+from golf.core.motions import internal_motions
 from golf.core.units import hartree
 from golf.oracles.programs.pool import OraclePool
 from golf.oracles.programs.protocol import Oracle, Request
@@ -43,23 +44,6 @@ VALID_BELOW = hartree(1.0)
 """hartree; larger estimates say only that the end is not close to a minimum."""
 
 
-def motions(positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return orthonormal displacements that are neither translations nor rotations, as columns [3n, 3n - 6].
-
-    A linear molecule has 3n - 5 of them, and a single atom none.
-
-    Args:
-        positions: [n, 3] angstrom.
-    """
-    centered = positions - positions.mean(axis=0)
-    rigid = []
-    for axis in np.eye(3):
-        rigid += [np.tile(axis, len(positions)), np.cross(axis, centered).ravel()]
-    vectors, sizes, _ = np.linalg.svd(np.array(rigid).T, full_matrices=True)
-    n_rigid = int((sizes > 1e-3 * sizes[0]).sum())  # a linear molecule, bent by less than numerical noise, has five
-    return vectors[:, n_rigid:]
-
-
 def energy_above_minimum(
     positions: NDArray[np.float64],
     forces: NDArray[np.float64],
@@ -78,7 +62,7 @@ def energy_above_minimum(
         hessian: [3n, 3n] hartree/angstrom^2, of any method whose curvatures are similar.
         floor: hartree/angstrom^2.
     """
-    basis = motions(positions)
+    basis = internal_motions(positions)
     values, modes = np.linalg.eigh(basis.T @ hessian @ basis)
     along = modes.T @ (basis.T @ forces.ravel())
     return float(0.5 * np.sum(along**2 / np.maximum(np.abs(values), floor)))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from golf.core.motions import internal_motions
 from golf.core.units import hartree
 from golf.nnp.provider import ForceProvider, Molecules
 from golf.potentials.hessians import central_differences
@@ -75,7 +76,7 @@ def way_down(
         molecule: a single molecule.
         positions: [n, 3] angstrom, where the forces vanish.
     """
-    motions = _internal(positions)
+    motions = internal_motions(positions)
     curvatures, modes = np.linalg.eigh(motions.T @ central_differences(potential, molecule, positions) @ motions)
     falling = motions @ modes[:, curvatures < -FALLS]  # [3 n, m]
     if not falling.shape[1]:
@@ -93,12 +94,3 @@ def moved(positions: NDArray[np.float64], direction: NDArray[np.float64]) -> NDA
     """Move positions [n, 3] along a direction [3 n] until an atom has moved by `ASIDE`."""
     steps = direction.reshape(-1, 3)
     return positions + steps * (ASIDE / np.linalg.norm(steps, axis=1).max())
-
-
-def _internal(positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return orthonormal motions [3 n, m] of a molecule that neither translate nor rotate it."""
-    centred = positions - positions.mean(axis=0)
-    turns = [np.cross(axis, centred).ravel() for axis in np.eye(3)]
-    moves = np.stack([*(np.tile(axis, len(centred)) for axis in np.eye(3)), *turns], axis=1)  # [3 n, 6]
-    basis, sizes, _ = np.linalg.svd(moves)
-    return basis[:, int((sizes > TOLERANCE).sum()) :]  # a linear molecule has only two rotations

@@ -11,6 +11,7 @@ from tblite.ase import TBLite
 
 from golf.core.deadline import Deadline, OutOfTime
 from golf.core.level import LevelOfTheory
+from golf.core.motions import internal_motions
 from golf.core.units import HARTREE_IN_EV, HARTREE_IN_KCAL_PER_MOL, hartree
 from golf.oracles.geometric import FORCE_THRESHOLD, Optimization, optimize
 from golf.oracles.local_minimum import (
@@ -18,7 +19,6 @@ from golf.oracles.local_minimum import (
     FLOOR,
     energy_above_minimum,
     hessians,
-    motions,
 )
 from golf.oracles.programs.pool import OraclePool
 from golf.oracles.programs.protocol import Request
@@ -33,7 +33,7 @@ def request(name):
 
 def paraboloid(positions, lowest=0.05):
     """A Hessian with the given lowest curvature and none along translations and rotations."""
-    basis = motions(positions)
+    basis = internal_motions(positions)
     random = np.random.default_rng(3)
     turned = np.linalg.qr(random.normal(size=(basis.shape[1],) * 2))[0]
     values = np.geomspace(lowest, 1.0, basis.shape[1])
@@ -53,7 +53,7 @@ def test_exact_on_a_paraboloid_whatever_the_rigid_part_of_the_forces():
 
 @pytest.mark.parametrize(("name", "n_motions"), [("H2O", 3), ("CO2", 4), ("N2", 1), ("CH3OH", 12)])
 def test_motions_of_linear_and_other_molecules(name, n_motions):
-    basis = motions(request(name).positions)
+    basis = internal_motions(request(name).positions)
     assert basis.shape == (3 * len(request(name).numbers), n_motions)
     np.testing.assert_allclose(basis.T @ basis, np.eye(n_motions), atol=1e-12)
 
@@ -64,7 +64,7 @@ def test_one_atom_is_at_its_minimum():
 
 def test_soft_and_falling_modes_have_the_curvature_of_the_floor():
     one = request("H2O")
-    basis = motions(one.positions)
+    basis = internal_motions(one.positions)
     forces = (basis[:, 0] * 0.01).reshape(-1, 3)
     for curvature, used in ((1e-7, FLOOR), (-1e-7, FLOOR), (-10 * FLOOR, 10 * FLOOR)):
         hessian = basis @ np.diag([curvature, 1.0, 1.0]) @ basis.T

@@ -104,6 +104,7 @@ def _download(options: argparse.Namespace) -> int:
         try:
             folder = fetch(card, options.source, force=options.force)
         except OSError as error:
-            raise UserError(f"potential {card.name}: {(error.strerror or str(error)).lower()}") from None
+            where = f"{error.filename}: " if error.filename else ""
+            raise UserError(f"potential {card.name}: {where}{(error.strerror or str(error)).lower()}") from None
         print(f"golf: {card.name} is in {folder}", file=sys.stderr)
     return 0

@@ -91,21 +91,27 @@ def fetch(card: Card, source: str | None = None, *, force: bool = False) -> Path
         card: card of the potential.
         source: address, or folder (a checkout of the published repository), or wheel of the package, to take the files
             from; None: the published place.
-        force: replace files that are there.
+        force: replace files that are there; they are kept if that fails.
 
     Raises:
-        UserError: the potential has no files, a file is not available, or its digest is wrong.
+        UserError: the potential has no files, a file is not available, its digest is wrong, or the cache cannot be
+            written.
     """
     if not card.files:
-        what = f"run: {sys.executable} -m pip install {card.package}" if card.package else "nothing is needed"
+        missing = card.package and not is_here(card)
+        what = f"run: {sys.executable} -m pip install {card.package}" if missing else "it can be used as it is"
         raise UserError(f"potential {card.name} has no files to download; {what}")
     folder = folder_of(card)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(
+            f"{folder}: cannot be created ({reason}); set {FOLDER} to a folder in which you can write"
+        ) from None
     for file in card.files:
         path = folder / file.name
-        if force:
-            path.unlink(missing_ok=True)
-        if path.is_file():
+        if path.is_file() and not force:
             _check_digest(path, file, "give --force to replace it")
             continue
         try:

@@ -79,8 +79,23 @@ class Embedding:
     isomers: int | None = None  # limit of the stereoisomers of a molecule; None: one is chosen (golf.chem.isomers)
 
 
+Refusal = Callable[[Chem.Mol], str]
+"""Tells why a molecule with all hydrogens cannot be computed, worded to follow its place in a file; "" if it can."""
+
+
+def takes_all(mol: Chem.Mol) -> str:
+    """Refuse no molecule."""
+    return ""
+
+
 def pieces_of(
-    path: str | Path, *, elements: Iterable[int], size: int, embedding: Embedding, together: bool = False
+    path: str | Path,
+    *,
+    elements: Iterable[int],
+    size: int,
+    embedding: Embedding,
+    together: bool = False,
+    refusal: Refusal = takes_all,
 ) -> Iterator[Piece]:
     """Yield pieces of at least `size` conformations (the last may be smaller), in the order of the file.
 
@@ -95,6 +110,7 @@ def pieces_of(
         elements: usable atomic numbers; conformations with other elements are left out.
         together: put all conformations of a molecule in one piece, however many they are and wherever they are in the
             file. Molecules then come in the order in which they first appear.
+        refusal: asked of each molecule before it is embedded; geometries are not asked about.
 
     Raises:
         UserError: the file is missing, has an unknown format, or cannot be read at all.
@@ -103,7 +119,7 @@ def pieces_of(
     kind = format_of(path)
     if kind in MOLECULES:
         number: Number = embedding.conformers or (0 if kind == SDF else 1)
-        yield from pieces_of_records(read_records(path), path, known, size, embedding, number, set())
+        yield from pieces_of_records(read_records(path), path, known, size, embedding, number, set(), refusal)
     elif kind == GOLF:
         yield from _from_h5(path, known, size, together)
     elif is_stream(path, kind):
@@ -142,6 +158,7 @@ def pieces_of_records(
     embedding: Embedding,
     number: Number,
     taken: set[str],
+    refusal: Refusal = takes_all,
 ) -> Iterator[Piece]:
     """Yield the conformations of records of molecules in pieces; see `pieces_of`.
 
@@ -150,13 +167,16 @@ def pieces_of_records(
         known: usable atomic numbers.
         number: conformers to embed of each molecule; 0: use the geometries of the records.
         taken: names used so far, to which those of these records are added.
+        refusal: see `pieces_of`.
     """
 
     def problem(mol: Chem.Mol | None) -> str:
         found = shell_problem(mol)
         if found or mol is None:
             return found
-        return _foreign((atom.GetAtomicNum() for atom in Chem.AddHs(mol).GetAtoms()), known)
+        complete = Chem.AddHs(mol)
+        foreign = _foreign((atom.GetAtomicNum() for atom in complete.GetAtoms()), known)
+        return foreign or (refusal(complete) if number else "")
 
     def share(one: Record | LeftOut) -> float:
         return _number(one, number) * _share(one)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from golf.core.elements import SYMBOLS
+
+if TYPE_CHECKING:
+    from rdkit import Chem
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,25 @@ class Card:
 
         Elements are not checked: readers of files leave out molecules with other elements themselves.
         """
-        if charge and not self.takes_charge:
-            return f"its charge is {charge:+d}, and {self.name} describes neutral molecules only"
-        if self.kind != "mmff":
-            return ""
+        refused = self._refused(charge)
+        if refused or self.kind != "mmff":
+            return refused
         from golf.chem.molecules import molecule  # here, because Snakemake reads cards without RDKit
         from golf.chem.usable import mmff_problem
 
         return mmff_problem(molecule(mapped_smiles))
+
+    def refusal_of(self, mol: Chem.Mol) -> str:
+        """Return the same for a molecule with all its hydrogens."""
+        from rdkit import Chem
+
+        from golf.chem.usable import mmff_problem
+
+        return self._refused(Chem.GetFormalCharge(mol)) or (mmff_problem(mol) if self.kind == "mmff" else "")
+
+    def _refused(self, charge: int) -> str:
+        refused = charge and not self.takes_charge
+        return f"its charge is {charge:+d}, and {self.name} describes neutral molecules only" if refused else ""
 
     def words(self) -> str:
         """Return the symbols of the elements, with ranges for long lists."""

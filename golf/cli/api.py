@@ -176,7 +176,7 @@ def _options(given: dict[str, Any], cores: int | None) -> argparse.Namespace:
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     known = {action.dest: action for action in commands.choices["relax"]._actions if action.dest not in _NOT_OPTIONS}
     options = parser.parse_args(["relax", "IN", "-m", "MODEL", "-o", "OUT"])
-    options.cores = cores or usable_processors()
+    options.cores = usable_processors() if cores is None else cores
     for name, value in given.items():
         if name not in known:
             raise UserError(f"{name} is not an option of relax; give one of {', '.join(sorted(known))}")

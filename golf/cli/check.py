@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from golf.cli.options import add_output, check_output, positive
+from golf.cli.options import HelpWithDefaults, add_output, check_output, positive
 from golf.cli.oracle import add_ends, add_oracle, from_ends, level_from, pool_from
 from golf.core.errors import UserError
 
@@ -23,7 +23,7 @@ def add_check(commands: argparse._SubParsersAction) -> None:
         "their local minima (E_loc), the largest forces, and the errors of the energies and forces in the input. Run "
         "the same command again to resume an interrupted run. OUT.csv has a row for each geometry; beside it are "
         "OUT.svg and OUT.png, and OUT.labels.h5, which golf train takes. Exit status 1: some geometries have no label.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpWithDefaults,
     )
     add_ends(check)
     add_output(check, "OUT.csv", "table of the geometries")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from golf.cli.options import add_input, add_output, check_input, check_output, from_stdin
+from golf.cli.options import HelpWithDefaults, add_input, add_output, check_input, check_output, from_stdin
 from golf.cli.oracle import add_oracle, level_from, pool_from
 
 
@@ -17,7 +17,7 @@ def add_label(commands: argparse._SubParsersAction) -> None:
         description="Compute energies (hartree) and forces (hartree/angstrom) with a pool of processes. Run the same "
         "command again to resume an interrupted run from the journal beside the output. Exit status 1: some "
         "conformations have no label.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpWithDefaults,
     )
     add_input(label)
     add_output(label, "OUT.h5", "labelled conformations")

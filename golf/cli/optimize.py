@@ -7,7 +7,7 @@ import math
 import re
 import sys
 
-from golf.cli.options import add_output, check_output, positive
+from golf.cli.options import HelpWithDefaults, add_output, check_output, positive
 from golf.cli.oracle import add_ends, add_oracle, from_ends, level_from, pool_from
 from golf.core.errors import UserError
 from golf.core.wording import counted
@@ -24,7 +24,7 @@ def add_optimize(commands: argparse._SubParsersAction) -> None:
         description="Find the minima of an oracle, such as DFT, from relaxed geometries, with geomeTRIC and a Hessian "
         "of GFN2-xTB. Run the same command again to resume an interrupted run from the journal beside the output. Exit "
         "status 1: some records have no minimum, listed in OUT.left_out.csv.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpWithDefaults,
     )
     add_ends(optimize)
     add_output(optimize, "OUT", ".h5, .sdf, .xyz or .extxyz")

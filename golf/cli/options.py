@@ -14,6 +14,14 @@ from golf.core.errors import UserError
 from golf.core.files import suffix_of
 from golf.core.processors import usable_processors
 
+
+class HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Add defaults to the help of options that have one, and so not of flags and of options that must be given."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False, "") else super()._get_help_string(action)
+
+
 CONFIG_HELP = "configuration of the study (.yaml)"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from golf import __version__
 from golf.cli.options import (
+    HelpWithDefaults,
     add_cores,
     add_device,
     add_input,
@@ -68,7 +69,7 @@ def add_relax(commands: argparse._SubParsersAction) -> None:
         description="Relax conformations with a potential. Files of any size are processed in pieces; "
         "run the same command again to resume an interrupted run. For conformer ensembles: --conformers auto "
         "--prune 0.5 --window 6. Exit status 1: some records were left out, listed in OUT.left_out.csv.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpWithDefaults,
     )
     add_input(relax, auto=True)
     add_potential(relax)
@@ -214,6 +215,7 @@ def relaxed_library(
         size=SEARCH_PIECE if options.strain else PIECE,
         embedding=embedding,
         together=ensemble is not None or options.strain,
+        refusal=potential.card.refusal_of,
     )
     by_name = {} if potential.files else {"potential": str(options.model)}
     usable = (without_refused(piece, potential.card) for piece in pieces)

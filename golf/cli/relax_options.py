@@ -55,12 +55,20 @@ def add_record_options(relax: argparse.ArgumentParser) -> None:
     )
 
 
+def _pattern(text: str) -> str:
+    """Return the value of --freeze; an empty one, as of an unset shell variable, would hold nothing."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("empty; write heavy or a SMARTS pattern, or drop the option")
+    return text
+
+
 def add_constraint_options(relax: argparse.ArgumentParser) -> None:
     """Add the options that hold atoms at their input positions: --freeze and --restrain."""
     relax.add_argument(
         "--freeze",
         metavar="heavy|SMARTS",
-        default="",
+        type=_pattern,
+        default=argparse.SUPPRESS,
         help="atoms that do not move, for inputs of geometries: heavy for all heavy atoms, or those that a SMARTS "
         "pattern matches",
     )
@@ -118,6 +126,7 @@ def checked_search(options: argparse.Namespace) -> None:
     from golf.io.formats import MOLECULES, SDF
 
     kind = kind_of(options)
+    options.freeze = getattr(options, "freeze", "")
     if options.strain:
         options.search = options.__dict__.pop("conformers", "auto")
         if options.search != "auto" and not options.search > 0:

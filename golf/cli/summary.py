@@ -223,9 +223,10 @@ def _relaxations(part: ConformationSet) -> Iterator[str]:
     for name, words in (("n_steps", "steps"), ("n_force_evaluations", "force evaluations")):
         if name in values:
             yield _row(words, f"{_range(values[name], 'd')}, mean {np.mean(values[name]):.1f}")
+    network = "NNP " if "surrogate_energy_last" in values else ""  # ends of golf relax may be of any potential
     for first, last, words in (
         ("energy_first", "energy", "DFT energy gained"),
-        ("nnp_energy_first", "nnp_energy_last", "NNP energy gained"),
+        ("nnp_energy_first", "nnp_energy_last", f"{network}energy gained"),
         ("surrogate_energy_first", "surrogate_energy_last", "MMFF energy gained"),
     ):
         if first in values and last in values:

@@ -15,8 +15,19 @@ from golf.chem.parsing import from_smiles
 from golf.chem.usable import PROPERTIES
 from golf.core.conformations import ConformationSet
 from golf.core.errors import UserError
+from golf.core.files import GZIP, suffix_of
 from golf.io.extxyz import GeometryRecord
-from golf.io.pieces import Embedding, Piece, pieces_of, pieces_of_frames, pieces_of_records, usable_piece
+from golf.io.formats import SUFFIXES
+from golf.io.pieces import (
+    Embedding,
+    Piece,
+    Refusal,
+    pieces_of,
+    pieces_of_frames,
+    pieces_of_records,
+    takes_all,
+    usable_piece,
+)
 from golf.io.read import stream_records
 from golf.io.records import Record
 
@@ -29,7 +40,13 @@ PLACE = Path("molecules")
 
 
 def pieces_of_objects(
-    given: Molecules, *, elements: Iterable[int], size: int, embedding: Embedding, together: bool = False
+    given: Molecules,
+    *,
+    elements: Iterable[int],
+    size: int,
+    embedding: Embedding,
+    together: bool = False,
+    refusal: Refusal = takes_all,
 ) -> Iterator[Piece]:
     """Yield the conformations of molecules in pieces, in their order; see `golf.io.pieces.pieces_of`.
 
@@ -41,7 +58,9 @@ def pieces_of_objects(
         UserError: an object is of another kind, or SMILES or RDKit molecules are mixed with ASE atoms.
     """
     if isinstance(given, Path):
-        yield from pieces_of(given, elements=elements, size=size, embedding=embedding, together=together)
+        yield from pieces_of(
+            given, elements=elements, size=size, embedding=embedding, together=together, refusal=refusal
+        )
         return
     known = frozenset(elements)
     if isinstance(given, ConformationSet):
@@ -64,7 +83,7 @@ def pieces_of_objects(
     taken: set[str] = set()
     for has_geometry, records in groupby(_records(named), _has_geometry):
         n_conformers = embedding.conformers or (0 if has_geometry else 1)
-        yield from pieces_of_records(records, PLACE, known, size, embedding, n_conformers, taken)
+        yield from pieces_of_records(records, PLACE, known, size, embedding, n_conformers, taken, refusal)
 
 
 def _named(given: One | Sequence[One] | Mapping[str, One]) -> list[tuple[str, One]]:
@@ -78,6 +97,8 @@ def _named(given: One | Sequence[One] | Mapping[str, One]) -> list[tuple[str, On
     else:
         raise UserError(f"{type(given).__name__} is not a molecule; {_GIVE}")
     for i, (_, one) in enumerate(named, start=1):
+        if isinstance(one, str) and suffix_of(one) in {*SUFFIXES, GZIP}:  # no SMILES ends with one of them
+            raise UserError(f"molecule {i}: {one!r} is the name of a file and not a SMILES; give pathlib.Path({one!r})")
         if one is not None and not isinstance(one, str | Chem.Mol | Atoms):  # None: what RDKit could not parse
             raise UserError(f"molecule {i} is of type {type(one).__name__}; {_GIVE}")
     return named

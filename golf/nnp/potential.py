@@ -383,9 +383,11 @@ def load_training_state(path: str | Path) -> dict[str, Any] | None:
 
 
 def _content(path: str | Path) -> dict[str, Any]:
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; give a model.pt written by golf")
     remedy = "give a model.pt written by golf"
+    if Path(path).is_dir():
+        raise UserError(f"{path}: a folder; {remedy}")
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; {remedy}")
     if _is_torchscript(path):
         raise UserError(f"{path}: a TorchScript file, which is for other engines; {remedy}")
     try:

@@ -44,7 +44,9 @@ class AIMNet2:
         try:
             with open(path, "rb") as stream:
                 network: Any = torch.jit.load(io.BytesIO(stream.read()), map_location=device)
-        except (OSError, RuntimeError, ValueError) as error:
+        except OSError as error:
+            raise UserError(f"{path}: {(error.strerror or str(error)).lower()}; give AIMNet2's .jpt") from None
+        except (RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0][:150] if str(error).strip() else type(error).__name__
             raise UserError(f"{path}: not a TorchScript file ({reason}); give AIMNet2's .jpt") from None
         self._network = network.double().eval()
@@ -61,10 +63,10 @@ class AIMNet2:
             energies, _ = self.evaluate(
                 hydrogen, torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]], dtype=torch.float64)
             )
-        except (RuntimeError, KeyError, TypeError) as error:
+        except (RuntimeError, KeyError, TypeError):
             self.close()
             raise UserError(
-                f"{path}: a TorchScript file that is not AIMNet2 ({str(error).strip().splitlines()[-1][:150]}); give "
+                f"{path}: a TorchScript file that is not AIMNet2 (no energy for coord, numbers and charge); give "
                 "AIMNet2's .jpt"
             ) from None
         if not -2.0 < float(energies[0]) < -0.5:  # hartree; exact: -1.17

@@ -53,7 +53,9 @@ class Calculator(AseCalculator):
     ) -> None:
         super().__init__()
         limit_torch_threads()
-        self.loaded = load_potential(model, device=device, cores=cores or torch.get_num_threads(), dtype=dtype)
+        self.loaded = load_potential(
+            model, device=device, cores=torch.get_num_threads() if cores is None else cores, dtype=dtype
+        )
         self.potential: ForceProvider = self.loaded.network or self.loaded
         self.charge = charge
 

@@ -207,6 +207,15 @@ def is_name(text: str) -> bool:
     return text in CATALOG or text.startswith(ASE)
 
 
+def nearest(name: str) -> list[str]:
+    """Return the names of potentials that a misspelt one may mean, in any case; empty if there are none."""
+    lower = name.lower()
+    methods = {card.method.rpartition(":")[2].lower(): known for known, card in CATALOG.items() if card.method}
+    if lower in CATALOG or lower in methods:
+        return [methods.get(lower, lower)]
+    return difflib.get_close_matches(lower, CATALOG, n=3, cutoff=0.5)
+
+
 def card_of(name: str) -> Card:
     """Return the card of a name.
 
@@ -216,11 +225,9 @@ def card_of(name: str) -> Card:
     if name.startswith(ASE):
         return _calculator(name)
     if name not in CATALOG:
-        near = difflib.get_close_matches(name, CATALOG, n=3, cutoff=0.5) or [*CATALOG]
-        raise UserError(
-            f"potential {name!r}: neither a file nor a known name; did you mean {' or '.join(near)}? "
-            "`golf models` lists all names"
-        )
+        near = nearest(name)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise UserError(f"potential {name!r}: neither a file nor a known name; {hint}`golf models` lists all names")
     return CATALOG[name]
 
 

@@ -126,9 +126,13 @@ def load_potential(
         time_limit: seconds for one evaluation of one molecule in a child process.
 
     Raises:
-        UserError: the name is unknown, a file is missing or wrong, a package is missing, or the device is not there.
+        UserError: the name is unknown, a file is missing or wrong, a package is missing, the device is not there, or
+            cores is not positive.
     """
-    cores = cores or usable_processors()
+    if cores is None:
+        cores = usable_processors()
+    if cores < 1:
+        raise UserError(f"cores {cores}: must be positive")
     text = str(name)
     if (isinstance(name, Path) or not is_name(text)) and _is_path(text):
         return _from_file(Path(text), device, cores, dtype)
@@ -146,7 +150,7 @@ def load_potential(
 
 
 def _is_path(text: str) -> bool:
-    return Path(text).exists() or "/" in text or Path(text).suffix in (".pt", TORCHSCRIPT)
+    return (bool(text) and Path(text).exists()) or "/" in text or Path(text).suffix in (".pt", TORCHSCRIPT)
 
 
 def _from_file(path: Path, device: str, cores: int, dtype: str) -> LoadedPotential:
@@ -198,11 +202,19 @@ def _aimnet2(card: Card, path: Path, device: str, cores: int) -> LoadedPotential
 
 def _program(card: Card, cores: int, time_limit: float) -> LoadedPotential:
     level = LevelOfTheory("ase", card.method, NO_BASIS, card.keywords)
-    potential = ProgramPotential(level, cores, time_limit)
+    try:
+        potential = ProgramPotential(level, cores, time_limit)
+    except UserError as error:
+        raise _named(card, error) from None
     if not card.elements:
         try:
             card = replace(card, elements=potential.covered(ASKED_FOR))
-        except UserError:
+        except UserError as error:
             potential.close()
-            raise
+            raise _named(card, error) from None
     return LoadedPotential(card, potential, potential.close)
+
+
+def _named(card: Card, error: UserError) -> UserError:
+    """Return an error of an oracle's program in terms of the potential, whose name is not a key of a configuration."""
+    return UserError(f"potential {card.name}: {str(error).replace('oracle.method', 'the calculator')}")

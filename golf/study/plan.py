@@ -28,7 +28,7 @@ from golf.io.formats import (
     count_unlabelled,
     format_of,
 )
-from golf.potentials.catalog import card_of, is_name
+from golf.potentials.catalog import card_of, is_name, nearest
 from golf.potentials.store import is_here
 from golf.study.arms import check_budgets
 from golf.study.config import check_results
@@ -193,7 +193,9 @@ def check_models(config: Mapping[str, Any]) -> None:
             files[f"evaluation.models.{name}"] = path
     for key, path in files.items():
         if path is not None and not Path(path).is_file():
-            raise UserError(f"key {key}: {path}: no such file; give a model file of golf, {RELATIVE}")
+            near = nearest(path) if key.startswith("evaluation.models") else []
+            names = f" (or did you mean the potential {' or '.join(near)}?)" if near else ""
+            raise UserError(f"key {key}: {path}: no such file; give a model file of golf, {RELATIVE}{names}")
     for name, path in config["evaluation"]["geometries"].items():
         if not Path(path).is_file():
             raise UserError(

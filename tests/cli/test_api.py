@@ -139,6 +139,7 @@ WRONG = [
     ((["CO", ase_molecule("H2O")], "mmff"), {}, r"SMILES or RDKit molecules and ASE atoms together"),
     ((PERIODIC, "mmff"), {}, r"is periodic; set atoms\.pbc = False"),
     ((Path("absent.smi"), "mmff"), {}, r"absent\.smi: no such file"),
+    (("my.smi", "mmff"), {}, r"molecule 1: 'my\.smi' is the name of a file.*give pathlib\.Path\('my\.smi'\)"),
     (("CO", "mmff"), {"conformer": 3}, r"conformer is not an option of relax; give one of conformers, "),
     (("CO", "mmff"), {"optimizer": "bfgs"}, r"optimizer 'bfgs': give one of lbfgs, preconditioned"),
     (("CO", "mmff"), {"max_steps": 0}, r"--max-steps 0: must be positive"),
@@ -152,3 +153,10 @@ def test_wrong_arguments_are_one_line(arguments, options, message):
     with pytest.raises(UserError, match=message) as caught:
         golf.relax(*arguments, **options, cores=1)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_no_cores_are_refused_as_on_the_command_line():
+    with pytest.raises(UserError, match="cores 0: must be positive"):
+        golf.relax("CO", "mmff", cores=0)
+    with pytest.raises(UserError, match="cores 0: must be positive"):
+        golf.Calculator("mmff", cores=0)

@@ -193,3 +193,12 @@ def test_files_that_are_not_ours(tmp_path):
         with pytest.raises(UserError) as caught:
             describe(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(caught.value)
+
+
+def test_only_ends_beside_mmff_are_said_to_be_of_a_network(tmp_path):
+    gained = {"nnp_energy_first": [-76.2] * 3, "nnp_energy_last": [-76.3] * 3}
+    hdf5.write(tmp_path / "ends.h5", water_and_hydroxide().with_columns(values=gained))
+    assert rows(describe(tmp_path / "ends.h5"))["energy gained"] == "62.75 kcal/mol"
+    mmff = {"surrogate_energy_first": [0.2] * 3, "surrogate_energy_last": [0.1] * 3}
+    hdf5.write(tmp_path / "round.h5", water_and_hydroxide().with_columns(values=gained | mmff))
+    assert "NNP energy gained" in rows(describe(tmp_path / "round.h5"))

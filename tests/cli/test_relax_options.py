@@ -57,6 +57,20 @@ def test_a_number_of_conformers_is_a_number_or_auto(model, smiles, tmp_path, cap
     assert "argument --conformers: 'some' is neither a whole number nor auto" in capsys.readouterr().err
 
 
+def test_an_empty_pattern_is_not_taken_for_no_pattern(model, smiles, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        golf("relax", smiles, "-m", model, "-o", tmp_path / "out.sdf", "--freeze", "")
+    assert stopped.value.code == 2
+    assert "argument --freeze: empty; write heavy or a SMARTS pattern" in capsys.readouterr().err
+
+
+def test_help_has_the_defaults_that_there_are(capsys):
+    with pytest.raises(SystemExit):
+        golf("relax", "--help")
+    shown = capsys.readouterr().out
+    assert "(default: 500)" in shown and "(default: None)" not in shown and "(default: False)" not in shown
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -95,18 +95,44 @@ def test_a_wheel_of_another_version_is_refused(tmp_path):
 def test_wrong_names_are_one_line_with_the_nearest(capsys):
     for name, message in {
         "golf10k": "potential 'golf10k': neither a file nor a known name; did you mean golf-10k",
-        "nonsense": "did you mean baseline-nnp or golf-1k",
+        "MMFF": "did you mean mmff",
+        "gfn2-xtb": "did you mean gfn2",
+        "nonsense": "potential 'nonsense': neither a file nor a known name; `golf models` lists all names$",
+        "": "potential '': neither a file nor a known name",
         "nowhere/model.pt": "nowhere/model.pt: no such file",
         "ase:EMT": "potential 'ase:EMT': not an import path",
         "ase:ase.calculators.emt.EMT:oops": "'oops' is not key=value",
-        "ase:ase.calculators.nowhere.Nothing": "ASE does not start",
+        "ase:ase.calculators.nowhere.Nothing": "Nothing: ASE does not start",
+        "ase:json.JSONDecoder": "ase:json.JSONDecoder: the calculator 'json.JSONDecoder' does not cover H",
     }.items():
         with pytest.raises(UserError, match=message):
             load_potential(name, cores=1)
     assert main(["models", "download", "golf-1k", "typo"]) == 2
     assert "potential 'typo'" in capsys.readouterr().err
     assert main(["models", "download", "gfn2"]) == 2
-    assert "has no files to download; run: " in capsys.readouterr().err
+    assert "has no files to download; it can be used as it is" in capsys.readouterr().err
+    with pytest.raises(UserError, match="cores 0: must be positive"):
+        load_potential("mmff", cores=0)
+
+
+def test_a_replacement_that_fails_keeps_the_files(reference_data, tmp_path):
+    fetch(CATALOG["golf-1k"], str(reference_data))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="has no checkpoints/GOLF-1k/config.json"):
+        fetch(CATALOG["golf-1k"], str(tmp_path / "empty"), force=True)
+    assert is_here(CATALOG["golf-1k"]) and checked_files(CATALOG["golf-1k"])
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path, monkeypatch, reference_data):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GOLF_MODELS", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="file/golf-1k: cannot be created .*; set GOLF_MODELS"):
+        fetch(CATALOG["golf-1k"], str(reference_data))
+
+
+def test_a_folder_is_not_called_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match="a folder; give a model.pt written by golf"):
+        load_potential(tmp_path, cores=1)
 
 
 def test_the_list_has_a_row_for_each_and_says_what_is_here(capsys, reference_data):

@@ -135,7 +135,11 @@ def test_files_that_are_not_aimnet2_are_one_line(cache, tmp_path, molecules):
     (tmp_path / "text.jpt").write_text("not a network")
     torch.jit.script(torch.nn.Linear(3, 1)).save(tmp_path / "linear.jpt")
     assert main(["relax", "x.smi", "-m", str(tmp_path / "text.jpt"), "-o", str(tmp_path / "o.sdf")]) == 2
-    for name, message in {"text": "not a TorchScript file", "linear": "a TorchScript file that is not AIMNet2"}.items():
+    for name, message in {
+        "text": "not a TorchScript file",
+        "linear": "a TorchScript file that is not AIMNet2",
+        "absent": "no such file",
+    }.items():
         with pytest.raises(Exception, match=rf"{name}\.jpt: {message}"):
             load_potential(tmp_path / f"{name}.jpt", device="cpu", cores=1)
 
@@ -189,6 +193,16 @@ def test_molecules_that_a_potential_does_not_take_are_left_out_with_the_reason(c
     said = capsys.readouterr().err
     assert "its charge is +1, and golf-1k describes neutral molecules only" in said
     assert "ion" in Path("out.h5.left_out.csv").read_text() and "silane" in Path("out.h5.left_out.csv").read_text()
+
+
+def test_a_molecule_that_is_not_taken_is_left_out_once_and_not_embedded(cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("in.smi").write_text("CCO ethanol\nC[NH3+] ion\n")
+    command = ["relax", "in.smi", "-m", "golf-1k", "-o", "out.h5", "--conformers", "3", "--max-steps", "2"]
+    assert main([*command, "--cores", "1"]) == 1
+    assert Path("out.h5.left_out.csv").read_text().count("its charge is +1") == 1
+    assert "line 2 (ion) is left out: its charge is +1" in capsys.readouterr().err
+    assert len(read("out.h5")) == 3
 
 
 def test_help_imports_no_large_package():

@@ -11,7 +11,7 @@ from golf.cli.main import main
 from golf.core.errors import UserError
 from golf.core.hdf5 import read
 from golf.study.config import validated
-from golf.study.plan import check_models
+from golf.study.plan import RELATIVE, check_models
 from support import REPOSITORY
 
 CONFIG = """
@@ -58,7 +58,9 @@ def test_a_potential_that_is_not_there_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GOLF_MODELS", str(tmp_path / "nothing"))
     (tmp_path / "molecules.smi").write_text("CCN ethylamine\nNCCO aminoethanol\n")
+    typo = f"GFN2: no such file; give a model file of golf, {RELATIVE} (or did you mean the potential gfn2?)"
     for given, message in (
+        ("GFN2", f"key evaluation.models.xtb: {typo}"),
         ("gfn2", "key evaluation.geometries.other: ends.sdf: no such file; give a file of geometries"),
         ("golf-10k", "key evaluation.models.xtb: potential golf-10k is not on this machine; run: golf models download"),
         ("golf-99k", "key evaluation.models.xtb: golf-99k: no such file"),

@@ -19,14 +19,14 @@ ATOMS_AT_ONCE = 2048
 def hessian_of(potential: ForceProvider, molecule: Molecules, positions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute the Hessian [3 n, 3 n] in hartree/angstrom^2, as exactly as the potential allows.
 
-    The attribute `network` of a potential, if it has one, is the network that it evaluates.
+    The attribute `network` of a loaded potential, if it has one, is the network that it evaluates.
 
     Args:
         potential: energies and forces.
         molecule: a single molecule.
         positions: [n, 3] angstrom.
     """
-    network = getattr(potential, "network", potential)
+    network = potential if isinstance(potential, Potential) else getattr(potential, "network", None)
     if isinstance(network, Potential):
         return network.hessian(molecule.numbers, torch.from_numpy(positions)).cpu().numpy()
     return central_differences(potential, molecule, positions)

@@ -157,7 +157,7 @@ def _wheel(package: str, folder: Path) -> Path:
     """Download the wheel of a package with pip, by the user's own settings of pip."""
     command = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "--no-input", "download", "--no-deps"]
     command += ["--only-binary", ":all:", "--dest", str(folder), package]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", errors="replace")
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["ERROR: no wheel"]

@@ -41,12 +41,12 @@ def _turned_axis(smiles: str, start: NDArray, end: NDArray) -> str:
     """Describe the first axis (`golf.chem.axes`) whose side a relaxation has changed; "" if there is none."""
     for axis in axes_of(smiles) if np.isfinite(end).all() and np.isfinite(start).all() else ():
         if axis.side_of(start) != axis.side_of(end):
-            return f"the axis of atoms {axis.atoms[1]} and {axis.atoms[2]} has turned over"
+            return f"the axis of atoms {axis.atoms[1] + 1} and {axis.atoms[2] + 1} has turned over"
     return ""
 
 
 def change(smiles: str, positions: NDArray) -> str:
-    """Describe how a geometry departs from its SMILES; "" if it does not. Atoms are numbered from 0, like rows.
+    """Describe how a geometry departs from its SMILES; "" if it does not. Atoms are numbered from 1.
 
     The limits of bond lengths are those of `golf.chem.molecules.misfits`. Stereocenters and double bonds that the
     SMILES leaves unspecified are not checked, and neither are imines with an N-H, which invert.
@@ -67,10 +67,10 @@ def change(smiles: str, positions: NDArray) -> str:
         for center, hand in centers:
             now = mol.GetAtomWithIdx(center).GetChiralTag()
             if now in HANDS and now != hand:
-                return f"the stereocenter {mol.GetAtomWithIdx(center).GetSymbol()}, atom {center}, is inverted"
+                return f"the stereocenter {mol.GetAtomWithIdx(center).GetSymbol()}, atom {center + 1}, is inverted"
     for (a, i, j, b), is_cis in double_bonds:
         if (abs(rdMolTransforms.GetDihedralDeg(mol.GetConformer(), a, i, j, b)) < 90.0) != is_cis:
-            return f"the double bond of atoms {i} and {j} has turned from {'Z to E' if is_cis else 'E to Z'}"
+            return f"the double bond of atoms {i + 1} and {j + 1} has turned from {'Z to E' if is_cis else 'E to Z'}"
     return ""
 
 

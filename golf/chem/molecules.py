@@ -166,7 +166,9 @@ def misfits(mol: Chem.Mol, positions: NDArray) -> list[str]:
     excess = np.maximum(stretch / MAX_STRETCH, MIN_STRETCH / np.maximum(stretch, 1e-9))
     problems = []
     for k, bond in enumerate(np.argmax(excess, axis=1)):
-        apart = f"atoms {i[bond]} and {j[bond]}, bonded in its SMILES, are {lengths[k, bond]:.2f} angstrom apart"
+        apart = (
+            f"atoms {i[bond] + 1} and {j[bond] + 1}, bonded in its SMILES, are {lengths[k, bond]:.2f} angstrom apart"
+        )
         problems.append(apart if excess[k, bond] > 1.0 else "")
     return problems
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from golf.chem.molecules import canonical_smiles
 from golf.core.conformations import Status
 from golf.core.labels import Label
 from golf.core.level import LevelOfTheory
@@ -21,8 +22,16 @@ from golf.oracles.programs.protocol import Request
 
 logger = logging.getLogger(__name__)
 
+SHOWN = 60
+"""Characters of a SMILES in a warning."""
+
 TIME_LIMIT = 600.0
 """Seconds for one evaluation of one molecule."""
+
+
+def _shown(mapped_smiles: str) -> str:
+    """Return how warnings call a molecule: the beginning of its SMILES, without hydrogens and map numbers."""
+    return canonical_smiles(mapped_smiles)[:SHOWN] if mapped_smiles else "molecule"
 
 
 class ProgramPotential:
@@ -62,7 +71,11 @@ class ProgramPotential:
         numbers = np.split(molecules.numbers.numpy().astype(np.uint8), molecules.offset[1:-1].numpy())
         requests = [
             Request(
-                molecules.mapped_smiles[i], numbers[i], geometries[i], molecules.charge[i], molecules.multiplicity[i]
+                _shown(molecules.mapped_smiles[i]),
+                numbers[i],
+                geometries[i],
+                molecules.charge[i],
+                molecules.multiplicity[i],
             )
             for i in range(len(molecules))
         ]

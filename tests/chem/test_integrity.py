@@ -20,8 +20,8 @@ def embedded(smiles, n=4):
 
 @pytest.mark.parametrize(
     ("smiles", "center"),
-    [("C[C@H](F)O", "C, atom 1"), ("C[S@](=O)CC", "S, atom 1"), ("C[C@@H](N)C(=O)N[C@@H](C)C(=O)O", "C, atom 1")]
-    + [("CC[C@]12CCCC1=CCCC2", "C, atom 2"), ("CCO", ""), ("CC(F)O", ""), ("C/C=C\\C(=O)O", "")],
+    [("C[C@H](F)O", "C, atom 2"), ("C[S@](=O)CC", "S, atom 2"), ("C[C@@H](N)C(=O)N[C@@H](C)C(=O)O", "C, atom 2")]
+    + [("CC[C@]12CCCC1=CCCC2", "C, atom 3"), ("CCO", ""), ("CC(F)O", ""), ("C/C=C\\C(=O)O", "")],
 )
 def test_a_mirror_image_has_other_stereocenters(smiles, center):
     mol, geometries = embedded(smiles)
@@ -42,7 +42,8 @@ def test_a_double_bond_that_has_turned(smiles, from_to, kept, turned):
     bond = next(bond for bond in mol.GetBonds() if bond.GetStereo() != Chem.BondStereo.STEREONONE)
     i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
     a, b = bond.GetStereoAtoms()
-    for degrees, said in ((kept, ""), (turned, f"the double bond of atoms {i} and {j} has turned from {from_to}")):
+    how = f"the double bond of atoms {i + 1} and {j + 1} has turned from {from_to}"
+    for degrees, said in ((kept, ""), (turned, how)):
         rdMolTransforms.SetDihedralDeg(mol.GetConformer(), a, i, j, b, degrees)
         assert change(mapped_smiles(mol), mol.GetConformer().GetPositions()) == said
 
@@ -76,7 +77,13 @@ def test_what_the_input_was_no_better_in_is_said():
     mol, (positions, *_) = embedded("C[C@H](F)O")
     numbers = [atom.GetAtomicNum() for atom in mol.GetAtoms()]
     ends = ConformationSet.build([("a/0", "a", mapped_smiles(mol), 0, 1, numbers, positions * MIRROR)])
-    how = "the stereocenter C, atom 1, is inverted"
+    how = "the stereocenter C, atom 2, is inverted"
     for start, said in ((positions, how), (positions * MIRROR, f"{how} (and so it came)")):
         found = with_changes(ends.with_columns(atoms={"initial_position": start}))
         assert found.values[CHANGED].tolist() == [said]
+
+
+def test_atoms_have_the_numbers_of_the_mapped_smiles():
+    mol, (positions, *_) = embedded("ClCl")
+    assert mapped_smiles(mol) == "[Cl:1][Cl:2]"
+    assert change(mapped_smiles(mol), positions * 3.0).startswith("atoms 1 and 2, bonded in its SMILES, are ")

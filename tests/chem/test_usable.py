@@ -182,7 +182,7 @@ def test_a_mixture_is_said(tmp_path, caplog):
 def test_an_axis_that_turns_over_is_another_molecule(tmp_path):
     found = conformers(tmp_path, "CC=[C@]=CC allene", n=1)
     mirrored = found.with_columns(position=found.position * [1, 1, -1], atoms={"initial_position": found.position})
-    assert with_changes(mirrored).values[CHANGED][0] == "the axis of atoms 1 and 3 has turned over"
+    assert with_changes(mirrored).values[CHANGED][0] == "the axis of atoms 2 and 4 has turned over"
     same = found.with_columns(atoms={"initial_position": found.position})
     assert with_changes(same).values[CHANGED][0] == ""
 

@@ -100,6 +100,7 @@ def test_a_calculator_that_is_not_there_is_one_line(method, reason):
     with pytest.raises(UserError, match=rf"ASE does not start with .*{reason}") as caught:
         OraclePool(LevelOfTheory("ase", method, "none"))
     assert "\n" not in str(caught.value)
+    assert ("pip install" in str(caught.value)) is ("." in method)  # a name without a module is not a package's
 
 
 def test_a_method_that_the_calculator_does_not_know_fails_the_check():

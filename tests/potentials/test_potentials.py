@@ -170,7 +170,7 @@ def test_a_crash_and_a_hang_lose_one_molecule_each(tmp_path, monkeypatch, caplog
     assert np.isnan(energies).tolist() == [False, True, False, True]
     assert [bool(np.isnan(forces[some.rows(i)]).all()) for i in range(4)] == [False, True, False, True]
     np.testing.assert_array_equal(again, energies[[0, 2]])
-    assert "exit status 3" in caplog.text and "no result within 1 s" in caplog.text
+    assert "OCCO: crashed" in caplog.text and "exit status 3" in caplog.text and "no result within 1 s" in caplog.text
 
 
 def test_a_molecule_that_crashes_the_potential_is_not_finite_and_the_others_are_relaxed(tmp_path, monkeypatch):

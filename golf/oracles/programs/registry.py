@@ -77,9 +77,8 @@ def _pyscf(method: str, python: str | None) -> Launch:
 
 def _ase(method: str, python: str | None) -> Launch:
     package = method.partition(":")[0].partition(".")[0]
-    return own_python(
-        "golf.oracles.programs.ase_worker", f"check oracle.method; if a package is missing, {_pip(package)}"
-    )
+    missing = f"; if a package is missing, {_pip(package)}" if method != package else ""  # wb97x-d is not a package
+    return own_python("golf.oracles.programs.ase_worker", f"check oracle.method{missing}")
 
 
 PROGRAMS: dict[str, Program] = {

@@ -127,12 +127,10 @@ def _published(name: str) -> Card:
     )
 
 
-_SELENIUM_AND_SO_ON = "B C F N O S P Cl Br I H Si As Se"
-
 AIMNET2 = Card(
     "aimnet2",
     "aimnet2",
-    _numbers(_SELENIUM_AND_SO_ON),
+    _numbers("B C F N O S P Cl Br I H Si As Se"),
     LevelOfTheory("orca", "wb97m-d3", "def2-tzvpp").attrs(),
     takes_charge=True,
     title="AIMNet2, a message-passing network with charges, 20 million DFT calculations",

@@ -17,8 +17,8 @@ BASELINE_MODEL = "models/baseline/model.pt"
 CONTINUED_MODEL = "models/baseline_continued/model.pt"
 
 SLOWNESS = {"network": 1.0, "mmff": 1.0, "aimnet2": 8.0, "program": 30.0}
-"""By kind of potential. An evaluation of a molecule of some 30 atoms takes 2 ms with a network, 16 ms with AIMNet2 and
-50 ms with GFN2-xTB on one core of an AMD EPYC."""
+"""By kind of potential. An evaluation of 41.5 atoms takes 10 ms of a core with a network, 45 ms with AIMNet2 and 118 ms
+with GFN2-xTB (benchmarks/potentials.py, AMD EPYC); the rest is a margin, as other programs may be slower."""
 
 
 def arms_of(config: Mapping[str, Any]) -> list[str]:
